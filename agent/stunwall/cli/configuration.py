@@ -1,0 +1,55 @@
+"""`stunwall config`: check a configuration before the daemon reads it."""
+
+import json
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stunwall import config
+
+app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Check the configuration."""
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Default: the file of --config.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the values in force as a JSON object.")
+    ] = False,
+) -> None:
+    """Check a configuration file and its drop-ins, and show the values in force.
+
+    \b
+    Examples:
+      stunwall config check
+      stunwall config check ./stunwall.toml
+
+    Exits 3 with file, line, key and what was expected if something is wrong.
+    """
+    chosen = file or context.obj
+    settings = asdict(config.load(chosen))
+    if as_json:
+        typer.echo(json.dumps(settings, default=_plain))
+        return
+    typer.echo(
+        f"{chosen} is fine." if chosen.exists() else f"There is no {chosen}: the defaults are in force."
+    )
+    for key, value in settings.items():
+        typer.echo(f"  {key} = {json.dumps(value, default=_plain)}")
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - what json.dumps takes
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value.value if isinstance(value, Enum) else str(value)

@@ -1,0 +1,50 @@
+"""`stunwall rules`: the wall as the kernel has it."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from stunwall import firewall
+from stunwall.cli import text
+
+
+def rules(
+    nft: Annotated[bool, typer.Option("--nft", help="As nft prints it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Show the rules loaded in the kernel, and what each has counted. Needs root.
+
+    \b
+    Examples:
+      sudo stunwall rules
+      sudo stunwall rules --nft
+    """
+    wall = firewall.read()
+    if wall is None:
+        typer.echo("stunwall: no wall is up: start it with `sudo systemctl start stunwall`", err=True)
+        raise typer.Exit(1)
+    if nft:
+        typer.echo(firewall.listing(), nl=False)
+        return
+    if as_json:
+        typer.echo(json.dumps(asdict(wall) | {"whole": wall.whole}))
+        return
+    typer.echo("The wall is up and whole." if wall.whole else _DAMAGED)
+    for name, elements in wall.sets.items():
+        typer.echo(f"\n{_SETS.get(name, name)}: {text.clean(', '.join(map(str, elements))) or 'none'}")
+    for chains, title in ((_SEEN, "Recognised as STUN on its way out"), (_DONE, "What became of it")):
+        typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
+        for rule in wall.rules:
+            if rule.chain in chains and rule.packets is not None:
+                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {text.clean(rule.comment)}")
+
+
+_DAMAGED = (
+    "The wall is damaged: some of its rules are gone or others are between them. "
+    "Put it back with `sudo systemctl restart stunwall`."
+)
+_SETS = {"vpn": "Interfaces that are the VPN", "guard_ports": "Ports where TLS counts as TURN"}
+_SEEN = ("datagrams", "classic", "segments")
+_DONE = ("stun", "door", "listener")

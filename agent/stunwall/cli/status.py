@@ -1,0 +1,203 @@
+"""`stunwall status`: can STUN leak, why, and what to do next."""
+
+import json
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stunwall import config, firewall
+from stunwall.cli import text
+from stunwall.control import ControlRightsError, Status, ask
+from stunwall.events import EventsError, Record
+from stunwall.firewall import FirewallRightsError
+
+_START = "`sudo systemctl start stunwall` (or `sudo stunwalld` in a terminal)"
+
+
+@dataclass
+class _Report:
+    """What is found out: `leak` is None where it cannot be told."""
+
+    state: str
+    headline: str
+    leak: bool | None
+    daemon: Status | None = None
+    wall: str = "unknown"
+    vpn: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    next: str = ""
+
+
+def status(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Say whether STUN can leave outside the VPN, and what to do next.
+
+    \b
+    States:
+      protected  a VPN is up: STUN leaves through it or not at all
+      sealed     no VPN is up: all STUN is blocked
+      degraded   nothing leaks, but something is wrong; it says what to do
+      wall-only  the daemon does not run; the kernel still blocks
+      open       no VPN is up, and when_vpn_down = "allow"
+      down       no wall is up
+
+    Exits 0 only while no STUN can leak, 1 if it can, 4 if your rights are too few to tell.
+    """
+    settings = config.load(context.obj)
+    report = _report(settings.run_dir)
+    blocked = _blocked(settings.state_dir, report)
+    if as_json:
+        typer.echo(json.dumps(_plain(report, blocked)))
+    else:
+        _print(report, blocked)
+    raise typer.Exit({False: 0, True: 1, None: 4}[report.leak])
+
+
+def _report(run_dir: Path) -> _Report:
+    try:
+        daemon = ask(run_dir, {"command": "status"})
+    except ControlRightsError as error:
+        return _Report("unknown", "your rights are too few to tell", None, next=_sentence(str(error)))
+    return _of_kernel() if daemon is None else _of_daemon(daemon)
+
+
+def _of_daemon(daemon: Status) -> _Report:
+    if "error" in daemon:
+        return _Report("unknown", "the daemon did not answer", None, problems=[str(daemon["error"])])
+    state, wall = str(daemon.get("state")), str(daemon.get("wall"))
+    counting = [entry for entry in daemon.get("interfaces", ()) if entry["counts"]]
+    report = _Report(
+        state,
+        _HEADLINES.get(state, state),
+        leak=state == "open" or wall != "up",
+        daemon=daemon,
+        wall=wall,
+        vpn=[(entry["interface"], entry["why"]) for entry in counting],
+        problems=list(daemon.get("problems", ())) + _trouble(daemon),
+        next=_NEXT.get(state, ""),
+    )
+    if wall != "up":
+        report.state, report.headline = (
+            "down",
+            f"the wall in the kernel is {wall}: STUN can leave by any interface",
+        )
+        report.next = "Put the wall back with `sudo systemctl restart stunwall`."
+    return report
+
+
+def _of_kernel() -> _Report:
+    """The daemon does not run: the kernel knows the rest."""
+    try:
+        wall = firewall.read()
+    except FirewallRightsError:
+        return _Report(
+            "unknown",
+            "stunwalld does not run, and your rights are too few to see whether the wall is up",
+            None,
+            next=f"Ask the kernel with `sudo stunwall status`, or start the daemon with {_START}.",
+        )
+    if wall is None or not wall.whole:
+        seen = "down" if wall is None else "damaged"
+        headline = f"stunwalld does not run and the wall is {seen}: STUN leaves by any interface"
+        return _Report("down", headline, True, wall=seen, next=f"Start it with {_START}.")
+    return _Report(
+        "wall-only",
+        "stunwalld does not run, but the wall is up: STUN outside the VPN is blocked",
+        False,
+        wall="up",
+        vpn=[
+            (str(name), "let through by the wall as stunwalld left it") for name in wall.sets.get("vpn", ())
+        ],
+        problems=["what is blocked is not recorded, and a VPN that comes up is not noticed"],
+        next=f"Start it with {_START}.",
+    )
+
+
+def _trouble(daemon: Status) -> list[str]:
+    said = {
+        "unrecorded": "blocked, but not recorded: the disk could not keep up",
+        "queue_overruns": "blocked in the kernel, unrecorded: more than stunwalld could take",
+        "unreadable": "blocked as STUN that could not be read",
+    }
+    return [
+        f"{text.count(int(daemon.get(key, 0)), 'packet')} {what}"
+        for key, what in said.items()
+        if daemon.get(key)
+    ]
+
+
+def _blocked(state_dir: Path, report: _Report) -> dict[str, Any] | None:
+    """Return what was blocked since midnight, None where the record cannot be read; it says why then."""
+    today = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
+    try:
+        with closing(Record(state_dir)) as record:
+            flows, packets = record.blocked(today)
+            return {"flows": flows, "packets": packets, "lost": record.lost()}
+    except EventsError as error:
+        if report.daemon is not None:
+            report.problems.append(str(error))
+        return None
+
+
+def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
+    colour = {False: typer.colors.GREEN, True: typer.colors.RED, None: typer.colors.YELLOW}[report.leak]
+    typer.echo(typer.style(report.state.upper(), fg=colour, bold=True) + f": {report.headline}\n")
+    lines = [("VPN", f"{name}: {why}") for name, why in report.vpn] or [
+        ("VPN", _NO_VPN[report.daemon is None])
+    ]
+    lines.append(("Wall", f"{report.wall} (the rules in the kernel)"))
+    daemon = report.daemon
+    if daemon is not None:
+        since = text.full_moment(float(daemon["started"]))
+        lines.append(("Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"))
+    elif report.state != "unknown":
+        lines.append(("Daemon", "does not run"))
+    if blocked is not None:
+        flows, packets = blocked["flows"], blocked["packets"]
+        lines.append(("Blocked", f"{text.count(flows, 'flow')} of {text.count(packets, 'packet')} today"))
+    lines += [("Problem", problem) for problem in report.problems]
+    if report.next:
+        lines.append(("Next", report.next))
+    text.rows(lines)
+
+
+def _plain(report: _Report, blocked: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "state": report.state,
+        "leak_possible": report.leak,
+        "headline": report.headline,
+        "wall": report.wall,
+        "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
+        "blocked_today": blocked,
+        "problems": report.problems,
+        "next": report.next,
+        "daemon": report.daemon,
+    }
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:] + "."
+
+
+_NO_VPN = {False: "none is up", True: "not known while stunwalld does not run"}
+_HEADLINES = {
+    "protected": "STUN leaves through the VPN or not at all",
+    "sealed": "no VPN is up, so all STUN is blocked",
+    "degraded": "STUN outside the VPN is blocked, but something is wrong",
+    "open": 'no VPN is up, and when_vpn_down = "allow": STUN leaves by any interface',
+}
+_NEXT = {
+    "protected": "`stunwall log` shows what was blocked.",
+    "sealed": (
+        "Connect your VPN. If it is connected, stunwall does not know it: name its interface "
+        'in the configuration, as in interfaces = ["wg0"].'
+    ),
+    "degraded": "Do what the problem says; `stunwall log` shows what was blocked.",
+    "open": 'Connect your VPN, or set when_vpn_down = "block".',
+}

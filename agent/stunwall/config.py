@@ -1,0 +1,302 @@
+"""The configuration: TOML files to a Config, or an error that names file, line, key and what was expected."""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+from stunwall.detect import GUARD_PORTS
+from stunwall.model import Datagram, StunwallError, Transport
+
+DEFAULT_FILE = Path("/etc/stunwall/stunwall.toml")
+
+Network = IPv4Network | IPv6Network
+
+# Linux allows more in a name (net/core/dev.c, dev_valid_name), but nothing else is met in practice, and
+# a name with other characters could not be told from syntax where it is put in a rule or printed.
+_INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")  # 15: IFNAMSIZ less the final zero
+_INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
+
+
+class ConfigError(StunwallError):
+    """A configuration file that cannot be used: where, what was found, what was expected."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, file: Path, line: int | None = None) -> None:
+        where = str(file) if line is None else f"{file}, line {line}"
+        super().__init__(f"{where}: {message}")
+
+
+class Mode(StrEnum):
+    """What is done with STUN outside the VPN."""
+
+    BLOCK = "block"
+
+
+class OnBlock(StrEnum):
+    """Whether a blocked request is answered with error 403 or just dropped."""
+
+    ANSWER = "answer"
+    DROP = "drop"
+
+
+class WhenVpnDown(StrEnum):
+    """What is done with STUN while no VPN is up."""
+
+    BLOCK = "block"
+    ALLOW = "allow"
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """An exception of the user's: what is given must all match; `why` is mandatory."""
+
+    why: str
+    to: Network | None = None
+    port: int | None = None
+    protocol: Transport | None = None
+    interface: str | None = None
+
+    def matches(self, datagram: Datagram, interface: str) -> bool:
+        """Whether a datagram that leaves by `interface` is meant."""
+        return (
+            (self.to is None or (self.to.version == datagram.family and datagram.destination in self.to))
+            and self.port in (None, datagram.destination_port)
+            and self.protocol in (None, datagram.transport)
+            and self.interface in (None, interface)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How long events are kept: days, and rows at most."""
+
+    keep_days: int = 90
+    keep_rows: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a user can set; the meaning of each key is in README.md."""
+
+    mode: Mode = Mode.BLOCK
+    on_block: OnBlock = OnBlock.ANSWER
+    when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
+    interfaces: tuple[str, ...] = ()
+    guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
+    leave_wall_on_stop: bool = False
+    queue: int = 4780
+    state_dir: Path = Path("/var/lib/stunwall")
+    run_dir: Path = Path("/run/stunwall")
+    log: Log = field(default_factory=Log)
+    allow: tuple[Allow, ...] = ()
+
+
+class _UnfitError(Exception):
+    """A value that is not what its key needs; the text says what was expected."""
+
+
+def is_interface(name: str) -> bool:
+    """Whether a name is one that stunwall puts in a rule."""
+    return _INTERFACE.fullmatch(name) is not None
+
+
+def load(file: Path = DEFAULT_FILE) -> Config:
+    """Read `file` and the drop-ins `conf.d/*.toml` beside it, in the order of their names.
+
+    A later file's value replaces an earlier one's, `[[allow]]` entries add up. The default file may be
+    missing; any other must exist. Raises ConfigError.
+    """
+    config = Config()
+    if file.exists() or file != DEFAULT_FILE:
+        config = _merge(config, file)
+    for drop_in in sorted((file.parent / "conf.d").glob("*.toml")):
+        config = _merge(config, drop_in)
+    return config
+
+
+def _merge(config: Config, file: Path) -> Config:
+    try:
+        text = file.read_bytes().decode()
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}. Name another with --config", file) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"is not valid TOML: {error}", file) from error
+    reader = _Reader(file, text)
+    allow = reader.allow(table.pop("allow", []))
+    log = reader.log(table.pop("log", {}), config.log)
+    return replace(config, **reader.values(table, _KEYS, ()), log=log, allow=config.allow + allow)
+
+
+class _Reader:
+    """Turns one file's tables into values; knows the file, so that errors can name the line."""
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._lines = text.splitlines()
+
+    def values(
+        self, table: Mapping[str, Any], keys: Mapping[str, Callable[[Any], Any]], path: tuple[str | int, ...]
+    ) -> dict[str, Any]:
+        found = {}
+        for key, value in table.items():
+            check = keys.get(key)
+            if check is None:
+                raise self._error(f"unknown key. Known here: {', '.join(sorted(keys))}", (*path, key))
+            try:
+                found[key] = check(value)
+            except _UnfitError as error:
+                raise self._error(f"{error} expected, found {_shown(value)}", (*path, key)) from None
+        return found
+
+    def log(self, table: object, before: Log) -> Log:
+        if not isinstance(table, dict):
+            raise self._error(f"a table [log] expected, found {_shown(table)}", ("log",))
+        return replace(before, **self.values(table, _LOG_KEYS, ("log",)))
+
+    def allow(self, entries: object) -> tuple[Allow, ...]:
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self._error("tables [[allow]] expected", ("allow",))
+        rules = []
+        for number, entry in enumerate(entries):
+            path: tuple[str | int, ...] = ("allow", number)
+            rule = self.values(entry, _ALLOW_KEYS, path)
+            if "why" not in rule:
+                raise self._error('needs why = "…": a reason that you will understand in a year', path)
+            if len(rule) == 1:
+                raise self._error(
+                    "matches everything; give at least one of to, port, protocol, interface", path
+                )
+            rules.append(Allow(**rule))
+        return tuple(rules)
+
+    def _error(self, message: str, path: tuple[str | int, ...]) -> ConfigError:
+        name = ".".join(f"{part}" for part in path if isinstance(part, str))
+        return ConfigError(f"{name}: {message}", self._file, self._line(path))
+
+    def _line(self, path: tuple[str | int, ...]) -> int | None:
+        """Return the line (from 1) where the key of `path` stands; tomllib keeps no positions."""
+        header: str | None = None
+        count = -1
+        wanted = path[0] if len(path) > 1 or path == ("log",) else None
+        number = path[1] if len(path) > 1 and isinstance(path[1], int) else None
+        key = path[-1] if isinstance(path[-1], str) and path[-1] != wanted else None
+        for at, line in enumerate(self._lines, 1):
+            if match := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+                header = match[1]
+                count += header == "allow"
+                inside = header == wanted and number in (None, count)
+                if (inside and key is None) or (wanted is None and header == key):
+                    return at
+                continue
+            if key is None or header != wanted or number not in (None, count):
+                continue
+            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
+                return at
+        return None
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _choice(kind: type[StrEnum], note: str = "") -> Callable[[Any], StrEnum]:
+    def check(value: Any) -> StrEnum:  # noqa: ANN401 - any TOML value may stand here
+        if isinstance(value, str) and value in list(kind):
+            return kind(value)
+        raise _UnfitError(" or ".join(f'"{member}"' for member in kind) + note)
+
+    return check
+
+
+def _number(low: int, high: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:  # noqa: ANN401
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise _UnfitError(f"a whole number from {low} to {high}")
+
+    return check
+
+
+def _flag(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    raise _UnfitError("true or false")
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and value.strip() and value.isprintable():
+        return value
+    raise _UnfitError("a text in quotes, on one line")
+
+
+def _folder(value: Any) -> Path:  # noqa: ANN401
+    if isinstance(value, str) and value.startswith("/") and value.isprintable():
+        return Path(value)
+    raise _UnfitError("an absolute path in quotes")
+
+
+def _interface(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and is_interface(value):
+        return value
+    raise _UnfitError("the name of an interface, as `ip link` shows it")
+
+
+def _network(value: Any) -> Network:  # noqa: ANN401
+    try:
+        if isinstance(value, str):
+            return ip_network(value)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise _UnfitError(f'a network address ("{ip_network(value, strict=False)}" perhaps)') from None
+    raise _UnfitError('an IP address or network in quotes, as "203.0.113.7" or "2001:db8::/32",')
+
+
+def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
+        return tuple(value)
+    raise _UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
+
+
+def _ports(value: Any) -> frozenset[int]:  # noqa: ANN401
+    check = _number(1, 65535)
+    if isinstance(value, list):
+        try:
+            return frozenset(check(port) for port in value)
+        except _UnfitError:
+            pass
+    raise _UnfitError("a list of ports from 1 to 65535")
+
+
+_KEYS: dict[str, Callable[[Any], Any]] = {
+    "mode": _choice(Mode),
+    "on_block": _choice(OnBlock),
+    "when_vpn_down": _choice(WhenVpnDown),
+    "interfaces": _globs,
+    "guard_ports": _ports,
+    "leave_wall_on_stop": _flag,
+    "queue": _number(0, 65535),
+    "state_dir": _folder,
+    "run_dir": _folder,
+}
+_LOG_KEYS: dict[str, Callable[[Any], Any]] = {
+    "keep_days": _number(1, 36500),
+    "keep_rows": _number(1, 1_000_000_000),
+}
+_ALLOW_KEYS: dict[str, Callable[[Any], Any]] = {
+    "to": _network,
+    "port": _number(1, 65535),
+    "protocol": _choice(Transport),
+    "interface": _interface,
+    "why": _text,
+}
+assert {f.name for f in fields(Config)} == {*_KEYS, "log", "allow"}  # noqa: S101 - a slip of ours, not the user's

@@ -1,0 +1,61 @@
+"""Lines on stderr, one an event, with priorities that journald understands."""
+
+import os
+import time
+from contextlib import suppress
+
+from stunwall.model import Event, Reason, Verdict
+
+_ERROR, _WARNING, _NOTICE = 3, 4, 5  # sd-daemon(3)
+_EVENTS_PER_SECOND = 20  # lines; a flood of flows is summed up, `stunwall log` has them all
+
+
+class Log:
+    """Writes to a descriptor. A line starts with its priority, as in `<4>`, under journald, else with the time."""
+
+    def __init__(self, descriptor: int, journal: bool) -> None:
+        self._descriptor = descriptor
+        self._journal = journal
+        self._second = 0
+        self._events = 0
+
+    def error(self, text: str) -> None:
+        """Something is broken, and what to do about it."""
+        self._line(_ERROR, text)
+
+    def notice(self, text: str) -> None:
+        """A change of state."""
+        self._line(_NOTICE, text)
+
+    def event(self, event: Event) -> None:
+        """A new flow that was blocked, or let through outside the VPN."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._events > _EVENTS_PER_SECOND:
+                self._line(
+                    _WARNING, f"and {self._events - _EVENTS_PER_SECOND} more flows: see `stunwall log`"
+                )
+            self._second, self._events = second, 0
+        self._events += 1
+        if self._events <= _EVENTS_PER_SECOND:
+            self._line(_WARNING if event.verdict == Verdict.BLOCK else _NOTICE, sentence(event))
+
+    def _line(self, priority: int, text: str) -> None:
+        clean = "".join(c if c.isprintable() else "?" for c in text)
+        head = f"<{priority}>" if self._journal else time.strftime("%H:%M:%S ")
+        with suppress(OSError):  # nobody reads any more: no reason to stop blocking
+            os.write(self._descriptor, f"{head}{clean}\n".encode())
+
+
+def sentence(event: Event) -> str:
+    """Return the event in words."""
+    source = endpoint(event.source, event.source_port)
+    destination = endpoint(event.destination, event.destination_port)
+    what = f"{event.protocol} {event.method} over {event.transport}"
+    why = Reason(event.reason).sentence
+    return f"{event.verdict} {what} from {source} to {destination} on {event.interface}: {why}"
+
+
+def endpoint(address: str, port: int) -> str:
+    """Return address and port as they are written in URLs (RFC 3986 §3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

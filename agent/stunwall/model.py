@@ -1,0 +1,136 @@
+"""The vocabulary that the other files share: values only, no I/O."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address
+
+Address = IPv4Address | IPv6Address
+
+
+class StunwallError(Exception):
+    """Base of every error that a user may see: what was expected, what was seen, what to do.
+
+    `exit_code` is what the commands exit with (documented in `stunwall --help`).
+    """
+
+    exit_code = 1
+
+
+class Transport(StrEnum):
+    """The transport protocol below STUN."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+class Protocol(StrEnum):
+    """What a packet was recognised as; the value is the JSON field `protocol`."""
+
+    STUN = "stun"  # RFC 8489: cookie, and neither ICE nor TURN
+    CLASSIC_STUN = "classic-stun"  # RFC 3489 and relatives: no cookie
+    ICE = "ice"  # RFC 8445 connectivity check
+    TURN = "turn"  # RFC 8656: a TURN method, or ChannelData to a guarded port
+    TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port
+    DISCORD = "discord"  # Discord's IP discovery: not STUN, the same purpose
+
+
+class Framing(StrEnum):
+    """What stands before the STUN message in the payload."""
+
+    PLAIN = "plain"
+    RFC4571 = "rfc4571"  # u16 length: ICE-TCP
+    TEAMS = "teams"  # ff 10, u16 length, 8 bytes of session
+
+
+class Verdict(StrEnum):
+    """What becomes of a packet; the value is the JSON field `verdict`."""
+
+    BLOCK = "blocked"
+    ACCEPT = "accepted"
+
+
+class Reason(StrEnum):
+    """Why; the value is the JSON field `reason`, `Reason.sentence` is what people read."""
+
+    NOT_STUN = "not-stun"
+    THROUGH_VPN = "through-vpn"
+    ALLOWED = "allowed"
+    VPN_DOWN_ALLOWED = "vpn-down-allowed"
+    OUTSIDE_VPN = "outside-vpn"
+    NO_VPN = "no-vpn"
+    UNREADABLE = "unreadable"
+    FAULT = "fault"
+
+    @property
+    def sentence(self) -> str:
+        """The reason in a sentence."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Reason.NOT_STUN: "it resembles STUN at first sight, but is not",
+    Reason.THROUGH_VPN: "it goes through the VPN",
+    Reason.ALLOWED: "an [[allow]] rule of yours lets it pass",
+    Reason.VPN_DOWN_ALLOWED: 'no VPN is up, and when_vpn_down = "allow"',
+    Reason.OUTSIDE_VPN: "it would have left outside the VPN",
+    Reason.NO_VPN: "no VPN is up",
+    Reason.UNREADABLE: "it looks like STUN and could not be read",
+    Reason.FAULT: "stunwalld failed on it, and what is in doubt is blocked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TcpNumbers:
+    """Sequence and acknowledgment number of a TCP segment (RFC 9293 §3.1), and whether ACK is set."""
+
+    sequence: int
+    acknowledgment: int
+    acknowledges: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A UDP datagram or TCP segment with its IP addresses; `payload` may be cut by the capture."""
+
+    transport: Transport
+    source: Address
+    destination: Address
+    source_port: int
+    destination_port: int
+    payload: bytes
+    tcp: TcpNumbers | None = None
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.source.version
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict and its reason; `answer`: the STUN message that tells the application so at once, or None."""
+
+    verdict: Verdict
+    reason: Reason
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One recorded flow: fields and units as in the JSON of `stunwall log`. Times are Unix seconds."""
+
+    time: float
+    last_time: float
+    count: int
+    verdict: str
+    reason: str
+    protocol: str
+    method: str
+    transport: str
+    family: int
+    source: str
+    source_port: int
+    destination: str
+    destination_port: int
+    interface: str
+    packet: bytes

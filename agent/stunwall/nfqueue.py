@@ -1,0 +1,103 @@
+"""Packets from the kernel's queue, each with one verdict (netfilterqueue)."""
+
+import socket
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from netfilterqueue import NetfilterQueue
+
+from stunwall.model import StunwallError, Verdict
+
+_LENGTH = 1024  # packets that may wait; the kernel drops what comes on top, and counts it
+_LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
+
+Judge = Callable[[bytes, str], Verdict]
+
+
+class QueueError(StunwallError):
+    """The queue could not be taken."""
+
+
+class Queue:
+    """One NFQUEUE number: `judge(packet, interface)` is asked for the verdict on every packet in it.
+
+    A judge that raises, and a verdict that cannot be read, drop the packet. `faults` counts those.
+    """
+
+    def __init__(self, number: int, judge: Judge, complain: Callable[[BaseException], None]) -> None:
+        self.number = number
+        self.faults = 0
+        self._judge = judge
+        self._complain = complain
+        if portid := listener(number):
+            raise QueueError(
+                f"queue {number} is taken by the program with netlink port {portid} (mostly its pid): "
+                "stop it, or set another `queue` in the configuration"
+            )
+        try:
+            self._queue = NetfilterQueue()
+            with (
+                warnings.catch_warnings()
+            ):  # a smaller socket buffer than asked for: the kernel drops and counts
+                warnings.simplefilter("ignore", RuntimeWarning)
+                self._queue.bind(number, self._receive, _LENGTH)
+        except OSError as error:
+            raise QueueError(
+                f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN) and a kernel with "
+                "CONFIG_NETFILTER_NETLINK_QUEUE (module nfnetlink_queue)"
+            ) from error
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable while packets wait."""
+        return int(self._queue.get_fd())
+
+    def serve(self) -> None:
+        """Give a verdict on every packet that waits, and return."""
+        self._queue.run(block=False)
+
+    def close(self) -> None:
+        """Give the queue back: the kernel drops what waits in it."""
+        self._queue.unbind()
+
+    def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
+        try:
+            verdict = self._judge(packet.get_payload(), _interface(packet.outdev))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
+            verdict = Verdict.BLOCK
+            self.faults += 1
+            self._complain(error)
+        if verdict is Verdict.ACCEPT:
+            packet.accept()
+        else:
+            packet.drop()
+
+
+def listener(number: int) -> int | None:
+    """Return the netlink port of whoever listens on a queue in this network namespace, or None."""
+    for row in _rows():
+        if row[0] == number:
+            return row[1]
+    return None
+
+
+def lost(number: int) -> int:
+    """Return how many packets the kernel dropped because the queue or its socket was full."""
+    return sum(row[5] + row[6] for row in _rows() if row[0] == number)
+
+
+def _rows() -> list[list[int]]:
+    # net/netfilter/nfnetlink_queue.c, seq_show: queue, port, waiting, copy mode, range, dropped in the
+    # queue, dropped at the socket, last id, 1
+    try:
+        return [[int(field) for field in line.split()] for line in _LISTENERS.read_text().splitlines()]
+    except OSError:
+        return []
+
+
+def _interface(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # gone since: then it is not the VPN
+        return f"#{index}"

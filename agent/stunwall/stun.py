@@ -1,0 +1,178 @@
+"""STUN messages: RFC 8489, TURN (RFC 8656), ICE (RFC 8445), classic STUN (RFC 3489). No I/O."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from stunwall.model import StunwallError
+
+MAGIC_COOKIE = bytes.fromhex("2112a442")  # RFC 8489 §5
+HEADER = 20  # bytes, RFC 8489 §5
+
+# RFC 3489 §11.1 (binding, shared secret) and draft-rosenberg-midcom-turn-08 as Microsoft's MS-TURN kept
+# it (allocate 3, send 4, data indication 0x0115). The wall has the same list.
+CLASSIC_TYPES = frozenset(
+    {0x0001, 0x0101, 0x0111, 0x0002, 0x0102, 0x0112, 0x0003, 0x0103, 0x0113, 0x0004, 0x0115}
+)
+# RFC 8489 §6.1: a message over UDP keeps to 548 bytes where the path's MTU is unknown. The wall lists
+# every length up to this one, so both know the same messages.
+CLASSIC_MAX = 548  # bytes
+
+# Attribute types
+USERNAME = 0x0006  # RFC 8489 §14.3
+MESSAGE_INTEGRITY = 0x0008  # RFC 8489 §14.5
+ERROR_CODE = 0x0009  # RFC 8489 §14.8
+MESSAGE_INTEGRITY_SHA256 = 0x001C  # RFC 8489 §14.6
+PRIORITY = 0x0024  # RFC 8445 §16.1
+USE_CANDIDATE = 0x0025
+ICE_CONTROLLED = 0x8029
+ICE_CONTROLLING = 0x802A
+
+_ICE = frozenset({USERNAME, PRIORITY, USE_CANDIDATE, ICE_CONTROLLED, ICE_CONTROLLING})
+
+# IANA registry of STUN methods
+METHODS = {
+    0x000: "Reserved",
+    0x001: "Binding",
+    0x002: "SharedSecret",
+    0x003: "Allocate",
+    0x004: "Refresh",
+    0x006: "Send",
+    0x007: "Data",
+    0x008: "CreatePermission",
+    0x009: "ChannelBind",
+    0x00A: "Connect",
+    0x00B: "ConnectionBind",
+    0x00C: "ConnectionAttempt",
+    0x080: "GooglePing",
+}
+_TURN_METHODS = frozenset({0x003, 0x004, 0x006, 0x007, 0x008, 0x009, 0x00A, 0x00B, 0x00C})
+
+
+class StunError(StunwallError):
+    """The bytes are too few for a STUN message."""
+
+
+class MessageClass(IntEnum):
+    """RFC 8489 §5: the bits C1 and C0."""
+
+    REQUEST = 0b00
+    INDICATION = 0b01
+    SUCCESS = 0b10
+    ERROR = 0b11
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A STUN message, read leniently: real clients are sloppy about lengths and padding.
+
+    `type`, `length`: the header's fields, 16 bits each. `transaction_id`: 12 bytes, or 16 where there is
+    no cookie (RFC 3489 §11.1); fewer if the message is cut. `attributes`: (type, value) in their order, as
+    far as they parse. `exact`: the length field is right and every attribute parses.
+    """
+
+    type: int
+    length: int
+    cookie: bool
+    transaction_id: bytes
+    attributes: tuple[tuple[int, bytes], ...]
+    exact: bool
+
+    @property
+    def method(self) -> int:
+        """The 12 bits of the method (RFC 8489 §5, figure 3)."""
+        return self.type & 0x000F | (self.type & 0x00E0) >> 1 | (self.type & 0x3E00) >> 2
+
+    @property
+    def message_class(self) -> MessageClass:
+        """Request, indication, success or error (RFC 8489 §5)."""
+        return MessageClass((self.type & 0x0100) >> 7 | (self.type & 0x0010) >> 4)
+
+    @property
+    def name(self) -> str:
+        """The method's name as IANA has it, else its number as in `0x0800`."""
+        return METHODS.get(self.method, f"0x{self.method:04x}")
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether the method is one of TURN's."""
+        return self.method in _TURN_METHODS
+
+    @property
+    def is_ice(self) -> bool:
+        """Whether it is a connectivity check between peers: a Binding with an attribute of ICE."""
+        return self.method == 0x001 and any(type_ in _ICE for type_, _ in self.attributes)
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether it carries MESSAGE-INTEGRITY: an answer without it would be ignored."""
+        credentials = (MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256)
+        return any(type_ in credentials for type_, _ in self.attributes)
+
+
+def has_cookie(payload: bytes) -> bool:
+    """Whether the two top bits are zero and the magic cookie stands at its place (RFC 8489 §5).
+
+    That is the whole test: with the cookie it is STUN, whatever the method, the length or the attributes.
+    """
+    return payload[4:8] == MAGIC_COOKIE and payload[0] < 0x40
+
+
+def is_classic(payload: bytes) -> bool:
+    """Whether this is a STUN message without the cookie (RFC 3489): known type, exact length, attributes."""
+    if not HEADER <= len(payload) <= CLASSIC_MAX:
+        return False
+    return int.from_bytes(payload[:2], "big") in CLASSIC_TYPES and parse(payload).exact
+
+
+def parse(payload: bytes) -> Message:
+    """Read a message that starts where `payload` starts; what follows its end is left alone.
+
+    Raises StunError if there are fewer than 8 bytes, the type, length and cookie.
+    """
+    if len(payload) < 8:
+        raise StunError(f"a STUN message starts with 8 bytes, {len(payload)} seen")
+    length = int.from_bytes(payload[2:4], "big")
+    cookie = payload[4:8] == MAGIC_COOKIE
+    attributes, whole = _attributes(payload[HEADER : HEADER + length])
+    return Message(
+        type=int.from_bytes(payload[:2], "big"),
+        length=length,
+        cookie=cookie,
+        transaction_id=payload[8 if cookie else 4 : HEADER],
+        attributes=attributes,
+        exact=whole and len(payload) == HEADER + length,
+    )
+
+
+def _attributes(body: bytes) -> tuple[tuple[tuple[int, bytes], ...], bool]:
+    # RFC 8489 §14: type, length, value, and padding to 4 bytes, which some leave out at the end.
+    found: list[tuple[int, bytes]] = []
+    offset = 0
+    while offset < len(body):
+        start = offset + 4
+        length = int.from_bytes(body[offset + 2 : start], "big")
+        if len(body) < start + length:
+            return tuple(found), False
+        found.append((int.from_bytes(body[offset : offset + 2], "big"), body[start : start + length]))
+        offset = start + (length + 3 & ~3)
+    return tuple(found), True
+
+
+def refusal(request: bytes) -> bytes | None:
+    """Return the error response 403 (Forbidden) to a request, or None where none would be believed.
+
+    None: not a request, cut short, or with credentials, whose sender expects a keyed answer. The response
+    repeats bytes 4 to 20 of the request, so it fits with the cookie and without (RFC 8489 §6.3.1, RFC 3489 §8.1).
+    """
+    if len(request) < HEADER:
+        return None
+    message = parse(request)
+    if message.message_class is not MessageClass.REQUEST or message.has_credentials:
+        return None
+    # RFC 8489 §14.8: 21 reserved bits, class 4, number 3; the reason phrase as RFC 8656 §19 has it.
+    reason = b"Forbidden"
+    value = bytes((0, 0, 4, 3)) + reason
+    padding = bytes(-len(value) % 4)
+    attribute = ERROR_CODE.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding
+    header = (message.type | 0x0110).to_bytes(2, "big") + len(attribute).to_bytes(2, "big")
+    return header + request[4:HEADER] + attribute

@@ -1,0 +1,135 @@
+"""Which interfaces are the VPN, from a snapshot of links, routes and routing rules. No I/O."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from stunwall.config import Network, is_interface
+
+# IFLA_INFO_KIND values whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
+# and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
+KINDS = frozenset({"wireguard", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"})
+
+# RFC 4291 §2.4: all of the Internet's unicast addresses so far; OpenVPN's `redirect-gateway ipv6` and
+# others route just this instead of ::/0.
+_IPV6_GLOBAL = IPv6Network("2000::/3")
+_IPV4_ALL = IPv4Network("0.0.0.0/0")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface: `kind` is IFLA_INFO_KIND or "" for hardware, `tap` a tun device in tap mode.
+
+    `up`: administratively up; `running`: it has a carrier, which for a tun device means a program holds it.
+    """
+
+    index: int
+    name: str
+    kind: str
+    tap: bool
+    up: bool
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A unicast route: its table, destination and the indexes of its outgoing interfaces."""
+
+    table: int
+    destination: Network
+    interfaces: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Links, routes and, per IP version, the tables that a routing rule reaches, at one moment."""
+
+    links: tuple[Link, ...]
+    routes: tuple[Route, ...]
+    tables: dict[int, frozenset[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether an interface counts as the VPN, and why in a sentence."""
+
+    interface: str
+    kind: str
+    counts: bool
+    why: str
+
+
+def standings(snapshot: Snapshot, named: Iterable[str]) -> tuple[Standing, ...]:
+    """Return how each interface stands; `named` are the names and globs of the configuration.
+
+    Names win: with any given, nothing else counts. Otherwise an interface counts if its kind is a VPN's, it
+    is up, and a default route that some routing rule reaches leads to it.
+    """
+    globs = tuple(named)
+    return tuple(_standing(link, snapshot, globs) for link in snapshot.links)
+
+
+def counting(found: Iterable[Standing]) -> frozenset[str]:
+    """Return the names of the interfaces that count."""
+    return frozenset(standing.interface for standing in found if standing.counts)
+
+
+def _standing(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Standing:
+    def says(counts: bool, why: str) -> Standing:
+        return Standing(link.name, link.kind, counts, why)
+
+    if not is_interface(link.name):
+        return says(False, "its name has characters that stunwall does not put in a rule")
+    if link.name == "lo":
+        return says(False, "it is the loopback: nothing leaves the machine there")
+    if globs:
+        glob = next((glob for glob in globs if fnmatchcase(link.name, glob)), None)
+        if glob is None:
+            return says(False, "interfaces in the configuration does not name it")
+        if not link.up:
+            return says(False, f'named by interfaces = ["{glob}"], but it is down')
+        return says(True, f'named by interfaces = ["{glob}"], and up')
+    if link.tap:
+        return says(False, "a tap device often belongs to a VM; name it in interfaces if it is your VPN")
+    if link.kind not in KINDS:
+        return says(False, f"{_kind(link)} is not taken for a VPN; name it in interfaces if it is yours")
+    if not link.up:
+        return says(False, f"a {link.kind} interface, but it is down")
+    if not link.running:
+        return says(False, f"a {link.kind} interface, but no program is behind it")
+    families = [family for family in (4, 6) if _carries_default(link, snapshot, family)]
+    if not families:
+        return says(False, f"a {link.kind} interface, but no default route leads to it")
+    carried = " and ".join(f"IPv{family}" for family in families)
+    return says(True, f"a {link.kind} interface that carries the default route of {carried}")
+
+
+def _kind(link: Link) -> str:
+    return f"an interface of kind {link.kind}" if link.kind else "a network card"
+
+
+def _carries_default(link: Link, snapshot: Snapshot, family: int) -> bool:
+    tables = snapshot.tables.get(family, frozenset())
+    routed = [
+        route.destination
+        for route in snapshot.routes
+        if link.index in route.interfaces and route.destination.version == family and route.table in tables
+    ]
+    return _covers_the_internet(routed, family)
+
+
+def _covers_the_internet(routed: list[Network], family: int) -> bool:
+    """Whether the networks hold more than half of all public addresses.
+
+    That is a default route, its halves 0.0.0.0/1 and 128.0.0.0/1, or the list of networks that VPN clients
+    make when they leave the LAN or the VPN's server out.
+    """
+    if family == 4:
+        covered = sum(net.num_addresses for net in collapse_addresses(n for n in routed if n.version == 4))
+        return covered > _IPV4_ALL.num_addresses // 2
+    six = [net for net in routed if net.version == 6]
+    if any(_IPV6_GLOBAL.subnet_of(net) for net in six):
+        return True
+    inside = collapse_addresses(net for net in six if net.subnet_of(_IPV6_GLOBAL))
+    return sum(net.num_addresses for net in inside) > _IPV6_GLOBAL.num_addresses // 2
