@@ -24,6 +24,7 @@ from stunwall.model import Datagram, Decision, Event, Reason, StunwallError, Ver
 from stunwall.vpn import Standing
 
 GROUP = "stunwall"
+_RETRY = 1.0  # seconds until links that could not be read are read again
 
 
 class Daemon:
@@ -36,6 +37,7 @@ class Daemon:
         self._started = time.time()
         self._standings: tuple[Standing, ...] = ()
         self._vpn: frozenset[str] = frozenset()
+        self._filled: frozenset[str] | None = None  # what the wall's set holds
         self._problems: dict[str, str] = {}  # by the part that has it
         self._unanswered = 0
         self._unreadable = 0
@@ -92,6 +94,7 @@ class Daemon:
     def _put_up_the_wall(self) -> None:
         self._look_at_links()
         firewall.load(self._vpn, self._config.guard_ports)
+        self._filled = self._vpn
         firewall.open_door(self._config.queue)
 
     def _ready(self) -> None:
@@ -106,7 +109,10 @@ class Daemon:
         self._selector.register(self._links, selectors.EVENT_READ, self._follow_links)
         self._selector.register(stopping, selectors.EVENT_READ, None)
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(_RETRY if "links" in self._problems else None)
+            if not ready:
+                self._follow_links()
+            for key, _ in ready:
                 if key.data is None:
                     return
                 key.data()
@@ -142,12 +148,13 @@ class Daemon:
     # Links
 
     def _follow_links(self) -> None:
-        self._links.drain()
-        before = self._vpn
         try:
+            self._links.drain()
             self._look_at_links()
-            if self._vpn != before:
+            if self._vpn != self._filled:
+                self._filled = None  # unknown, until the transaction is through
                 firewall.fill_vpn(self._vpn)
+                self._filled = self._vpn
                 self._log.notice(
                     f"VPN: {', '.join(sorted(self._vpn))}"
                     if self._vpn
@@ -159,6 +166,7 @@ class Daemon:
             self._vpn = frozenset()
             with suppress(StunwallError):
                 firewall.fill_vpn(())
+                self._filled = frozenset()
             self._problem("links", f"{error}. Until that works again all STUN is blocked")
 
     def _look_at_links(self) -> None:

@@ -123,15 +123,17 @@ def open_door(queue: int) -> None:
         raise
     except FirewallError as native:
         _nft("-f", "-", text=shut + counted)
+        from pyroute2.netlink.exceptions import NetlinkError
+
         try:
             _open_door_by_target(queue)
-        except OSError as error:  # pyroute2's NetlinkError is one
+        except (NetlinkError, OSError) as error:
             raise FirewallError(
                 "the kernel has no way to hand packets to a program: neither nftables' `queue` "
                 f"(CONFIG_NFT_QUEUE, module nft_queue: {native}) nor the xtables target NFQUEUE "
                 f"(CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and "
-                f"nft_compat: {error}). Load one of them with modprobe; some distributions ship them in an extra package "
-                "(Ubuntu: linux-modules-extra-$(uname -r))"
+                f"nft_compat: {error}). Load one of them with modprobe; some distributions ship them in an "
+                "extra package (Ubuntu: linux-modules-extra-$(uname -r))"
             ) from error
 
 
@@ -231,7 +233,7 @@ def _missing_piece() -> FirewallError | None:
 
 
 def _nft(*arguments: str, text: str | None = None) -> str:
-    """Run nft once, `text` as its input, and return what it printed. Raises FirewallError with its complaint."""
+    """Run nft once, `text` as its input; return what it printed. Raises FirewallError with its complaint."""
     program = which("nft", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
     if program is None:
         raise FirewallError("the program nft is missing: install the package nftables")

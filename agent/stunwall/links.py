@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
 
 from stunwall.model import StunwallError
 from stunwall.vpn import Link, Route, Snapshot
@@ -18,6 +18,7 @@ _RTN_UNICAST = 1  # linux/rtnetlink.h
 _FR_ACT_TO_TBL = 1  # linux/fib_rules.h
 _TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_TRIES = 20  # a dump that a change interrupted is taken again; so many in a row are a fault
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -61,16 +62,23 @@ class Links:
 
     def snapshot(self) -> Snapshot:
         """Return the network as it is now. Raises LinksError."""
-        try:
-            links = tuple(_link(message) for message in self._netlink.get_links())
-            routes: list[Route] = []
-            tables = {}
-            for version, family in _FAMILIES.items():
-                routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
-                rules = self._netlink.get_rules(family=family)
-                tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
-        except (NetlinkError, OSError) as error:
-            raise LinksError(f"cannot read interfaces and routes from the kernel: {error}") from error
+        for _ in range(_TRIES):
+            try:
+                return self._dump()
+            except NetlinkDumpInterrupted:  # a change came in between
+                continue
+            except (NetlinkError, NetlinkDecodeError, OSError) as error:
+                raise LinksError(f"cannot read interfaces and routes from the kernel: {error}") from error
+        raise LinksError("interfaces and routes change too fast to be read")
+
+    def _dump(self) -> Snapshot:
+        links = tuple(_link(message) for message in self._netlink.get_links())
+        routes: list[Route] = []
+        tables = {}
+        for version, family in _FAMILIES.items():
+            routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
+            rules = self._netlink.get_rules(family=family)
+            tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
         return Snapshot(links, tuple(routes), tables)
 
 

@@ -11,7 +11,7 @@ _EVENTS_PER_SECOND = 20  # lines; a flood of flows is summed up, `stunwall log` 
 
 
 class Log:
-    """Writes to a descriptor. A line starts with its priority, as in `<4>`, under journald, else with the time."""
+    """Writes lines. Under journald each starts with its priority, as in `<4>`, else with the time."""
 
     def __init__(self, descriptor: int, journal: bool) -> None:
         self._descriptor = descriptor

@@ -45,8 +45,9 @@ class Queue:
                 self._queue.bind(number, self._receive, _LENGTH)
         except OSError as error:
             raise QueueError(
-                f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN) and a kernel with "
-                "CONFIG_NETFILTER_NETLINK_QUEUE (module nfnetlink_queue)"
+                f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN), a kernel with "
+                "CONFIG_NETFILTER_NETLINK_QUEUE (module nfnetlink_queue), and a queue number that no other "
+                "program has (`queue` in the configuration)"
             ) from error
 
     def fileno(self) -> int:

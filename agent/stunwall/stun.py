@@ -162,7 +162,8 @@ def refusal(request: bytes) -> bytes | None:
     """Return the error response 403 (Forbidden) to a request, or None where none would be believed.
 
     None: not a request, cut short, or with credentials, whose sender expects a keyed answer. The response
-    repeats bytes 4 to 20 of the request, so it fits with the cookie and without (RFC 8489 §6.3.1, RFC 3489 §8.1).
+    repeats bytes 4 to 20 of the request: cookie and transaction ID, or RFC 3489's longer transaction ID
+    (RFC 8489 §6.3.1, RFC 3489 §8.1).
     """
     if len(request) < HEADER:
         return None

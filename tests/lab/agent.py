@@ -1,0 +1,105 @@
+"""stunwalld on the client, started and ended as a test wants it."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lab.process import Process
+from lab.topology import Lab
+
+PACKAGE = Path(__file__).parents[2] / "agent"
+READY_SECONDS = 15  # it takes under one; two busy cores may stretch that
+
+Value = str | int | bool | list[str] | list[int]
+
+
+class Agent:
+    """A stunwalld with its own configuration and folders. In a `with` it is ready, and afterwards nothing is left.
+
+    `config` are keys of the configuration file.
+    """
+
+    def __init__(self, lab: Lab, **config: Value) -> None:
+        self._lab = lab
+        self._folder = tempfile.TemporaryDirectory(prefix="stunwall-")
+        folder = Path(self._folder.name)
+        self._file = folder / "stunwall.toml"
+        keys: dict[str, Value] = {"state_dir": f"{folder}/state", "run_dir": f"{folder}/run", **config}
+        # For strings, numbers, booleans and lists of them JSON is also TOML.
+        self._file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Starts the daemon and returns at once."""
+        self._process = Process(self._lab.client, *self._command("stunwall.daemon"), env=_ENVIRONMENT)
+
+    def wait_ready(self) -> None:
+        """Returns when the daemon says that it is ready; RuntimeError, with what it printed, if it doesn't."""
+        self._running.wait_line("ready", READY_SECONDS)
+
+    def start(self) -> None:
+        self.begin()
+        self.wait_ready()
+
+    def stop(self) -> int:
+        """Sends SIGTERM and returns the exit code."""
+        return self._running.stop()
+
+    def kill(self) -> None:
+        """Sends SIGKILL: the daemon can't clean up."""
+        self._running.kill()
+
+    def close(self) -> None:
+        """Ends the daemon whatever it is doing, and removes the table."""
+        if self._process is not None:
+            self._process.kill()
+        if self.wall_stands:
+            self._lab.client.nft("delete table inet stunwall")
+        self._folder.cleanup()
+
+    @property
+    def wall_stands(self) -> bool:
+        """Whether the kernel has stunwall's table."""
+        return self._lab.client.run("nft", "list", "table", "inet", "stunwall").returncode == 0
+
+    @property
+    def lines(self) -> list[str]:
+        """What the running daemon has logged so far."""
+        return list(self._running.lines)
+
+    def wait_line(self, text: str, seconds: float = 5) -> None:
+        """Returns once the daemon has logged `text`; RuntimeError if it doesn't in time."""
+        self._running.wait_line(text, seconds)
+
+    def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`stunwall --config … arguments`, run on the client; its exit code isn't checked."""
+        assignments = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
+        return self._lab.client.run("env", *assignments, *self._command("stunwall.cli"), *arguments)
+
+    def _command(self, module: str) -> list[str]:
+        return [sys.executable, "-m", module, "--config", str(self._file)]
+
+    @property
+    def _running(self) -> Process:
+        assert self._process is not None, "the daemon was never started"
+        return self._process
+
+
+_ENVIRONMENT = {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,0 +1,89 @@
+"""Ethernet frames → what a test asks about them. Shares no code with stunwall."""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP
+
+ETHERNET_IPV4, ETHERNET_IPV6 = 0x0800, 0x86DD
+HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60  # RFC 8200 §4.1
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One IP packet, or one fragment. Ports are None but in UDP and TCP, and in fragments after the first."""
+
+    family: int
+    protocol: int
+    source: str
+    destination: str
+    source_port: int | None
+    destination_port: int | None
+    payload: bytes
+    """After the UDP or TCP header; all after the IP headers where there is none."""
+    frame: bytes
+    fragment: tuple[int, int] | None = None
+    """(identification, offset in bytes) of a fragment."""
+
+    def __str__(self) -> str:
+        name = {IPPROTO_TCP: "TCP", IPPROTO_UDP: "UDP"}.get(self.protocol, f"protocol {self.protocol}")
+        ports = f"{self.source_port} → {self.destination_port}"
+        return f"{name} {self.source} → {self.destination}, {ports}, {len(self.payload)} bytes"
+
+
+def parse(frame: bytes) -> Packet | None:
+    """The IP packet in an Ethernet frame, or None if it carries something else."""
+    (kind,) = struct.unpack_from("!H", frame, 12)
+    if kind == ETHERNET_IPV4:
+        return _ipv4(frame, frame[14:])
+    return _ipv6(frame, frame[14:]) if kind == ETHERNET_IPV6 else None
+
+
+def _ipv4(frame: bytes, ip: bytes) -> Packet:
+    header = (ip[0] & 15) * 4
+    total, identification, flags = struct.unpack_from("!HHH", ip, 2)
+    offset = (flags & 0x1FFF) * 8
+    fragment = (identification, offset) if flags & 0x2000 or offset else None
+    # A total length of 0 marks a segment too long for it, not yet cut to size (veth keeps them whole).
+    data = ip[header : total or None]
+    return _transport(frame, AF_INET, ip[9], ip[12:16], ip[16:20], data, fragment)
+
+
+def _ipv6(frame: bytes, ip: bytes) -> Packet:
+    (length,) = struct.unpack_from("!H", ip, 4)
+    following, data, fragment = ip[6], ip[40 : 40 + length if length else None], None
+    while following in (HOP_BY_HOP, ROUTING, DESTINATION, FRAGMENT) and len(data) >= 8:
+        if following == FRAGMENT:
+            offset, identification = struct.unpack_from("!HI", data, 2)
+            fragment, size = (identification, offset & 0xFFF8), 8
+        else:
+            size = data[1] * 8 + 8
+        following, data = data[0], data[size:]
+        if fragment and fragment[1]:
+            break
+    return _transport(frame, AF_INET6, following, ip[8:24], ip[24:40], data, fragment)
+
+
+def _transport(
+    frame: bytes, family: int, protocol: int, source: bytes, destination: bytes, data: bytes,
+    fragment: tuple[int, int] | None,
+) -> Packet:  # fmt: skip
+    ports: tuple[int, int] | tuple[None, None] = (None, None)
+    payload, first = data, fragment is None or fragment[1] == 0
+    if first and protocol == IPPROTO_UDP and len(data) >= 8:
+        ports, payload = struct.unpack_from("!HH", data), data[8:]
+    elif first and protocol == IPPROTO_TCP and len(data) >= 20:
+        ports, payload = struct.unpack_from("!HH", data), data[(data[12] >> 4) * 4 :]
+    return Packet(family, protocol, str(ip_address(source)), str(ip_address(destination)),
+                  ports[0], ports[1], payload, frame, fragment)  # fmt: skip
+
+
+def join_fragments(packets: list[Packet]) -> list[bytes]:
+    """The bytes of each fragmented packet, in order, as far as its fragments are there."""
+    groups: dict[tuple[str, str, int], dict[int, bytes]] = {}
+    for packet in packets:
+        if packet.fragment is not None:
+            identification, offset = packet.fragment
+            pieces = groups.setdefault((packet.source, packet.destination, identification), {})
+            pieces[offset] = packet.payload
+    return [b"".join(data for _, data in sorted(pieces.items())) for pieces in groups.values()]

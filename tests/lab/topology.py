@@ -1,0 +1,168 @@
+"""The lab's machines and cables.
+
+      box ──── client ──── isp ──── internet ──┬── vpn
+    10.88.0.2  192.168.1.2  NAT      router     │   198.51.100.2, 2001:db8:3::2
+    container  2001:db8:1::2         203.0.113.1 └── stun
+               │            203.0.113.10             198.51.100.3 and .4, 2001:db8:3::3  coturn
+               └─ wgc 10.9.0.2 ·········· WireGuard ··· 198.51.100.5, 2001:db8:3::5      echo
+                                          to vpn
+
+The provider translates the client's IPv4 address to 203.0.113.10 and routes its IPv6 as it is.
+"""
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from lab.coturn import Coturn
+from lab.echo import Echo
+from lab.namespace import Namespace, require_isolation
+from lab.wireguard import WireGuard
+
+CABLES = """
+    link add phys0 netns client type veth peer name home netns isp
+    link add wan netns isp type veth peer name isp netns internet
+    link add port1 netns internet type veth peer name eth0 netns vpn
+    link add port2 netns internet type veth peer name eth0 netns stun
+    link add box0 netns client type veth peer name eth0 netns box
+"""
+
+CLIENT = """
+    addr add 192.168.1.2/24 dev phys0
+    addr add 2001:db8:1::2/64 dev phys0 nodad
+    addr add 10.88.0.1/24 dev box0
+    addr add fd88::1/64 dev box0 nodad
+    link set phys0 up
+    link set box0 up
+    route add default via 192.168.1.1
+    route add ::/0 via 2001:db8:1::1
+"""
+BOX = """
+    addr add 10.88.0.2/24 dev eth0
+    addr add fd88::2/64 dev eth0 nodad
+    link set eth0 up
+    route add default via 10.88.0.1
+    route add ::/0 via fd88::1
+"""
+ISP = """
+    addr add 192.168.1.1/24 dev home
+    addr add 2001:db8:1::1/64 dev home nodad
+    addr add 203.0.113.10/24 dev wan
+    addr add 2001:db8:2::10/64 dev wan nodad
+    link set home up
+    link set wan up
+    route add default via 203.0.113.1
+    route add ::/0 via 2001:db8:2::1
+"""
+INTERNET = """
+    link add servers type bridge
+    link set port1 master servers
+    link set port2 master servers
+    addr add 203.0.113.1/24 dev isp
+    addr add 2001:db8:2::1/64 dev isp nodad
+    addr add 198.51.100.1/24 dev servers
+    addr add 2001:db8:3::1/64 dev servers nodad
+    link set isp up
+    link set port1 up
+    link set port2 up
+    link set servers up
+    route add 2001:db8:1::/64 via 2001:db8:2::10
+"""
+VPN = """
+    addr add 198.51.100.2/24 dev eth0
+    addr add 2001:db8:3::2/64 dev eth0 nodad
+    link set eth0 up
+    route add default via 198.51.100.1
+    route add ::/0 via 2001:db8:3::1
+"""
+STUN = """
+    addr add 198.51.100.3/24 dev eth0
+    addr add 198.51.100.4/24 dev eth0
+    addr add 198.51.100.5/24 dev eth0
+    addr add 2001:db8:3::3/64 dev eth0 nodad
+    addr add 2001:db8:3::5/64 dev eth0 nodad
+    link set eth0 up
+    route add default via 198.51.100.1
+    route add ::/0 via 2001:db8:3::1
+"""
+
+ISP_NAT = """
+table ip lab_nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        oifname "wan" masquerade
+    }
+}
+"""
+# As Docker does: what has one of the container network's addresses gets that of the interface it leaves by.
+BOX_NAT = """
+table inet lab_nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        ip saddr 10.88.0.0/24 oifname != "box0" masquerade
+        ip6 saddr fd88::/64 oifname != "box0" masquerade
+    }
+}
+"""
+
+LOOSE = 2  # rp_filter, as systemd's 50-default.conf sets it on most desktops
+
+
+class Lab:
+    """Everything above, with the servers running and the VPN down, from entering to leaving it."""
+
+    client: Namespace
+    isp: Namespace
+    internet: Namespace
+    server: Namespace
+    stun: Namespace
+    box: Namespace
+    vpn: WireGuard
+    coturn: Coturn
+    echo: Echo
+
+    def __enter__(self) -> Self:
+        require_isolation()
+        with ExitStack() as stack:
+            self.client, self.isp, self.internet, self.server, self.stun, self.box = (
+                self._namespace(stack, name) for name in ("client", "isp", "internet", "vpn", "stun", "box")
+            )
+            self._connect()
+            self.coturn = Coturn(self.stun)
+            stack.callback(self.coturn.close)
+            self.echo = Echo(self.stun)
+            stack.callback(self.echo.close)
+            self.vpn = WireGuard(self.client, self.server)
+            stack.callback(self.vpn.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @staticmethod
+    def _namespace(stack: ExitStack, name: str) -> Namespace:
+        namespace = Namespace(name)
+        stack.callback(namespace.close)
+        # Nothing here has a twin address, and waiting for the check would only cost seconds.
+        for scope in ("all", "default"):
+            namespace.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
+            namespace.sysctl(f"ipv4/conf/{scope}/rp_filter", LOOSE)
+        return namespace
+
+    def _connect(self) -> None:
+        for router in (self.client, self.isp, self.internet, self.server):
+            router.sysctl("ipv4/ip_forward", 1)
+            router.sysctl("ipv6/conf/all/forwarding", 1)
+        self.client.ip(CABLES)
+        for namespace, script in (
+            (self.client, CLIENT), (self.box, BOX), (self.isp, ISP),
+            (self.internet, INTERNET), (self.server, VPN), (self.stun, STUN),
+        ):  # fmt: skip
+            namespace.ip(script)
+        self.isp.nft(ISP_NAT)
+        self.client.nft(BOX_NAT)
+        # wg-quick sets this one: the mark of a reply must count when its reverse path is checked.
+        self.client.sysctl("ipv4/conf/all/src_valid_mark", 1)

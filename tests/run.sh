@@ -1,0 +1,78 @@
+#!/bin/sh
+# Installs what the tests need, and runs them: all, or one part.
+#   run.sh [unit|lab|browser] [pytest options]
+#   run.sh demo       what a web page sees, without stunwall and with it
+set -eu
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+part=${1-all}
+[ $# = 0 ] || shift
+
+fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
+
+case $part in
+    all | unit | lab | browser | demo) ;;
+    *) fail "usage: run.sh [unit|lab|browser|demo] [pytest options]" ;;
+esac
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
+    exec sudo -- "$root/tests/run.sh" "$part" "$@"
+fi
+
+# What each part takes from Debian. The compiler and the headers are netfilterqueue's.
+packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
+case $part in
+    lab) packages="$packages coturn stun-client wireguard-go wireguard-tools procps" ;;
+    browser | demo | all)
+        packages="$packages coturn stun-client wireguard-go wireguard-tools procps chromium firefox-esr" ;;
+esac
+missing=
+for package in $packages; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    command -v apt-get >/dev/null || fail "needs, by your distribution's names:$missing"
+    printf 'run.sh: installing%s ...\n' "$missing"
+    # shellcheck disable=SC2086 # a list
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
+        >/tmp/stunwall-tests-apt.log 2>&1 || { tail -n 20 /tmp/stunwall-tests-apt.log >&2; fail "apt-get failed"; }
+fi
+
+venv=$root/.venv
+python=/usr/bin/python3
+stamp=$venv/$(cksum <"$root/pyproject.toml" | tr ' ' -)
+if [ ! -e "$stamp" ]; then
+    printf 'run.sh: making %s ...\n' "$venv"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    # From the wheel, so that it is tried whole; the tests then run the checkout's own files.
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "${root}[test]"
+    touch "$stamp"
+fi
+cd "$root"
+PATH=$venv/bin:$PATH
+export PATH PYTHONPATH="$root/agent:$root/tests" PYTHONDONTWRITEBYTECODE=1
+
+# Processes, mounts and networks of the tests live in namespaces that end with this command, whatever ends it.
+isolated() {
+    unshare --mount --net --pid --fork --kill-child --mount-proc sh -c '
+        mkdir -p /run/netns /run/wireguard
+        mount -t tmpfs none /run/netns
+        mount -t tmpfs none /run/wireguard
+        ip link set lo up
+        export STUNWALL_LAB=1
+        exec "$@"' sh "$@"
+}
+
+checks() {
+    ruff check .
+    ruff format --check .
+    mypy
+}
+
+case $part in
+    demo) isolated python -m lab.demo ;;
+    unit) checks; isolated python -m pytest tests/unit "$@" ;;
+    lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
+    all) checks; isolated python -m pytest tests/unit tests/lab tests/browser "$@" ;;
+esac

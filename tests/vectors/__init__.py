@@ -1,0 +1,1 @@
+"""Bytes that the tests feed in, with where they come from."""
