@@ -228,7 +228,9 @@ class Daemon:
             wall = firewall.read()
         except StunwallError as error:
             return {"wall": "unknown", "wall_error": str(error)}
-        return {"wall": "up" if wall and wall.whole else "down" if wall is None else "damaged"}
+        if wall is None:
+            return {"wall": "down"}
+        return {"wall": "up" if wall.whole else "damaged", "counters": wall.counters}
 
 
 def _event(decision: Decision, detection: Detection, interface: str, raw: bytes) -> Event:

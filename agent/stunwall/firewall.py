@@ -50,10 +50,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """The wall as the kernel has it. `queue`: where the door leads to, None while it is shut."""
+    """The wall as the kernel has it: `counters` in packets; `queue` is None while the door is shut."""
 
     rules: tuple[Rule, ...]
     sets: dict[str, tuple[str | int, ...]]
+    counters: dict[str, int]
     queue: int | None
 
     @property
@@ -61,10 +62,6 @@ class Wall:
         """Whether every rule of the file is there, in its place."""
         loaded = [(rule.chain, rule.comment) for rule in self.rules if rule.chain != "listener"]
         return loaded == expected(rules_file().read_text())
-
-    def count(self, comment: str) -> int:
-        """Return how many packets the rule with this comment has counted."""
-        return next((rule.packets or 0 for rule in self.rules if rule.comment == comment), 0)
 
 
 def rules_file() -> Path:
@@ -162,6 +159,7 @@ def read() -> Wall | None:
     return Wall(
         rules=tuple(_rule(rule, counters) for rule in rules),
         sets={item["set"]["name"]: _elements(item["set"]) for item in listing if "set" in item},
+        counters={name: int(counter["packets"]) for name, counter in counters.items()},
         queue=_queue([rule for rule in rules if rule["chain"] == "listener"]),
     )
 

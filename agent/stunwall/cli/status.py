@@ -123,13 +123,12 @@ def _trouble(daemon: Status) -> list[str]:
     said = {
         "unrecorded": "blocked, but not recorded: the disk could not keep up",
         "queue_overruns": "blocked in the kernel, unrecorded: more than stunwalld could take",
+        "over_limit": "blocked in the kernel, unrecorded: too many at once",
+        "unattended": "blocked in the kernel, unrecorded: stunwalld was not ready",
         "unreadable": "blocked as STUN that could not be read",
     }
-    return [
-        f"{text.count(int(daemon.get(key, 0)), 'packet')} {what}"
-        for key, what in said.items()
-        if daemon.get(key)
-    ]
+    counted = {"over_limit": 0, "unattended": 0} | daemon | daemon.get("counters", {})
+    return [f"{text.count(int(counted[key]), 'packet')} {what}" for key, what in said.items() if counted[key]]
 
 
 def _blocked(state_dir: Path, report: _Report) -> dict[str, Any] | None:
