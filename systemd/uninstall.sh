@@ -27,7 +27,7 @@ rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 
 if [ "${1-}" = --purge ]; then
     rm -rf /etc/stunwall /var/lib/stunwall
-    if getent passwd stunwall >/dev/null; then userdel stunwall; fi
+    if getent passwd stunwall >/dev/null; then userdel stunwall 2>/dev/null; fi
     if getent group stunwall >/dev/null; then groupdel stunwall; fi
     printf 'stunwall: removed, with its configuration and record. STUN is free to leave by any interface.\n'
 else

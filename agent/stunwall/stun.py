@@ -119,7 +119,8 @@ def has_cookie(payload: bytes) -> bool:
 
 def is_classic(payload: bytes) -> bool:
     """Whether this is a STUN message without the cookie (RFC 3489): known type, exact length, attributes."""
-    if not HEADER <= len(payload) <= CLASSIC_MAX:
+    # RFC 8489 §5: all attributes are padded to 4 bytes. The wall's list of lengths goes in the same steps.
+    if not HEADER <= len(payload) <= CLASSIC_MAX or len(payload) % 4:
         return False
     return int.from_bytes(payload[:2], "big") in CLASSIC_TYPES and parse(payload).exact
 

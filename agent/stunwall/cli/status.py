@@ -148,7 +148,7 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
     colour = {False: typer.colors.GREEN, True: typer.colors.RED, None: typer.colors.YELLOW}[report.leak]
     typer.echo(typer.style(report.state.upper(), fg=colour, bold=True) + f": {report.headline}\n")
     lines = [("VPN", f"{name}: {why}") for name, why in report.vpn] or [
-        ("VPN", _NO_VPN[report.daemon is None])
+        ("VPN", "none is up" if report.daemon else "not known")
     ]
     lines.append(("Wall", f"{report.wall} (the rules in the kernel)"))
     daemon = report.daemon
@@ -184,7 +184,6 @@ def _sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + "."
 
 
-_NO_VPN = {False: "none is up", True: "not known while stunwalld does not run"}
 _HEADLINES = {
     "protected": "STUN leaves through the VPN or not at all",
     "sealed": "no VPN is up, so all STUN is blocked",
