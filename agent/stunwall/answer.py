@@ -11,6 +11,7 @@ MARK = 0x30000000
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
 _TTL = 64
 _PSH_ACK = 0x18
+_RST_ACK = 0x14
 
 
 class Refuser:
@@ -28,47 +29,56 @@ class Refuser:
             raw.close()
 
     def refuse(self, blocked: Datagram, framing: Framing, answer: bytes) -> None:
-        """Send `answer` to the sender of `blocked`, in the server's name. Raises OSError."""
-        packet = reply(blocked, framing, answer)
-        self._sockets[blocked.family].sendto(packet, (str(blocked.source), 0))
+        """Send `answer` to the sender of `blocked`, in the server's name, and end a TCP connection. Raises OSError."""
+        send = self._sockets[blocked.family].sendto
+        sender = (str(blocked.source), 0)
+        send(reply(blocked, framing, answer), sender)
+        if blocked.tcp is not None:
+            # The server never got what was acknowledged in its name: the connection is of no more use, and
+            # would only linger when the application closes it.
+            send(reset(blocked, len(_framed(blocked, framing, answer))), sender)
 
 
 def reply(blocked: Datagram, framing: Framing, answer: bytes) -> bytes:
     """Return the IP packet that carries `answer` back from the blocked datagram's destination."""
+    payload = _framed(blocked, framing, answer)
+    if blocked.transport is Transport.UDP:
+        ports = pack("!HH", blocked.destination_port, blocked.source_port)
+        return _packet(blocked, 17, ports + pack("!HH", 8 + len(payload), 0) + payload, checksum_at=6)
+    return _packet(blocked, 6, _tcp(blocked, 0, _PSH_ACK) + payload, checksum_at=16)
+
+
+def reset(blocked: Datagram, answered: int) -> bytes:
+    """Return the IP packet that resets the TCP connection after `answered` bytes of payload (RFC 9293 §3.5.3)."""
+    return _packet(blocked, 6, _tcp(blocked, answered, _RST_ACK), checksum_at=16)
+
+
+def _framed(blocked: Datagram, framing: Framing, answer: bytes) -> bytes:
     match framing:
         case Framing.PLAIN:
-            payload = answer
+            return answer
         case Framing.RFC4571:
-            payload = len(answer).to_bytes(2, "big") + answer
+            return len(answer).to_bytes(2, "big") + answer
         case Framing.TEAMS:
-            payload = blocked.payload[:2] + pack("!H", len(answer) + 8) + blocked.payload[4:12] + answer
-    if blocked.transport is Transport.UDP:
-        segment, checksum_at = _udp(blocked, payload), 6
-    else:
-        segment, checksum_at = _tcp(blocked, payload), 16
+            return blocked.payload[:2] + pack("!H", len(answer) + 8) + blocked.payload[4:12] + answer
+
+
+def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:
+    # Acknowledges the blocked request, so that it is not sent again, and goes on where the server stood.
+    assert blocked.tcp is not None  # noqa: S101 - packet.py gives every TCP segment its numbers
+    sequence = blocked.tcp.acknowledgment + offset & 0xFFFFFFFF
+    acknowledged = blocked.tcp.sequence + len(blocked.payload) & 0xFFFFFFFF
+    ports = pack("!HH", blocked.destination_port, blocked.source_port)
+    return ports + pack("!IIBBHHH", sequence, acknowledged, 5 << 4, flags, 65535, 0, 0)
+
+
+def _packet(blocked: Datagram, protocol: int, segment: bytes, checksum_at: int) -> bytes:
     source, destination = blocked.destination, blocked.source
-    protocol = 17 if blocked.transport is Transport.UDP else 6
     # RFC 768, RFC 9293 §3.1, RFC 8200 §8.1: the pseudo header. A UDP checksum of 0 would mean 'none'.
     pseudo = source.packed + destination.packed + pack("!II", len(segment), protocol)
     checksum = _checksum(pseudo + segment) or 0xFFFF
     segment = segment[:checksum_at] + pack("!H", checksum) + segment[checksum_at + 2 :]
     return _ip_header(source, destination, protocol, len(segment)) + segment
-
-
-def _udp(blocked: Datagram, payload: bytes) -> bytes:
-    return pack("!HHHH", blocked.destination_port, blocked.source_port, 8 + len(payload), 0) + payload
-
-
-def _tcp(blocked: Datagram, payload: bytes) -> bytes:
-    # Acknowledges the blocked request, so that it is not sent again, and goes on where the server stood.
-    assert blocked.tcp is not None  # noqa: S101 - packet.py gives every TCP segment its numbers
-    acknowledged = blocked.tcp.sequence + len(blocked.payload) & 0xFFFFFFFF
-    ports = pack("!HH", blocked.destination_port, blocked.source_port)
-    return (
-        ports
-        + pack("!IIBBHHH", blocked.tcp.acknowledgment, acknowledged, 5 << 4, _PSH_ACK, 65535, 0, 0)
-        + payload
-    )
 
 
 def _ip_header(source: Address, destination: Address, protocol: int, length: int) -> bytes:

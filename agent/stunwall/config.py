@@ -113,11 +113,20 @@ def load(file: Path = DEFAULT_FILE) -> Config:
     missing; any other must exist. Raises ConfigError.
     """
     config = Config()
-    if file.exists() or file != DEFAULT_FILE:
-        config = _merge(config, file)
-    for drop_in in sorted((file.parent / "conf.d").glob("*.toml")):
-        config = _merge(config, drop_in)
+    for each in (file, *_drop_ins(file.parent / "conf.d")):
+        config = _merge(config, each)
     return config
+
+
+def _drop_ins(folder: Path) -> list[Path]:
+    try:
+        files = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", folder) from error
+    # A leading dot: what an editor keeps beside the file that it has open.
+    return [file for file in files if file.suffix == ".toml" and not file.name.startswith(".")]
 
 
 def _merge(config: Config, file: Path) -> Config:
@@ -125,10 +134,12 @@ def _merge(config: Config, file: Path) -> Config:
         text = file.read_bytes().decode()
         table = tomllib.loads(text)
     except OSError as error:
+        if file == DEFAULT_FILE and isinstance(error, FileNotFoundError):
+            return config
         raise ConfigError(f"cannot be read: {error.strerror}. Name another with --config", file) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and a number of 5000 digits
         raise ConfigError(f"is not valid TOML: {error}", file) from error
     reader = _Reader(file, text)
     allow = reader.allow(table.pop("allow", []))
@@ -141,7 +152,7 @@ class _Reader:
 
     def __init__(self, file: Path, text: str) -> None:
         self._file = file
-        self._lines = text.splitlines()
+        self._lines = text.split("\n")  # a line of TOML's; splitlines() knows more kinds
 
     def values(
         self, table: Mapping[str, Any], keys: Mapping[str, Callable[[Any], Any]], path: tuple[str | int, ...]
@@ -179,14 +190,15 @@ class _Reader:
         return tuple(rules)
 
     def _error(self, message: str, path: tuple[str | int, ...]) -> ConfigError:
-        name = ".".join(f"{part}" for part in path if isinstance(part, str))
+        parts = (part for part in path if isinstance(part, str))
+        name = ".".join(part if part.isprintable() else repr(part) for part in parts)
         return ConfigError(f"{name}: {message}", self._file, self._line(path))
 
     def _line(self, path: tuple[str | int, ...]) -> int | None:
         """Return the line (from 1) where the key of `path` stands; tomllib keeps no positions."""
         header: str | None = None
         count = -1
-        wanted = path[0] if len(path) > 1 or path == ("log",) else None
+        wanted = path[0] if len(path) > 1 else None
         number = path[1] if len(path) > 1 and isinstance(path[1], int) else None
         key = path[-1] if isinstance(path[-1], str) and path[-1] != wanted else None
         for at, line in enumerate(self._lines, 1):
@@ -205,7 +217,10 @@ class _Reader:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    try:
+        text = repr(value) if not isinstance(value, bool) else str(value).lower()
+    except ValueError:  # sys.set_int_max_str_digits
+        text = "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

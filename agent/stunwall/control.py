@@ -41,12 +41,13 @@ class Control:
         self._clients: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
-        self._file.unlink(missing_ok=True)
         before = os.umask(0o117)  # rw for user and group from the start
         try:
+            self._file.unlink(missing_ok=True)
             self._listener.bind(str(self._file))
         except OSError as error:
-            raise ControlError(f"cannot make the socket {self._file}: {error.strerror}") from error
+            self._listener.close()
+            raise ControlError(f"cannot make the socket {self._file}: {error.strerror or error}") from error
         finally:
             os.umask(before)
         self._listener.listen(_CLIENTS_MAX)
@@ -72,6 +73,8 @@ class Control:
         self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
 
     def _read(self, client: socket.socket) -> None:
+        if client not in self._clients:  # dropped for a newer one since the selector looked
+            return
         try:
             received = client.recv(_REQUEST_MAX)
         except BlockingIOError:

@@ -21,6 +21,7 @@ PENDING_MAX = 20_000  # flows waiting for the disk, about 10 MiB; what comes on 
 _RECENT_MAX = 50_000  # flows whose event may still grow
 _BUSY = 0.5  # seconds to wait for somebody else's lock
 _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet frame
+_ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 
 _COLUMNS = tuple(field.name for field in fields(Event))
 _LATEST = 253402300799  # seconds: the last that a calendar of four-digit years knows
@@ -77,6 +78,7 @@ class Recorder:
         self._recent: dict[_Key, tuple[int, float]] = {}  # event's id and first time
         self._announced: set[_Key] = set()  # announced, but not written yet
         self._connection: sqlite3.Connection | None = None
+        self._inode = 0  # of the file that is open
         self._lost_unwritten = 0
         self._moved = ""
         self._lock = threading.Lock()
@@ -87,19 +89,21 @@ class Recorder:
 
     def record(self, event: Event) -> None:
         """Take one packet's event (count 1). Never blocks on the disk."""
-        key = _key(event)
         with self._lock:
-            known = self._pending.get(key)
-            if known is not None:
-                self._pending[key] = replace(
-                    known, last_time=event.last_time, count=known.count + event.count
-                )
-            elif len(self._pending) >= PENDING_MAX:
-                self.lost += event.count
-                self._lost_unwritten += event.count
-            else:
-                self._pending[key] = replace(event, packet=event.packet[:_PACKET_MAX])
+            self._take(_key(event), event)
         self._wake.set()
+
+    def _take(self, key: _Key, event: Event) -> None:
+        known = self._pending.get(key)
+        if known is not None:
+            self._pending[key] = replace(known, last_time=event.last_time, count=known.count + event.count)
+        elif len(self._pending) >= PENDING_MAX:
+            self.lost += event.count
+            self._lost_unwritten += event.count
+        else:
+            # A name that is not UTF-8 could not be stored, and would take its whole batch with it.
+            interface = event.interface.encode(errors="backslashreplace").decode()
+            self._pending[key] = replace(event, interface=interface, packet=event.packet[:_PACKET_MAX])
 
     def close(self) -> None:
         """Write what is left, and end the thread."""
@@ -112,9 +116,11 @@ class Recorder:
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
-            self._stop.wait(BATCH)
-            if not self._write() and not self._stop.is_set():
+            if not self._stop.wait(BATCH) and not self._write():
                 self._wake.set()  # try again in a second
+        # The second try: the first may have moved a damaged file out of the way.
+        if not self._write() and not self._write():
+            self._complain(f"{len(self._pending)} flows are lost: they could not be written before the end")
         if self._connection is not None:
             self._connection.close()
 
@@ -142,21 +148,35 @@ class Recorder:
 
     def _store(self, batch: dict[_Key, Event], lost: int, now: float) -> None:
         """Write the batch in one transaction."""
-        connection = self._connection = self._connection or _open(self._file)
+        connection = self._opened()
         new: dict[_Key, tuple[int, float]] = {}
         with connection:
             for key, event in batch.items():
                 if self._continues(key, event):
-                    connection.execute(_UPDATE, (event.last_time, event.count, self._recent[key][0]))
-                else:
-                    cursor = connection.execute(_INSERT, astuple(event))
-                    new[key] = (int(cursor.lastrowid or 0), event.time)
+                    values = (event.last_time, event.count, self._recent[key][0])
+                    if connection.execute(_UPDATE, values).rowcount:  # else somebody deleted it
+                        continue
+                cursor = connection.execute(_INSERT, astuple(event))
+                new[key] = (int(cursor.lastrowid or 0), event.time)
             if lost:
                 connection.execute("INSERT INTO lost VALUES (?, ?)", (now, lost))
             if new:
                 self._retain(connection, now)
         if len(self._recent) + len(new) <= _RECENT_MAX:
             self._recent |= new
+
+    def _opened(self) -> sqlite3.Connection:
+        """Return the connection, a new one if the file was removed or replaced under the old."""
+        if self._connection is not None and _inode(self._file) != self._inode:
+            self._connection.close()
+            self._connection = None
+            self._inode = 0  # the new file may get the old one's number
+        if self._connection is None:
+            self._connection = _open(self._file)
+            before, self._inode = self._inode, _inode(self._file)
+            if before != self._inode:
+                self._recent = {}  # those are ids of another file
+        return self._connection
 
     def _retain(self, connection: sqlite3.Connection, now: float) -> None:
         newest = connection.execute("SELECT max(id) FROM events").fetchone()[0]
@@ -167,11 +187,9 @@ class Recorder:
         with self._lock:
             self._lost_unwritten += lost
             self._announced |= batch.keys()
-            for key, event in batch.items():
-                later = self._pending.pop(key, None)
-                if later is not None:
-                    event = replace(event, last_time=later.last_time, count=event.count + later.count)
-                self._pending[key] = event
+            later, self._pending = self._pending, batch
+            for key, event in later.items():
+                self._take(key, event)
 
     def _trouble(self, error: sqlite3.Error | OSError) -> None:
         if self._connection is not None:
@@ -210,7 +228,18 @@ def _key(event: Event) -> _Key:
     )
 
 
+def _inode(file: Path) -> int:
+    """Return the file's number in its file system, 0 if there is none."""
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
 def _open(file: Path) -> sqlite3.Connection:
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o640)
+    os.fchmod(descriptor, 0o640)  # before SQLite makes the log beside it, which gets the same
+    os.close(descriptor)
     connection = sqlite3.connect(file, timeout=_BUSY, check_same_thread=False)
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -220,7 +249,6 @@ def _open(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_CREATE)
         connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM events LIMIT 1").fetchone()  # noqa: S608
-        file.chmod(0o640)
     except BaseException:
         connection.close()
         raise
@@ -251,6 +279,8 @@ class Record:
             exists = self._file.exists()
         except PermissionError as error:
             raise _no_rights(self._file) from error
+        except OSError as error:
+            raise EventsError(f"cannot read {self._file}: {error.strerror}") from error
         if not exists:
             raise EventsError(f"there is no record yet ({self._file} is missing): has stunwalld run?")
         self._connection = self._connect()
@@ -269,30 +299,32 @@ class Record:
         query = f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE id > ? AND last_time >= ?"  # noqa: S608
         if limit is not None:
             query = f"SELECT * FROM ({query} ORDER BY id DESC LIMIT ?) ORDER BY id"  # noqa: S608
-            rows = self._rows(query, (after, since, limit))
+            rows = self._rows(query, (after, since, min(limit, _ID_MAX)))
         else:
             rows = self._rows(f"{query} ORDER BY id", (after, since))
         for row in rows:
             yield row[0], self._event(row)
 
     def event(self, number: int) -> Event | None:
-        """Return the event with this id."""
+        """Return the event with this id, None if there is none."""
+        if not 0 < number <= _ID_MAX:
+            return None
         rows = self._rows(f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE id = ?", (number,))  # noqa: S608
         return next((self._event(row) for row in rows), None)
 
     def last_id(self) -> int:
         """Return the id of the newest event, 0 if there is none."""
-        return int(next(self._rows("SELECT coalesce(max(id), 0) FROM events", ()))[0])
+        return self._numbers("SELECT coalesce(max(id), 0) FROM events", ())[0]
 
     def blocked(self, since: float) -> tuple[int, int]:
         """Return how many flows and packets of them were blocked, of flows seen at or after `since`."""
         query = "SELECT count(*), total(count) FROM events WHERE last_time >= ? AND verdict = 'blocked'"
-        flows, packets = next(self._rows(query, (since,)))
-        return int(flows), int(packets)
+        flows, packets = self._numbers(query, (since,))
+        return flows, packets
 
     def lost(self) -> int:
         """Return how many blocked packets could not be recorded, of all time."""
-        return int(next(self._rows("SELECT total(count) FROM lost", ()))[0])
+        return self._numbers("SELECT total(count) FROM lost", ())[0]
 
     def _connect(self) -> sqlite3.Connection:
         # A reader without write access can open a WAL database only while the daemon has it open; after a
@@ -316,6 +348,12 @@ class Record:
             yield from self._connection.execute(query, values)
         except sqlite3.Error as error:
             raise self._error(error) from error
+
+    def _numbers(self, query: str, values: tuple[object, ...]) -> tuple[int, ...]:
+        try:
+            return tuple(int(value) for value in next(self._rows(query, values)))
+        except (ValueError, OverflowError) as error:
+            raise EventsError(f"{self._file} is damaged: {error}") from error
 
     def _event(self, row: tuple[Any, ...]) -> Event:
         # SQLite stores any type in any column: a file that was tampered with must not surprise a printer.

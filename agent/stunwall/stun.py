@@ -172,7 +172,8 @@ def refusal(request: bytes) -> bytes | None:
     if message.message_class is not MessageClass.REQUEST or message.has_credentials:
         return None
     # RFC 8489 §14.8: 21 reserved bits, class 4, number 3; the reason phrase as RFC 8656 §19 has it.
-    reason = b"Forbidden"
+    # RFC 3489 §11.2.9 wants a multiple of 4 bytes, filled with spaces.
+    reason = b"Forbidden" if message.cookie else b"Forbidden   "
     value = bytes((0, 0, 4, 3)) + reason
     padding = bytes(-len(value) % 4)
     attribute = ERROR_CODE.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding

@@ -115,17 +115,20 @@ def gather(lab: Lab, browser: Browser, microphone: bool = True) -> Gathered:
     Raises RuntimeError, with what the browser printed, if the page reports nothing within SECONDS or fails.
     """
     # The browser's last processes may still write there while it is removed.
-    with tempfile.TemporaryDirectory(prefix=f"{browser}-", ignore_cleanup_errors=True) as profile:
-        with Page(lab.client, ICE_SERVERS) as page:
-            address = page.address + ("?microphone" if microphone else "")
-            process = Process(lab.client, *_command(browser, profile, address, microphone), env={"HOME": profile})
-            try:
-                report = _wait(page, process)
-            finally:
-                process.kill()
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{browser}-", ignore_cleanup_errors=True) as profile,
+        Page(lab.client, ICE_SERVERS) as page,
+    ):
+        address = page.address + ("?microphone" if microphone else "")
+        command = _command(browser, profile, address, microphone)
+        process = Process(lab.client, *command, env={"HOME": profile})
+        try:
+            report = _wait(page, process)
+        finally:
+            process.kill()
     if report is None or "failure" in report:
         raise RuntimeError(
-            f"{browser} reported {report} within {SECONDS} s, not its candidates; it printed:\n{process.output}"
+            f"{browser} reported {report} in {SECONDS} s, not its candidates; it printed:\n{process.output}"
         )
     lines = [line for line in report["candidates"] if line]
     return Gathered(tuple(map(parse_candidate, lines)), report["milliseconds"], tuple(report["errors"]))

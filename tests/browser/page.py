@@ -53,7 +53,9 @@ class Page:
         return Handler
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="page", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="page", daemon=True
+        )
         self._thread.start()
         return self
 

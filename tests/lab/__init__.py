@@ -1,1 +1,1 @@
-"""A home, its provider, a VPN and a STUN server, in network namespaces: leaks are made and seen here for real."""
+"""A home, its provider, a VPN and a STUN server, in network namespaces: real leaks, really seen."""

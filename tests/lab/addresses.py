@@ -3,24 +3,24 @@
 All of them are documentation or private ranges (RFC 5737, RFC 3849, RFC 1918), used inside namespaces only.
 """
 
-from socket import AF_INET, AF_INET6, AddressFamily
+from socket import AF_INET, AF_INET6
 
 PHYSICAL = "phys0"
 """The client's interface to its provider. STUN may never leave here."""
 VPN = "wgc"
 """The client's WireGuard interface."""
 
-CLIENT = {AF_INET: "192.168.1.2", AF_INET6: "2001:db8:1::2"}
+CLIENT: dict[int, str] = {AF_INET: "192.168.1.2", AF_INET6: "2001:db8:1::2"}
 """The client's own addresses on its physical interface."""
-REAL = {AF_INET: "203.0.113.10", AF_INET6: "2001:db8:1::2"}
+REAL: dict[int, str] = {AF_INET: "203.0.113.10", AF_INET6: "2001:db8:1::2"}
 """What a server sees of the client outside the VPN: the secret that stunwall keeps."""
-VPN_SERVER = {AF_INET: "198.51.100.2", AF_INET6: "2001:db8:3::2"}
+VPN_SERVER: dict[int, str] = {AF_INET: "198.51.100.2", AF_INET6: "2001:db8:3::2"}
 """What a server sees of the client through the VPN; also the WireGuard endpoint."""
 VPN_PORT = 51820
-TUNNEL = {AF_INET: "10.9.0.2", AF_INET6: "fd09::2"}
+TUNNEL: dict[int, str] = {AF_INET: "10.9.0.2", AF_INET6: "fd09::2"}
 """The client's addresses inside the tunnel."""
 
-STUN_SERVER = {AF_INET: "198.51.100.3", AF_INET6: "2001:db8:3::3"}
+STUN_SERVER: dict[int, str] = {AF_INET: "198.51.100.3", AF_INET6: "2001:db8:3::3"}
 """coturn, UDP and TCP."""
 STUN_SERVER_ALTERNATE = "198.51.100.4"
 """coturn's second address, which RFC 5780 and RFC 3489 tests ask for."""
@@ -28,11 +28,11 @@ STUN_PORT = 3478
 STUN_PORTS = (3478, 80, 19302)
 """Where coturn listens."""
 
-ECHO_SERVER = {AF_INET: "198.51.100.5", AF_INET6: "2001:db8:3::5"}
+ECHO_SERVER: dict[int, str] = {AF_INET: "198.51.100.5", AF_INET6: "2001:db8:3::5"}
 """Sends back what it receives."""
 
-BOX = {AF_INET: "10.88.0.2", AF_INET6: "fd88::2"}
+BOX: dict[int, str] = {AF_INET: "10.88.0.2", AF_INET6: "fd88::2"}
 """A container behind the client, which forwards and masquerades for it."""
-BOX_NETWORK = {AF_INET: "10.88.0.0/24", AF_INET6: "fd88::/64"}
+BOX_NETWORK: dict[int, str] = {AF_INET: "10.88.0.0/24", AF_INET6: "fd88::/64"}
 
-FAMILIES: tuple[AddressFamily, AddressFamily] = (AF_INET, AF_INET6)
+FAMILIES: tuple[int, int] = (AF_INET, AF_INET6)

@@ -18,9 +18,9 @@ Value = str | int | bool | list[str] | list[int]
 
 
 class Agent:
-    """A stunwalld with its own configuration and folders. In a `with` it is ready, and afterwards nothing is left.
+    """A stunwalld with its own folders, and a configuration file of the keys in `config`.
 
-    `config` are keys of the configuration file.
+    In a `with` it is ready, and afterwards nothing of it is left.
     """
 
     def __init__(self, lab: Lab, **config: Value) -> None:
@@ -51,7 +51,7 @@ class Agent:
         self._process = Process(self._lab.client, *self._command("stunwall.daemon"), env=_ENVIRONMENT)
 
     def wait_ready(self) -> None:
-        """Returns when the daemon says that it is ready; RuntimeError, with what it printed, if it doesn't."""
+        """Returns when the daemon is ready; RuntimeError, with what it printed, if it ends before."""
         self._running.wait_line("ready", READY_SECONDS)
 
     def start(self) -> None:
@@ -70,14 +70,9 @@ class Agent:
         """Ends the daemon whatever it is doing, and removes the table."""
         if self._process is not None:
             self._process.kill()
-        if self.wall_stands:
+        if wall_stands(self._lab):
             self._lab.client.nft("delete table inet stunwall")
         self._folder.cleanup()
-
-    @property
-    def wall_stands(self) -> bool:
-        """Whether the kernel has stunwall's table."""
-        return self._lab.client.run("nft", "list", "table", "inet", "stunwall").returncode == 0
 
     @property
     def lines(self) -> list[str]:
@@ -100,6 +95,11 @@ class Agent:
     def _running(self) -> Process:
         assert self._process is not None, "the daemon was never started"
         return self._process
+
+
+def wall_stands(lab: Lab) -> bool:
+    """Whether the client's kernel has stunwall's table."""
+    return lab.client.run("nft", "list", "table", "inet", "stunwall").returncode == 0
 
 
 _ENVIRONMENT = {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -35,7 +35,9 @@ class Echo:
         sock.bind(address)
         if kind == SOCK_STREAM:
             sock.listen()
-        self._selector.register(sock, selectors.EVENT_READ, self._datagram if kind == SOCK_DGRAM else self._accept)
+        self._selector.register(
+            sock, selectors.EVENT_READ, self._datagram if kind == SOCK_DGRAM else self._accept
+        )
 
     def _serve(self) -> None:
         while True:
@@ -76,9 +78,11 @@ class Echo:
 
 
 def round_trip(sock: socket.socket, payload: bytes, seconds: float = 5) -> bytes:
-    """What comes back for `payload` over a connected socket, at most as many bytes, within `seconds` a read."""
+    """What comes back for `payload` over a connected socket, as many bytes, within `seconds` a read."""
     sock.settimeout(seconds)
-    sock.sendall(payload)
+    # In a thread, since a large payload comes back before its end was sent.
+    sender = threading.Thread(target=sock.sendall, args=(payload,), daemon=True)
+    sender.start()
     back = b""
     try:
         while len(back) < len(payload):
@@ -88,4 +92,5 @@ def round_trip(sock: socket.socket, payload: bytes, seconds: float = 5) -> bytes
                 break
     except TimeoutError:
         pass  # what is missing shows in the comparison
+    sender.join(seconds)
     return back

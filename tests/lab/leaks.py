@@ -56,7 +56,7 @@ class Leak:
 
     @contextmanager
     def made(self, lab: Lab, *families: int) -> Iterator[None]:
-        """The leak exists inside the `with`; afterwards its rules are gone and the VPN is as `tunnel` says."""
+        """The leak exists inside the `with`; afterwards its rules are gone; the VPN stays."""
         set_tunnel(lab, self.tunnel)
         ruled = [family for family in families if family in self.rule]
         if self.table:
@@ -73,7 +73,9 @@ class Leak:
 
     def ask(self, lab: Lab, family: int, kind: int, payload: bytes, seconds: float = 1.0) -> bytes | None:
         """The STUN server's reply to `payload` sent by way of this leak, or None (see probe.ask)."""
-        return ask(self.sender(lab), (STUN_SERVER[family], STUN_PORT), payload, self.binding[family], kind, seconds)
+        return ask(
+            self.sender(lab), (STUN_SERVER[family], STUN_PORT), payload, self.binding[family], kind, seconds
+        )
 
 
 def set_tunnel(lab: Lab, tunnel: Tunnel) -> None:

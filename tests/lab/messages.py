@@ -1,4 +1,7 @@
-"""STUN messages by hand, and what a reply says. Shares no code with stunwall, so that both can't err alike."""
+"""STUN messages by hand, and what a reply says.
+
+Shares no code with stunwall, so that both can't err alike.
+"""
 
 import os
 import struct
@@ -29,7 +32,9 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def message(kind: int, attributes: bytes = b"", transaction: bytes | None = None) -> bytes:
     """A message of RFC 8489 §5, with a fresh transaction ID unless one is given."""
-    return struct.pack("!HH", kind, len(attributes)) + COOKIE + (transaction or new_transaction()) + attributes
+    return (
+        struct.pack("!HH", kind, len(attributes)) + COOKIE + (transaction or new_transaction()) + attributes
+    )
 
 
 def binding_request(transaction: bytes | None = None) -> bytes:

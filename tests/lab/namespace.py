@@ -48,7 +48,7 @@ class Namespace:
             try:
                 _enter(self.name)
                 result.append(work())
-            except BaseException as caught:  # handed to the caller's thread below
+            except BaseException as caught:  # noqa: BLE001 - handed to the caller's thread below
                 error.append(caught)
 
         thread = threading.Thread(target=inside, name=f"in {self.name}")
@@ -100,7 +100,7 @@ class Namespace:
 
 
 def _enter(name: str) -> None:
-    with open(f"/run/netns/{name}") as handle:
+    with Path("/run/netns", name).open() as handle:
         if _libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
             code = ctypes.get_errno()
             raise OSError(code, f"setns to {name}: {os.strerror(code)}")

@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
@@ -69,6 +70,8 @@ def connect(
         sock.connect(server)
         if kind == SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Closing resets: a FIN that a wall swallows would be repeated for minutes, over the next tests.
+            sock.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except OSError:
         sock.close()
         raise
@@ -77,10 +80,9 @@ def connect(
 
 def send(sock: socket.socket, payload: bytes) -> None:
     """Sends, and takes the kernel's refusal as what it is: a lost packet."""
-    try:
+    # A firewall's drop in the output or postrouting hook reaches the sender of a datagram as EPERM.
+    with suppress(PermissionError):
         sock.sendall(payload)
-    except PermissionError:
-        pass  # a firewall's drop in the output or postrouting hook reaches the sender of a datagram as EPERM
 
 
 def ask(

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from lab.deadline import until
@@ -18,7 +20,7 @@ class Process:
     """
 
     def __init__(self, namespace: Namespace, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        self.name = os.path.basename(arguments[0])
+        self.name = Path(arguments[0]).name
         self.lines: list[str] = []
         self._child = subprocess.Popen(
             namespace.command(*arguments),
@@ -65,21 +67,17 @@ class Process:
         return any(text in line for line in list(self.lines))
 
     def stop(self, seconds: float = 5) -> int:
-        """Sends SIGTERM and returns the exit code; SIGKILL, to the whole group, if it takes over `seconds`."""
+        """Sends SIGTERM, after `seconds` SIGKILL to the whole group, and returns the exit code."""
         if self.running:
             self._child.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
         return self.kill()
 
     def kill(self) -> int:
         """Sends SIGKILL to what is left of the process group, and returns the exit code."""
-        try:
+        with suppress(ProcessLookupError):  # the group is gone already
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the group is gone already
         code = self._child.wait(10)
         self._reader.join(1)
         return code

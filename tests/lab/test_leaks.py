@@ -21,7 +21,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("leak", "family", "kind"), CASES)
-def test_leak_is_seen_without_stunwall_and_sealed_with_it(lab: Lab, leak: Leak, family: int, kind: int) -> None:
+def test_leak_is_seen_without_stunwall_and_sealed_with_it(
+    lab: Lab, leak: Leak, family: int, kind: int
+) -> None:
     with leak.made(lab, family):
         assert leaves(lab, leak, family, kind), "the wire doesn't show the leak, so it proves nothing below"
         with Agent(lab):

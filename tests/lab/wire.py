@@ -29,7 +29,7 @@ QUEUE_TOTAL = 2  # the column of /proc/net/netfilter/nfnetlink_queue that counts
 
 
 class Wire:
-    """Records from entering to leaving. A frame that the kernel couldn't record is an error, not an omission."""
+    """Records from entering to leaving. A frame that the kernel lost is an error, not an omission."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -67,7 +67,9 @@ class Wire:
     def _check_complete(self) -> None:
         seen, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         if dropped:
-            raise RuntimeError(f"the recorder lost {dropped} of {seen} frames, so it can't say what left the client")
+            raise RuntimeError(
+                f"the recorder lost {dropped} of {seen} frames, so it can't say what left the client"
+            )
 
     def settle(self) -> None:
         """Returns when all that the client sent before the call has been decided on and recorded.
@@ -77,7 +79,9 @@ class Wire:
         until(self._queues_empty, 5, "a verdict for every packet queued to user space")
         for family in FAMILIES:
             marker = b"marker " + os.urandom(16).hex().encode()
-            with connect(self._lab.client, (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)) as sock:
+            with connect(
+                self._lab.client, (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)
+            ) as sock:
                 sock.send(marker)
             until(lambda marker=marker: self._seen(marker), 5, "the marker on the wire")  # type: ignore[misc]
         self._check_complete()
@@ -90,7 +94,7 @@ class Wire:
         return any(needle in frame for frame in list(self._frames))
 
     def packets(self) -> list[Packet]:
-        """Every IP packet so far that left the client on its physical interface, the VPN's own ones included."""
+        """Every IP packet that left the client's physical interface so far, the VPN's own included."""
         return [packet for frame in list(self._frames) if (packet := parse(frame))]
 
     def leaks(self, needle: bytes) -> list[Packet]:

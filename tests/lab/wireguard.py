@@ -90,7 +90,7 @@ class WireGuard:
         return not _wg("show", VPN, "latest-handshakes").endswith("\t0")
 
     def _rules(self, verb: str) -> None:
-        # As wg-quick: all but WireGuard's own packets use the VPN's table, except where main has more than a default.
+        # As wg-quick: all but WireGuard's packets use the VPN's table, unless main has more than a default.
         for family in self._families:
             self._client.ip(f"""
                 rule {verb} not fwmark {FWMARK} table {TABLE} pref 32765

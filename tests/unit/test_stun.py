@@ -4,16 +4,17 @@ import hashlib
 import hmac
 import struct
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.contrib import stun as scapy_stun
-from vectors import rfc5769
-from vectors.programs import CLASSIC_ID, ID, SAMPLES, attribute, classic, message
 
 from stunwall import stun
 from stunwall.stun import MessageClass, StunError
+from vectors import rfc5769
+from vectors.programs import CLASSIC_ID, ID, SAMPLES, Sample, attribute, classic, message
 
 FINGERPRINT, INTEGRITY = 8, 24  # bytes of the two last attributes with their headers
 
@@ -60,7 +61,9 @@ def test_attribute_values_are_read_without_their_padding() -> None:
     assert read[stun.PRIORITY] == bytes.fromhex("6e0001ff")
 
 
-def test_every_message_type_of_14_bits_splits_into_method_and_class_as_figure_3_of_rfc_8489_draws_it() -> None:
+def test_every_message_type_of_14_bits_splits_into_method_and_class_as_figure_3_of_rfc_8489_draws_it() -> (
+    None
+):
     for type_ in range(1 << 14):
         # RFC 8489 §5, figure 3, from the left: M11 … M7 C1 M6 M5 M4 C0 M3 M2 M1 M0
         drawn = f"{type_:014b}"
@@ -81,9 +84,10 @@ def test_message_types_are_those_of_scapy_where_scapy_names_them() -> None:
         assert (read.name, read.message_class) == expected
 
 
-def test_classic_types_are_messages_of_binding_shared_secret_allocate_send_and_data() -> None:
-    methods = {stun.parse(classic(type_)).name for type_ in stun.CLASSIC_TYPES}
-    assert methods == {"Binding", "SharedSecret", "Allocate", "Refresh", "Data"}  # 4 is Refresh since RFC 5766
+def test_classic_types_are_binding_shared_secret_allocate_send_and_microsofts_data_indication() -> None:
+    # RFC 3489 §11.1 (1, 2 with responses and errors), draft-rosenberg-midcom-turn-08 (3), MS-TURN (4, 0x115)
+    with_answers = {type_ | class_ for type_ in (1, 2, 3) for class_ in (0, 0x100, 0x110)}
+    assert with_answers | {0x0004, 0x0115} == stun.CLASSIC_TYPES
 
 
 @pytest.mark.parametrize("section", rfc5769.ALL)
@@ -198,9 +202,9 @@ def test_credentials_are_either_message_integrity(body: bytes, credentials: bool
 @pytest.mark.parametrize("method", [0x0001, 0x0003, 0x0004, 0x0008, 0x0009, 0x0200, 0x0800, 0x3EEF])
 @pytest.mark.parametrize("build", [message, classic])
 def test_a_request_without_credentials_is_refused_with_error_403_as_scapy_reads_it(
-    method: int, build: type[bytes]
+    method: int, build: Callable[[int, bytes], bytes]
 ) -> None:
-    request: bytes = build(method, attribute(0x8022, b"client"))  # type: ignore[call-arg, arg-type]
+    request = build(method, attribute(0x8022, b"client"))
     answer = stun.refusal(request)
     assert answer is not None
     read = scapy_stun.STUN(answer)
@@ -245,6 +249,6 @@ def test_what_is_no_request_or_has_credentials_or_is_cut_gets_no_refusal(payload
 
 
 @pytest.mark.parametrize("sample", [s for s in SAMPLES if s.framing == "plain"], ids=lambda s: s.name)
-def test_a_refusal_is_never_answered_by_another(sample: object) -> None:
-    answer = stun.refusal(getattr(sample, "payload", b""))
+def test_a_refusal_is_never_answered_by_another(sample: Sample) -> None:
+    answer = stun.refusal(sample.payload)
     assert answer is None or stun.refusal(answer) is None

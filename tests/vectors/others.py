@@ -1,4 +1,4 @@
-"""Traffic that is no STUN and has to pass: name, transport, destination port, payload. From the RFCs named."""
+"""Traffic that is no STUN and has to pass, made from the RFCs named: name, transport, port, payload."""
 
 from vectors.programs import COOKIE, ID, classic
 
@@ -17,7 +17,12 @@ OTHERS = [
     ("TFTP read request", "udp", 69, b"\x00\x01pxelinux.0\x00octet\x00"),  # RFC 1350 §5
     ("TFTP data", "udp", 50000, b"\x00\x03\x00\x01" + bytes(512)),
     ("NTP", "udp", 123, b"\x23" + bytes(47)),  # RFC 5905 §7.3
-    ("QUIC initial", "udp", 443, bytes.fromhex("c300000001088394c8f03e515708") + bytes(1186)),  # RFC 9000 §17.2
+    (
+        "QUIC initial",
+        "udp",
+        443,
+        bytes.fromhex("c300000001088394c8f03e515708") + bytes(1186),
+    ),  # RFC 9000 §17.2
     ("QUIC short header", "udp", 443, bytes.fromhex("408394c8f03e515708") + bytes(40)),  # RFC 9000 §17.3
     ("QUIC short header, spin bit", "udp", 443, bytes.fromhex("618394c8f03e515708") + bytes(40)),
     ("WireGuard initiation", "udp", 51820, bytes.fromhex("01000000") + bytes(range(144))),  # 148 bytes
@@ -45,7 +50,12 @@ OTHERS = [
     ("classic STUN of unknown type", "udp", 3478, classic(0x0005)),
     ("classic STUN over TCP", "tcp", 50005, classic(0x0001)),
     ("classic STUN with a wrong length", "udp", 3478, classic(0x0001, length=4)),
-    ("classic STUN with a broken attribute", "udp", 3478, classic(0x0001, bytes.fromhex("00030008 00000000"))),
+    (
+        "classic STUN with a broken attribute",
+        "udp",
+        3478,
+        classic(0x0001, bytes.fromhex("00030008 00000000")),
+    ),
     ("classic STUN, cut", "udp", 3478, classic(0x0001)[:19]),
     ("Discord's length in another message", "udp", 50000, b"\x00\x02\x00\x46" + bytes(70)),
     ("Discord's start in 73 bytes", "udp", 50000, b"\x00\x01\x00\x46" + bytes(69)),

@@ -71,7 +71,7 @@ SAMPLES = [
            message(0x0003, attribute(0x4000, b"\x01\x02\x03\x04\x05", padding=False)
                    + attribute(0x4002, b"relay", padding=False)), "turn", "Allocate"),
     Sample("Teams' allocate, length no multiple of 4", "udp", 3479,
-           message(0x0003, _UDP_TRANSPORT + attribute(0x8055, b"\x00" * 3, padding=False)), "turn", "Allocate"),
+           message(0x0003, _UDP_TRANSPORT + attribute(0x8055, bytes(3), padding=False)), "turn", "Allocate"),
     Sample("a length field that says too little", "udp", 3478, message(0x0003, _UDP_TRANSPORT, length=4),
            "turn", "Allocate"),
     Sample("a length field that says too much", "udp", 3478, message(0x0003, _UDP_TRANSPORT, length=999),
@@ -91,7 +91,7 @@ SAMPLES = [
     Sample("Zoom's request to 3479", "udp", 3479, classic(0x0001, attribute(0x0101, b"Z" * 20)),
            "classic-stun", "Binding"),
     Sample("Microsoft's data indication 0x0115", "udp", 50003, classic(0x0115, attribute(0x0013, bytes(8))),
-           "classic-stun", "Data"),
+           "classic-stun", "0x0005"),
     Sample("Microsoft's classic allocate", "udp", 3478,
            classic(0x0003, attribute(0x000F, bytes.fromhex("72c64bc6"))), "classic-stun", "Allocate"),
     Sample("Teams' header before TURN", "udp", 3479, teams(_ALLOCATE), "turn", "Allocate", "teams"),

@@ -1,0 +1,5 @@
+"""One lab for all tests in here."""
+
+from lab.conftest import lab
+
+__all__ = ["lab"]

@@ -1,0 +1,172 @@
+"""First packets of real programs: those that ask a server for the client's address, and those that don't."""
+
+import os
+import ssl
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from socket import SOCK_DGRAM, SOCK_STREAM
+
+from lab import messages
+from lab.messages import attribute, message
+
+Make = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One packet's payload. `make(nonce)` puts twelve given bytes where a transaction ID stands, if any."""
+
+    name: str
+    make: Make
+    kind: int = SOCK_DGRAM
+    port: int = 3478
+    nonce: int = 12
+    """How many of the nonce's bytes are in it, from the start: what to look for on the wire."""
+
+
+def _wrong_length(nonce: bytes) -> bytes:
+    # WhatsApp's and Teams' Allocate Requests: an attribute of 5 bytes, not padded: a length of 4 n + 1.
+    body = attribute(messages.REQUESTED_TRANSPORT, messages.UDP_TRANSPORT) + struct.pack(
+        "!HH5s", 0x4000, 5, b"\1" * 5
+    )
+    return message(messages.ALLOCATE_REQUEST, body, nonce)
+
+
+def _trailing(nonce: bytes) -> bytes:
+    return messages.binding_request(nonce) + b"\xde\xad\xbe\xef more than the length field names"
+
+
+def _private_method(nonce: bytes) -> bytes:
+    return message(0x0800, attribute(0x4001, os.urandom(16)), nonce)  # WhatsApp: 0x0800 to 0x0805
+
+
+def _classic(nonce: bytes) -> bytes:
+    # RFC 3489 §11.1: sixteen bytes of transaction ID, no cookie.
+    return struct.pack("!HH", 0x0001, 0) + nonce + b"\x00\x01\x02\x03"
+
+
+def _classic_change_request(nonce: bytes) -> bytes:
+    change = attribute(0x0003, struct.pack("!I", 6))  # RFC 3489 §11.2.4: another address and port
+    return struct.pack("!HH", 0x0001, len(change)) + nonce + b"\x00\x01\x02\x03" + change
+
+
+def _zoom(nonce: bytes) -> bytes:
+    private = attribute(0x0101, b"zoom-session-0001234")
+    return struct.pack("!HH", 0x0001, len(private)) + nonce + b"\x00\x01\x02\x03" + private
+
+
+def _teams(nonce: bytes) -> bytes:
+    inner = messages.allocate_request(nonce)
+    return b"\xff\x10" + struct.pack("!H", len(inner) + 8) + b"session8" + inner
+
+
+def _framed(nonce: bytes) -> bytes:
+    inner = messages.binding_request(nonce)
+    return struct.pack("!H", len(inner)) + inner  # RFC 4571 §2
+
+
+def _two(nonce: bytes) -> bytes:
+    return messages.binding_request() + messages.allocate_request(nonce)
+
+
+def _ice_check(nonce: bytes) -> bytes:
+    # RFC 8445 §7.2.2, to a peer.
+    body = (
+        attribute(messages.USERNAME, b"abcd:efgh")
+        + attribute(messages.PRIORITY, struct.pack("!I", 1853824767))
+        + attribute(0x8029, os.urandom(8))  # ICE-CONTROLLED
+        + attribute(messages.MESSAGE_INTEGRITY, os.urandom(20))
+    )
+    return message(messages.BINDING_REQUEST, body, nonce)
+
+
+def _success(nonce: bytes) -> bytes:
+    mapped = attribute(messages.XOR_MAPPED_ADDRESS, struct.pack("!BBH4s", 0, 1, 0x1234, os.urandom(4)))
+    return message(messages.BINDING_SUCCESS, mapped, nonce)
+
+
+def _indication(nonce: bytes) -> bytes:
+    return message(messages.BINDING_INDICATION, b"", nonce)
+
+
+def _discord(nonce: bytes) -> bytes:
+    return struct.pack("!HH4s64sH", 0x0001, 70, nonce[:4], b"", 0)  # type, length, SSRC, address, port
+
+
+STUN = (
+    Sample("binding_request", messages.binding_request),
+    Sample("allocate_request", messages.allocate_request),
+    Sample("binding_request_port_443", messages.binding_request, port=443),
+    Sample("binding_request_port_53", messages.binding_request, port=53),
+    Sample("binding_request_high_port", messages.binding_request, port=50001),
+    Sample("unpadded_length", _wrong_length),
+    Sample("bytes_after_the_end", _trailing),
+    Sample("private_method", _private_method),
+    Sample("classic_without_cookie", _classic),
+    Sample("classic_change_request", _classic_change_request),
+    Sample("zoom_without_cookie", _zoom),
+    Sample("teams_wrapped", _teams),
+    Sample("two_in_a_datagram", _two),
+    Sample("ice_check_to_a_peer", _ice_check, port=50001),
+    Sample("ice_success_to_a_peer", _success, port=50001),
+    Sample("binding_indication", _indication),
+    Sample("discord_discovery", _discord, port=50001, nonce=4),
+    Sample("tcp_allocate_port_80", messages.allocate_request, SOCK_STREAM, 80),
+    Sample("tcp_allocate_port_443", messages.allocate_request, SOCK_STREAM, 443),
+    Sample("tcp_unpadded_length", _wrong_length, SOCK_STREAM),
+    Sample("tcp_private_method", _private_method, SOCK_STREAM),
+    Sample("tcp_rfc4571", _framed, SOCK_STREAM),
+    Sample("tcp_two_in_a_segment", _two, SOCK_STREAM),
+    Sample("tcp_teams_wrapped", _teams, SOCK_STREAM, 443),
+)
+
+
+def _dns(identifier: int, name: str = "example") -> bytes:
+    question = bytes([len(name)]) + name.encode() + b"\0" + struct.pack("!HH", 1, 1)
+    return struct.pack("!HHHHHH", identifier, 0x0100, 1, 0, 0, 0) + question
+
+
+def _client_hello(_: bytes) -> bytes:
+    outgoing = ssl.MemoryBIO()
+    connection = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), outgoing, server_hostname="example.org"
+    )
+    with suppress(ssl.SSLWantReadError):  # it has written its ClientHello and waits for the answer
+        connection.do_handshake()
+    return outgoing.read()
+
+
+def _quic(nonce: bytes) -> bytes:
+    # RFC 9000 §17.2.2: an Initial, version 1, both connection IDs of 8 bytes, padded to 1200 bytes.
+    return b"\xc3\0\0\0\1\x08" + nonce[:8] + b"\x08" + nonce[4:] + b"\0\x44\x9e" + os.urandom(1174)
+
+
+OTHERS = (
+    Sample("dns_query", lambda nonce: _dns(0xBEEF), port=53),
+    # Identifier 0x0001 and flags 0x0100 pass for a Binding Request of 256 bytes.
+    Sample("dns_query_with_identifier_1", lambda nonce: _dns(0x0001), port=53),
+    Sample("tftp_read_request", lambda nonce: b"\0\1pxelinux.0\0octet\0", port=69),
+    Sample("ntp", lambda nonce: b"\x23" + bytes(39) + os.urandom(8), port=123),
+    Sample("quic_initial", _quic, port=443),
+    Sample("quic_short_header", lambda nonce: b"\x45" + os.urandom(60), port=443),
+    Sample("wireguard_initiation", lambda nonce: b"\1\0\0\0" + os.urandom(144), port=51821),
+    Sample("wireguard_data", lambda nonce: b"\4\0\0\0" + os.urandom(92), port=51821),
+    Sample("rtp", lambda nonce: b"\x80\x60" + os.urandom(170), port=5004),
+    Sample("random_on_the_stun_port", lambda nonce: b"\xa7" + os.urandom(99)),
+    Sample("zeros", lambda nonce: bytes(64), port=50001),
+    Sample("one_byte", lambda nonce: b"\0", port=50001),
+    Sample(
+        "cookie_elsewhere", lambda nonce: b"\0\1\0\0" + bytes(36) + messages.COOKIE + bytes(8), port=50001
+    ),
+    Sample("cookie_after_two_one_bits", lambda nonce: b"\xc0\1\0\0" + messages.COOKIE + nonce, port=50001),
+    Sample("large_datagram", lambda nonce: b"\xa7" + os.urandom(1199), port=50001),
+    Sample("tcp_tls_client_hello", _client_hello, SOCK_STREAM, 443),
+    Sample("tcp_http_get", lambda nonce: b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", SOCK_STREAM, 80),
+    Sample(
+        "tcp_cookie_elsewhere", lambda nonce: b"POST / HTTP/1.1\r\n\r\n" + messages.COOKIE, SOCK_STREAM, 8080
+    ),
+    Sample("tcp_two_megabytes", lambda nonce: os.urandom(2 << 20), SOCK_STREAM, 8080),
+    Sample("tcp_random_on_the_stun_port", lambda nonce: b"\xa7" + os.urandom(99), SOCK_STREAM),
+)

@@ -1,0 +1,348 @@
+"""config.py: files to a Config, and errors that say where, what and what was expected."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stunwall import config
+from stunwall.config import Allow, Config, ConfigError, Log, OnBlock, WhenVpnDown, load
+from stunwall.model import Transport
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WHY = 'why = "a test"\n'
+
+
+def write(folder: Path, text: str | bytes, name: str = "stunwall.toml") -> Path:
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
+
+
+def complaint(file: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert caught.value.exit_code == 3
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.replace("…", "").isprintable()
+    return text
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load(write(tmp_path, "")) == Config()
+
+
+def test_the_defaults_are_those_of_the_design(tmp_path: Path) -> None:
+    default = Config()
+    assert (default.mode, default.on_block, default.when_vpn_down) == ("block", "answer", "block")
+    assert (default.interfaces, default.allow, default.queue) == ((), (), 4780)
+    assert default.guard_ports == {3478, 5349}
+    assert not default.leave_wall_on_stop
+    assert (str(default.state_dir), str(default.run_dir)) == ("/var/lib/stunwall", "/run/stunwall")
+    assert default.log == Log(keep_days=90, keep_rows=1_000_000)
+
+
+def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(tmp_path: Path) -> None:
+    text = (REPOSITORY / "systemd" / "stunwall.toml").read_text()
+    assert load(write(tmp_path, text)) == Config()
+    shown = re.sub(r"^#(?=[a-z\[])", "", text, flags=re.M)
+    table, _, allow = shown.partition("[[allow]]")
+    assert load(write(tmp_path, table)) == Config()
+    assert {*re.findall(r"^(\w+) =", table, re.M), "log", "allow"} == {
+        *(field.name for field in fields(Config)),
+        *(field.name for field in fields(Log)),
+    }
+    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 1
+    assert set(re.findall(r"^(\w+) =", allow, re.M)) == {field.name for field in fields(Allow)}
+
+
+WHOLE = """
+mode = "block"
+on_block = "drop"
+when_vpn_down = "allow"
+interfaces = ["wg0", "tun*"]
+guard_ports = [443]
+leave_wall_on_stop = true
+queue = 1
+state_dir = "/s"
+run_dir = "/r"
+[log]
+keep_days = 1
+keep_rows = 2
+[[allow]]
+to = "203.0.113.0/24"
+port = 3478
+protocol = "tcp"
+interface = "eth0"
+why = "one"
+[[allow]]
+to = "2001:db8::7"
+why = "two"
+"""
+
+
+def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
+    assert load(write(tmp_path, WHOLE)) == Config(
+        on_block=OnBlock.DROP,
+        when_vpn_down=WhenVpnDown.ALLOW,
+        interfaces=("wg0", "tun*"),
+        guard_ports=frozenset({443}),
+        leave_wall_on_stop=True,
+        queue=1,
+        state_dir=Path("/s"),
+        run_dir=Path("/r"),
+        log=Log(keep_days=1, keep_rows=2),
+        allow=(
+            Allow("one", ip_network("203.0.113.0/24"), 3478, Transport.TCP, "eth0"),
+            Allow("two", ip_network("2001:db8::7/128")),
+        ),
+    )
+
+
+WRONG = {
+    "mode": ['"redirect"', '"Block"', '""', "1", "true", '["block"]', "1979-05-27"],
+    "on_block": ['"reject"', "0", "{}"],
+    "when_vpn_down": ['"open"', "false"],
+    "interfaces": [
+        '"wg0"',
+        "[1]",
+        '[""]',
+        '["wg 0"]',
+        '["wg0\\""]',
+        '["wg0;"]',
+        '["wg0\\n"]',
+        "{}",
+        '["a{b}"]',
+    ],
+    "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
+    "leave_wall_on_stop": ["1", '"yes"', "0.0"],
+    "queue": ["-1", "65536", "true", "1.0", '"1"', "nan", "inf", "0x" + "f" * 9000],
+    "state_dir": ['"relative"', '""', "1", '"/a\\u0000b"', '"/a\\nb"', '"~/x"'],
+    "run_dir": ['"./r"', "[]"],
+    "log.keep_days": ["0", "36501", "true", '"1"', "1.5"],
+    "log.keep_rows": ["0", "-5", "1000000001", "false"],
+    "allow.to": [
+        '"10.0.0.1/8"',
+        '"example.org"',
+        "1",
+        '"10.0.0.0/33"',
+        '"::1/129"',
+        '""',
+        '"203.0.113.7:3478"',
+    ],
+    "allow.port": ["0", "65536", "true", '"3478"', "[3478]"],
+    "allow.protocol": ['"sctp"', '"UDP"', "17"],
+    "allow.interface": ['"eth*"', '"eth 0"', '""', "0", '"a2345678901234567"', '"eth0\\n"'],
+    "allow.why": ['""', '"  "', "1", '"two\\nlines"', '"\\u001b[31m"', "true"],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    table, _, name = key.rpartition(".")
+    # The line is counted inside [log] and in the second [[allow]], behind decoys of the same name.
+    before = {
+        "": "# queue = 7\n\n",
+        "log": "queue = 7\n# [log]\n\n[log]\n",
+        "allow": f"[[allow]]\nport = 1\n{WHY}\n[log]\n[[allow]]\n" + (WHY if name != "why" else ""),
+    }[table]
+    file = write(tmp_path, f"{before}{name} = {value}\n")
+    line = before.count("\n") + 1
+    said = complaint(file)
+    assert said.startswith(f"{file}, line {line}: {key}: ")
+    assert " expected, found " in said
+    assert len(said) < len(str(file)) + 250
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "cure"),
+    [
+        ("mod = 1", 1, "mod", "Known here: guard_ports, interfaces"),
+        ("\n\nMode = 'block'", 3, "Mode", "mode"),
+        ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
+        ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),
+        (f"[[allow]]\nports = 1\n{WHY}", 2, "allow.ports", "interface, port, protocol, to, why"),
+        (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
+        (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
+        ("[allow]\nport = 1", 1, "allow", "tables [[allow]] expected"),
+        ("log = 5", 1, "log", "a table [log] expected, found 5"),
+        ("\n[[log]]\nkeep_days = 5", 2, "log", "a table [log] expected"),
+        ("allow = 5", 1, "allow", "tables [[allow]] expected"),
+        ("# \u2028\u0085\nqueue = 'x'", 2, "queue", "a whole number"),
+        ("queue = 1\r\nmode = 2\r\n", 2, "mode", '"block" expected, found 2'),
+        ('"mode" = 2', 1, "mode", "expected"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_its_cure(
+    tmp_path: Path, text: str, line: int, key: str, cure: str
+) -> None:
+    file = write(tmp_path, text)
+    said = complaint(file)
+    assert said.startswith(f"{file}, line {line}: {key}: ")
+    assert cure in said
+
+
+def test_a_network_with_host_bits_is_told_which_network_may_be_meant(tmp_path: Path) -> None:
+    said = complaint(write(tmp_path, f'[[allow]]\nto = "203.0.113.7/24"\n{WHY}'))
+    assert "a network address (\"203.0.113.0/24\" perhaps) expected, found '203.0.113.7/24'" in said
+
+
+@pytest.mark.parametrize("text", ["log.keep_days = 0", f"allow = [{{ port = 0, {WHY.strip()} }}]"])
+def test_inline_tables_are_told_without_a_wrong_line(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path, text)
+    assert complaint(file).startswith((f"{file}: ", f"{file}, line 1: "))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("mode = ", "not valid TOML"),
+        ("mode = block", "line 1"),
+        ("\n[log\n", "line 2"),
+        ("a = 1\na = 2", "not valid TOML"),
+        ("queue = " + "9" * 5000, "not valid TOML"),
+        ("queue = " + "[" * 20000, "not valid TOML"),
+        ("mode = 1\r\rqueue = 2", "not valid TOML"),
+        ("\ufeffmode = 'block'", "not valid TOML"),
+        (b"mode = '\xff'", "is not UTF-8 text (byte 8)"),
+        ("mode = 'block'".encode("utf-16"), "is not UTF-8 text (byte 0)"),
+        (b"\x7fELF\x02\x01\x01\x00", "not valid TOML"),
+    ],
+    ids=lambda value: repr(value[:20]),
+)
+def test_what_is_no_toml_is_told_as_such(tmp_path: Path, text: str | bytes, words: str) -> None:
+    file = write(tmp_path, text)
+    said = complaint(file)
+    assert said.startswith(f"{file}: ")
+    assert words in said
+
+
+def test_a_hostile_key_cannot_reach_the_terminal(tmp_path: Path) -> None:
+    said = complaint(write(tmp_path, '"\\u001b[31mred\\n" = 1'))
+    assert said.isprintable()
+    assert "unknown key" in said
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.one_of(st.binary(max_size=80), st.text(max_size=80).map(str.encode)))
+def test_nothing_but_config_error_comes_out_of_random_files(tmp_path: Path, raw: bytes) -> None:
+    try:
+        load(write(tmp_path, raw))
+    except ConfigError:
+        return
+    assert b"\xff" not in raw
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(WHOLE.splitlines()), st.sampled_from("\0\n\"'[]{}=.,#0a\\\u2028"), st.integers(0, 30))
+def test_nothing_but_config_error_comes_out_of_a_damaged_file(
+    tmp_path: Path, line: str, character: str, at: int
+) -> None:
+    damaged = WHOLE.replace(line, line[:at] + character + line[at + 1 :], 1)
+    try:
+        loaded = load(write(tmp_path, damaged))
+    except ConfigError:
+        return
+    assert loaded.queue in range(65536)
+
+
+def test_drop_ins_are_merged_in_the_order_of_their_names_and_later_wins(tmp_path: Path) -> None:
+    file = write(tmp_path, f"queue = 1\non_block = 'drop'\n[log]\nkeep_days = 1\n[[allow]]\nport = 1\n{WHY}")
+    write(tmp_path, "queue = 3\n", "conf.d/20-b.toml")
+    write(tmp_path, f"queue = 2\n[log]\nkeep_rows = 2\n[[allow]]\nport = 2\n{WHY}", "conf.d/10-a.toml")
+    for ignored in ("30-c.toml.dpkg-old", "README", "40.conf", ".50-d.toml", "60.toml~"):
+        write(tmp_path, "queue = 9\nbroken", f"conf.d/{ignored}")
+    loaded = load(file)
+    assert (loaded.queue, loaded.on_block, loaded.log) == (3, OnBlock.DROP, Log(1, 2))
+    assert [rule.port for rule in loaded.allow] == [1, 2]
+
+
+def test_a_mistake_in_a_drop_in_names_the_drop_in(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    drop_in = write(tmp_path, "\nqueue = -1", "conf.d/a.toml")
+    assert complaint(file).startswith(f"{drop_in}, line 2: queue: ")
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    said = complaint(tmp_path / "none.toml")
+    assert "cannot be read: No such file or directory. Name another with --config" in said
+
+
+def test_the_default_file_may_be_missing_and_its_drop_ins_still_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "stunwall.toml")
+    assert load(config.DEFAULT_FILE) == Config()
+    write(tmp_path, "queue = 5", "conf.d/a.toml")
+    assert load(config.DEFAULT_FILE).queue == 5
+
+
+@pytest.mark.parametrize("name", ["folder", "x" * 300, "file.toml/x.toml"])
+def test_what_is_no_readable_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    write(tmp_path, "", "file.toml")
+    assert "cannot be read: " in complaint(tmp_path / name)
+
+
+def test_a_folder_or_a_dangling_link_as_drop_in_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d" / "a.toml").symlink_to("nowhere")
+    assert "a.toml: cannot be read: No such file" in complaint(file)
+    (tmp_path / "conf.d" / "a.toml").unlink()
+    (tmp_path / "conf.d" / "a.toml").mkdir()
+    assert "a.toml: cannot be read: Is a directory" in complaint(file)
+
+
+def test_a_file_in_conf_ds_place_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path, "")
+    write(tmp_path, "queue = 1", "conf.d")
+    assert f"{tmp_path}/conf.d: cannot be read: Not a directory" in complaint(file)
+
+
+@pytest.mark.parametrize("locked", ["stunwall.toml", "conf.d", "conf.d/a.toml", "."])
+def test_what_may_not_be_read_is_told_and_not_passed_over(tmp_path: Path, locked: str) -> None:
+    # Root may read everything, so another user reads.
+    file = write(tmp_path / "etc", "")
+    write(tmp_path / "etc", "queue = 1", "conf.d/a.toml")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        if os.geteuid() == 0:
+            folder.chmod(folder.stat().st_mode | 0o755)
+    (file.parent / locked).chmod(0)
+    script = (
+        "import os, sys, pathlib\n"
+        "from stunwall import config\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"
+        f"config.DEFAULT_FILE = pathlib.Path({str(file)!r})\n"
+        "try: config.load(config.DEFAULT_FILE)\n"
+        "except config.ConfigError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=_environment())
+    (file.parent / locked).chmod(0o755)
+    assert "cannot be read: Permission denied" in done.stdout, done.stderr
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY / "agent")}
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [("wg0", True), ("eth0.100", True), ("br-lan", True), ("wlp3s0@if2", True), ("a" * 15, True),
+     ("a" * 16, False), ("", False), ("wg*", False), ("wg 0", False), ("wg0\n", False), ('"', False)],
+)  # fmt: skip
+def test_an_interface_name_has_up_to_15_plain_characters(name: str, fits: bool) -> None:
+    assert config.is_interface(name) is fits
