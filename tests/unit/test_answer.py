@@ -92,6 +92,24 @@ def test_a_segment_is_acknowledged_and_the_servers_numbers_go_on(
     assert replied.payload == REFUSAL
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("answered", [0, 40, 2**32 - 2000])
+def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_scapys(
+    version: int, answered: int
+) -> None:
+    raw = answer.reset(blocked("tcp", version), answered)
+    replied = packet.parse(raw)
+    assert replied.tcp is not None
+    assert replied.tcp.sequence == (2000 + answered) % 2**32
+    assert replied.tcp.acknowledgment == 1000 + len(REQUEST)
+    assert replied.payload == b""
+    layer = (inet6.IPv6 if version == 6 else inet.IP)(raw)[inet.TCP]
+    assert layer.flags == "RA"
+    checksum = layer.chksum
+    del layer.chksum
+    assert inet.TCP(bytes(layer)).chksum == checksum
+
+
 @given(st.sampled_from(["udp", "tcp"]), st.sampled_from([4, 6]), st.binary(max_size=200))
 def test_every_checksum_adds_up_and_none_is_0(transport: str, version: int, sent: bytes) -> None:
     raw = answer.reply(blocked(transport, version), Framing.PLAIN, sent)

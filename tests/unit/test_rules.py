@@ -6,7 +6,10 @@ from collections import Counter
 import pytest
 
 from stunwall import detect, firewall, stun
+from unit.build import packet
 from unit.wall import FILE, Wall
+from vectors.others import OTHERS
+from vectors.programs import SAMPLES, Sample, classic, message
 
 TEXT = FILE.read_text()
 BARE = "\n".join(line.partition("#")[0] for line in TEXT.splitlines())  # no string in the file has a #
@@ -39,7 +42,7 @@ def test_the_classic_lengths_go_from_the_bare_header_to_the_longest_in_steps_of_
 
 def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
     cookies = re.findall(r",32 (0x2\w+)", BARE)
-    assert len(cookies) == 5
+    assert len(cookies) == 5 + 4  # in messages, and in ICMP errors that quote them
     assert {int(cookie, 16).to_bytes(4, "big") for cookie in cookies} == {stun.MAGIC_COOKIE}
 
 
@@ -103,6 +106,49 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it
         "ct state untracked meta mark 0x30000000",
     ]
     assert rules[-1].startswith("goto door ")
+
+
+def quoting(version: int, type_: int, payload: bytes) -> bytes:
+    """An ICMP message with the beginning of the packet that it is about (RFC 792, RFC 4443 §3.1)."""
+    return bytes([type_, 3, 0, 0, 0, 0, 0, 0]) + packet("udp", payload, version)
+
+
+@pytest.mark.parametrize("sample", [s for s in SAMPLES if s.transport == "udp"], ids=lambda s: s.name)
+@pytest.mark.parametrize(("version", "type_"), [(4, 3), (6, 1)])
+def test_an_icmp_error_that_quotes_our_refusal_or_stun_with_the_cookie_is_dropped(
+    sample: Sample, version: int, type_: int
+) -> None:
+    cookie = "cookie" in (WALL.sends("udp", sample.payload, 50000) or "")
+    assert (WALL.drops_error(version, quoting(version, type_, sample.payload)) is not None) is (
+        cookie or sample.framing == "teams"
+    )
+    offset = 12 if sample.framing == "teams" else 0
+    if refusal := stun.refusal(sample.payload[offset:]):
+        assert WALL.drops_error(version, quoting(version, type_, sample.payload[:offset] + refusal))
+
+
+def test_icmp_that_quotes_a_refusal_of_every_classic_request_is_dropped_and_no_other_classic_message() -> (
+    None
+):
+    for type_ in sorted(stun.CLASSIC_TYPES):
+        refusal = stun.refusal(classic(type_))
+        for version, unreachable in ((4, 3), (6, 1)):
+            if refusal is not None:
+                assert WALL.drops_error(version, quoting(version, unreachable, refusal)), hex(type_)
+            assert WALL.drops_error(version, quoting(version, unreachable, classic(type_))) is None
+
+
+@pytest.mark.parametrize(("name", "transport", "port", "payload"), OTHERS, ids=[other[0] for other in OTHERS])
+@pytest.mark.parametrize("version", [4, 6])
+def test_other_icmp_passes(name: str, transport: str, port: int, payload: bytes, version: int) -> None:
+    for type_ in range(256):
+        assert WALL.drops_error(version, quoting(version, type_, payload)) is None
+
+
+def test_icmp_of_other_types_passes_whatever_it_quotes() -> None:
+    for version, unreachable in ((4, 3), (6, 1)):
+        for type_ in set(range(256)) - {unreachable}:
+            assert WALL.drops_error(version, quoting(version, type_, message(0x0001))) is None
 
 
 @pytest.mark.parametrize("chain", ["datagrams", "segments", "classic"])

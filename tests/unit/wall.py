@@ -19,8 +19,9 @@ class Seen:
     """A packet as nft sees it: the transport header with what follows, and where the payload starts."""
 
     segment: bytes
-    payload: bytes
-    guarded: bool  # whether the destination port is in the set guard_ports
+    payload: bytes = b""
+    guarded: bool = False  # whether the destination port is in the set guard_ports
+    icmp: str = ""  # "icmp" or "icmpv6"
 
     def bits(self, base: str, offset: int, length: int) -> int | None:
         """`@th,offset,length` or `@ih,…`; None if the packet ends before, when no rule matches."""
@@ -35,34 +36,40 @@ Test = Callable[[Seen], bool]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: all of its tests must hold. `goto` is the chain it leads to."""
+    """A rule: all of its tests must hold. `verdict` is `drop`, or the chain it leads to."""
 
     tests: tuple[Test, ...]
-    goto: str
+    verdict: str
     comment: str
 
 
 class Wall:
-    """The chains that find STUN."""
+    """The chains that find STUN, and the one that finds ICMP errors which quote it."""
 
     def __init__(self, text: str) -> None:
         self.chains = {
             name: tuple(_rules(body))
             for name, body in re.findall(r"^    chain (\w+) \{\n(.*?)^    \}", text, re.M | re.S)
-            if name in ("datagrams", "classic", "segments")
+            if name in ("datagrams", "classic", "segments", "errors")
         }
         self.guard_ports = _values(_found(r"set guard_ports \{[^}]*elements = (\{[^}]*\})", text))
 
     def sends(self, transport: str, payload: bytes, port: int) -> str | None:
         """The comment of the rule that takes the packet for STUN, None if it passes."""
         segment = udp(payload, port) if transport == "udp" else tcp(payload, port)
-        seen, chain = Seen(segment, payload, port in self.guard_ports), CHAINS[transport]
+        return self._taken(Seen(segment, payload, port in self.guard_ports), CHAINS[transport])
+
+    def drops_error(self, version: int, message: bytes) -> str | None:
+        """The comment of the rule that drops an ICMP or ICMPv6 message, None if it passes."""
+        return self._taken(Seen(message, icmp="icmp" if version == 4 else "icmpv6"), "errors")
+
+    def _taken(self, seen: Seen, chain: str) -> str | None:
         while True:
             matches = (rule for rule in self.chains[chain] if all(test(seen) for test in rule.tests))
             rule = next(matches, None)
-            if rule is None or rule.goto == "stun":
+            if rule is None or rule.verdict in ("stun", "drop"):
                 return rule.comment if rule else None
-            chain = rule.goto
+            chain = rule.verdict
 
 
 def _found(pattern: str, text: str) -> str:
@@ -74,17 +81,17 @@ def _found(pattern: str, text: str) -> str:
 def _rules(body: str) -> Iterator[Rule]:
     text = re.sub(r"^\s*#.*$", "", body, flags=re.M)
     while text.strip():
-        tests, goto = [], ""
+        tests, verdict = [], ""
         while not (match := re.match(r'\s*comment "([^"]*)"\n', text)):
-            size, test, goto = _token(text)
+            size, test, verdict = _token(text)
             text = text[size:]
             tests.append(test)
         text = text[match.end() :]
-        yield Rule(tuple(tests), goto, match[1])
+        yield Rule(tuple(tests), verdict, match[1])
 
 
 def _token(text: str) -> tuple[int, Test, str]:
-    """Return the size of the first token, its test, and the chain if it is a goto."""
+    """Return the size of the first token, its test, and its verdict if it is one."""
     if match := re.match(r"\s*udp length \. @(\w+),(\d+),(\d+) (\{[^}]*\})", text):
         base, offset, length = match[1], int(match[2]), int(match[3])
         pairs = {tuple(map(int, pair.split(" . "))) for pair in re.findall(r"\d+ \. \d+", match[4])}
@@ -99,7 +106,10 @@ def _token(text: str) -> tuple[int, Test, str]:
         return match.end(), lambda seen: seen.guarded, ""
     if match := re.match(r"\s*counter(?= )", text):
         return match.end(), lambda seen: True, ""
-    match = re.match(r"\s*goto (\w+)", text)
+    if match := re.match(r"\s*(icmp|icmpv6) type destination-unreachable(?= )", text):
+        icmp, type_ = match[1], {"icmp": 3, "icmpv6": 1}[match[1]]  # RFC 792, RFC 4443 §3.1
+        return match.end(), lambda seen: seen.icmp == icmp and seen.segment[:1] == bytes([type_]), ""
+    match = re.match(r"\s*(?:goto )?(\w+)", text)
     assert match, f"not understood: {text[:60]!r}"
     return match.end(), lambda seen: True, match[1]
 
