@@ -56,9 +56,8 @@ export PATH PYTHONPATH="$root/agent:$root/tests" PYTHONDONTWRITEBYTECODE=1
 # Processes, mounts and networks of the tests live in namespaces that end with this command, whatever ends it.
 isolated() {
     unshare --mount --net --pid --fork --kill-child --mount-proc sh -c '
-        mkdir -p /run/netns /run/wireguard
-        mount -t tmpfs none /run/netns
-        mount -t tmpfs none /run/wireguard
+        mount -t tmpfs none /run
+        mkdir /run/netns /run/wireguard
         ip link set lo up
         export STUNWALL_LAB=1
         exec "$@"' sh "$@"

@@ -1,7 +1,6 @@
 """Starts a real browser in the lab, lets a page gather ICE candidates in it, and returns them."""
 
 import json
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -102,10 +101,6 @@ def parse_candidate(line: str) -> Candidate:
         raise ValueError(f"not an ICE candidate: {line!r}")
     further = dict(zip(words[8::2], words[9::2], strict=False))
     return Candidate(words[7], words[2].lower(), words[4], int(words[5]), further.get("raddr"))
-
-
-def available(browser: Browser) -> bool:
-    return shutil.which(PROGRAM[browser]) is not None
 
 
 def gather(lab: Lab, browser: Browser, microphone: bool = True) -> Gathered:

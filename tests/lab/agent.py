@@ -26,7 +26,7 @@ class Agent:
     def __init__(self, lab: Lab, **config: Value) -> None:
         self._lab = lab
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-")
-        folder = Path(self._folder.name)
+        folder = self.folder = Path(self._folder.name)
         self._file = folder / "stunwall.toml"
         keys: dict[str, Value] = {"state_dir": f"{folder}/state", "run_dir": f"{folder}/run", **config}
         # For strings, numbers, booleans and lists of them JSON is also TOML.

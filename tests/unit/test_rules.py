@@ -118,7 +118,7 @@ def quoting(version: int, type_: int, payload: bytes) -> bytes:
 def test_an_icmp_error_that_quotes_our_refusal_or_stun_with_the_cookie_is_dropped(
     sample: Sample, version: int, type_: int
 ) -> None:
-    cookie = "cookie" in (WALL.sends("udp", sample.payload, 50000) or "")
+    cookie = "magic cookie" in (WALL.sends("udp", sample.payload, 50000) or "")
     assert (WALL.drops_error(version, quoting(version, type_, sample.payload)) is not None) is (
         cookie or sample.framing == "teams"
     )
