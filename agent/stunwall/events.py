@@ -345,7 +345,9 @@ class Record:
 
     def _rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._connection.execute(query, values)
+            # Not `yield from`: that closes the cursor, which fails if the connection was closed before.
+            for row in self._connection.execute(query, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise self._error(error) from error
 

@@ -18,6 +18,8 @@ from stunwall import events
 from stunwall.config import Log
 from stunwall.events import EventsError, EventsRightsError, Record, Recorder
 from stunwall.model import Event
+from unit.build import packet
+from vectors.programs import message
 
 NOW = time.time()
 TIMEOUT = 30  # seconds until a test fails that waits in vain; none waits so long otherwise
@@ -50,7 +52,7 @@ def event(port: int = 1, after: float = 0.0) -> Event:
         destination="203.0.113.7",
         destination_port=3478,
         interface="eth0",
-        packet=b"\x45packet",
+        packet=packet("udp", message(0x0001)),
     )
 
 

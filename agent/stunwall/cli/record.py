@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -94,7 +95,15 @@ def show(
         ]
     )
     typer.echo("\nThe first packet:\n")
-    typer.echo(_decoded(event.packet))
+    try:
+        typer.echo(_decoded(event.packet))
+    except (
+        struct.error,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:  # scapy's parsers, on what is cut short
+        typer.echo(f"It cannot be taken apart ({error}); its bytes:\n{event.packet.hex(' ', 4)}")
 
 
 def _head(shown: list[tuple[int, Event]], follow: bool, since: str) -> None:
@@ -131,13 +140,13 @@ def _row(number: str, when: str, verdict: str, count: str, what: str, to: str, i
     cells = [
         f"{number:>5}",
         text.cut(when, 8),
-        text.cut(text.clean(verdict), 8),
+        text.cut(text.clean(verdict), 10),
         f"{count:>4}",
-        text.cut(text.clean(what), 15),
+        text.cut(text.clean(what), 13),
         text.cut(text.clean(to), 24 + wide),
-        text.clean(interface),
+        text.cut(text.clean(interface), 10),
     ]
-    return " ".join(cells)
+    return " ".join(cells).rstrip()
 
 
 def _new(record: Record, last: int) -> Iterator[tuple[int, Event]]:
