@@ -81,11 +81,10 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class TcpNumbers:
-    """Sequence and acknowledgment number of a TCP segment (RFC 9293 §3.1), and whether ACK is set."""
+    """Sequence and acknowledgment number of a TCP segment (RFC 9293 §3.1)."""
 
     sequence: int
     acknowledgment: int
-    acknowledges: bool
 
 
 @dataclass(frozen=True, slots=True)

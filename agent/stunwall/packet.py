@@ -93,11 +93,11 @@ def _transport(protocol: int, segment: bytes, source: Address, destination: Addr
         if len(segment) < _TCP_MIN:
             raise PacketError(f"TCP header of 20 bytes in {len(segment)}")
         fields = _TCP_HEADER.unpack_from(segment)
-        source_port, destination_port, sequence, acknowledgment, offset, flags = fields
+        source_port, destination_port, sequence, acknowledgment, offset, _ = fields
         header = (offset >> 4) * 4
         if header < _TCP_MIN or len(segment) < header:
             raise PacketError(f"TCP header of {header} bytes in {len(segment)}")
-        numbers = TcpNumbers(sequence, acknowledgment, bool(flags & 0x10))
+        numbers = TcpNumbers(sequence, acknowledgment)
         return Datagram(
             Transport.TCP, source, destination, source_port, destination_port, segment[header:], numbers
         )

@@ -1,7 +1,7 @@
 """The VPN: WireGuard in user space, routed on the client as wg-quick does it."""
 
 import subprocess
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, socket
 
 from lab.addresses import TUNNEL, VPN, VPN_PORT, VPN_SERVER
 from lab.deadline import until
@@ -112,12 +112,17 @@ class WireGuard:
         self._client_end.kill()
 
 
+def _listens(path: str) -> bool:
+    # Not by `wg show`: it unlinks a socket that is bound but does not listen yet.
+    with socket(AF_UNIX, SOCK_STREAM) as asking:
+        return asking.connect_ex(path) == 0
+
+
 def _start(namespace: Namespace, interface: str) -> Process:
     process = Process(namespace, "wireguard-go", "-f", interface, env={"LOG_LEVEL": "error"})
     control = f"/run/wireguard/{interface}.sock"
     try:
-        until(lambda: subprocess.run(["wg", "show", interface], capture_output=True).returncode == 0,
-              10, f"wireguard-go's {control}")  # fmt: skip
+        until(lambda: _listens(control), 10, f"wireguard-go's {control}")
     except TimeoutError as late:
         process.kill()
         raise RuntimeError(f"{late}; it printed:\n{process.output}") from late

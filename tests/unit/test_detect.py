@@ -97,9 +97,11 @@ def test_tls_counts_only_to_guarded_ports_and_the_guarded_ports_can_be_set() -> 
 @pytest.mark.parametrize("head", range(256))
 def test_to_a_guarded_port_only_tls_content_types_and_channel_numbers_count(head: int) -> None:
     for transport, version in (("udp", 0xFE), ("tcp", 0x03)):
-        seen = found(transport, bytes([head, version, 1, 1, 0, 0, 0, 0]), port=5349)
+        payload = bytes([head, version, 1, 1, 0, 0, 0, 0])
+        seen = found(transport, payload, port=5349)
         expected = Protocol.TURN_TLS if 20 <= head <= 25 else Protocol.TURN if head >> 4 == 4 else None
         assert (seen and seen.protocol) is expected
+        assert (WALL.sends(transport, payload, 5349) is None) is (expected is None)
 
 
 # Bytes that come close to STUN: messages with everything slightly wrong, at every framing.

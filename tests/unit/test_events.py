@@ -264,6 +264,18 @@ def test_each_flow_is_announced_once_however_often_its_writing_fails(tmp_path: P
     assert sorted(each.source_port for each in run.announced) == [1, 2, 3, 4, 5]
 
 
+def test_a_flow_that_was_announced_while_it_could_not_be_written_is_announced_again_when_it_is_new_again(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as run:
+        with locked(tmp_path):
+            run.recorder.record(event())
+            run.until_said("locked")
+        run.until(lambda: run.complaints[-1] == "")
+        run.write(event(after=61))
+    assert run.announced == [event(), event(after=61)]
+
+
 def test_what_is_too_much_for_the_memory_is_counted_and_the_count_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

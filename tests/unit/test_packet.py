@@ -58,13 +58,7 @@ def test_tcp_is_read_behind_its_options_with_its_numbers(version: int, options: 
     read = parse(ip4(TCP, segment) if version == 4 else ip6(TCP, segment))
     assert (read.transport, read.payload) == (Transport.TCP, PAYLOAD)
     assert read.tcp is not None
-    assert (read.tcp.sequence, read.tcp.acknowledgment, read.tcp.acknowledges) == (1000, 2000, True)
-
-
-def test_a_segment_without_ack_says_so() -> None:
-    read = parse(ip4(TCP, tcp(PAYLOAD, flags=0x02)))
-    assert read.tcp is not None
-    assert not read.tcp.acknowledges
+    assert (read.tcp.sequence, read.tcp.acknowledgment) == (1000, 2000)
 
 
 SCAPY = {
@@ -93,7 +87,6 @@ def test_a_packet_that_scapy_builds_is_read_as_scapy_meant_it(name: str) -> None
     assert read.payload == PAYLOAD
     if read.tcp is not None:
         assert (read.tcp.sequence, read.tcp.acknowledgment) == (transport.seq, transport.ack)
-        assert read.tcp.acknowledges is bool(transport.flags.A)
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

@@ -1,5 +1,6 @@
 """The typer app: its options, its groups of commands, and how an error reaches the user."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -60,6 +61,9 @@ def options(
 
 def main() -> None:
     """Run the command; an error of stunwall's is a line on stderr and its exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few letters gets question marks
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="stunwall")
     except StunwallError as error:
@@ -68,3 +72,6 @@ def main() -> None:
     except BrokenPipeError:  # as in `stunwall log | head`
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # as on a full disk
+        typer.echo(f"stunwall: cannot write: {error.strerror}", err=True)
+        sys.exit(1)

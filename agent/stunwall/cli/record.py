@@ -46,15 +46,15 @@ def log(
     """
     start = _since(since)
     with closing(Record(config.load(context.obj).state_dir)) as record:
+        last = record.last_id()  # before the query, so that --follow misses none
         shown = list(record.events(since=start, limit=limit))
         if not as_json:
             _head(shown, follow, since)
-        last = 0
-        for last, event in shown:
-            _print(last, event, as_json)
+        for number, event in shown:
+            _print(number, event, as_json)
         if follow:
             try:
-                for number, event in _new(record, last or record.last_id()):
+                for number, event in _new(record, last):
                     _print(number, event, as_json)
             except KeyboardInterrupt:
                 pass
@@ -94,16 +94,7 @@ def show(
             ("Interface", event.interface),
         ]
     )
-    typer.echo("\nThe first packet:\n")
-    try:
-        typer.echo(_decoded(event.packet))
-    except (
-        struct.error,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:  # scapy's parsers, on what is cut short
-        typer.echo(f"It cannot be taken apart ({error}); its bytes:\n{event.packet.hex(' ', 4)}")
+    typer.echo(f"\nThe first packet:\n\n{_apart(event.packet)}")
 
 
 def _head(shown: list[tuple[int, Event]], follow: bool, since: str) -> None:
@@ -177,6 +168,13 @@ def _since(given: str) -> float:
         raise typer.BadParameter(
             "as 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30", param_hint="--since"
         ) from None
+
+
+def _apart(packet: bytes) -> str:
+    try:
+        return _decoded(packet)
+    except (struct.error, LookupError, TypeError, ValueError) as error:  # scapy's, on what is cut short
+        return f"It cannot be taken apart ({error}); its bytes:\n{packet.hex(' ', 4)}"
 
 
 def _decoded(packet: bytes) -> str:

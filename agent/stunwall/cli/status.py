@@ -127,8 +127,10 @@ def _trouble(daemon: Status) -> list[str]:
         "unattended": "blocked in the kernel, unrecorded: stunwalld was not ready",
         "unreadable": "blocked as STUN that could not be read",
     }
-    counted = {"over_limit": 0, "unattended": 0} | daemon | daemon.get("counters", {})
-    return [f"{text.count(int(counted[key]), 'packet')} {what}" for key, what in said.items() if counted[key]]
+    counted = daemon | daemon.get("counters", {})
+    return [
+        f"{text.count(int(counted[key]), 'packet')} {what}" for key, what in said.items() if counted.get(key)
+    ]
 
 
 def _blocked(state_dir: Path, report: _Report) -> dict[str, Any] | None:
