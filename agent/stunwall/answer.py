@@ -6,9 +6,15 @@ from struct import pack
 
 from stunwall.model import Address, Datagram, Framing, Transport
 
-# Both of stunwall's mark bits: chains `refusals` and `stun` of the wall know it.
+# Both of stunwall's mark bits; the lowest too for a sender behind this machine. Chains `refusals` and `stun` of
+# the wall know them: a refusal to a local sender never leaves "lo", whatever became of its address.
 MARK = 0x30000000
+BEHIND = 0x1
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
+_FAMILIES = {
+    4: (socket.AF_INET, socket.IPPROTO_IP, socket.IP_HDRINCL),
+    6: (socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_HDRINCL),
+}
 _TTL = 64
 _PSH_ACK = 0x18
 _RST_ACK = 0x14
@@ -18,25 +24,30 @@ class Refuser:
     """Sends refusals; made with CAP_NET_RAW, in the namespace that it speaks in."""
 
     def __init__(self) -> None:
-        self._sockets = {
-            4: _raw(socket.AF_INET, socket.IPPROTO_IP, socket.IP_HDRINCL),
-            6: _raw(socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_HDRINCL),
-        }
+        self._local = {family: _raw(family, MARK) for family in _FAMILIES}
+        self._behind = {family: _raw(family, MARK | BEHIND) for family in _FAMILIES}
 
     def close(self) -> None:
-        """Close both sockets."""
-        for raw in self._sockets.values():
+        """Close the sockets."""
+        for raw in (*self._local.values(), *self._behind.values()):
             raw.close()
 
-    def refuse(self, blocked: Datagram, framing: Framing, answer: bytes) -> None:
-        """Send `answer` to the sender of `blocked`, in the server's name, and end a TCP connection. Raises OSError."""
-        send = self._sockets[blocked.family].sendto
+    def refuse(self, blocked: Datagram, framing: Framing, answer: bytes, incoming: str) -> None:
+        """Send `answer` to the sender of `blocked`, in the server's name, and end TCP. Raises OSError.
+
+        `incoming` is the interface that the blocked packet came in by, "" if it is of this machine. The answer
+        goes back there and nowhere else: the sender may have forged his address.
+        """
+        raw = self._local[blocked.family]
+        if incoming:
+            raw = self._behind[blocked.family]
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, incoming.encode())
         sender = (str(blocked.source), 0)
-        send(reply(blocked, framing, answer), sender)
+        raw.sendto(reply(blocked, framing, answer), sender)
         if blocked.tcp is not None:
             # The server never got what was acknowledged in its name: the connection is of no more use, and
             # would only linger when the application closes it.
-            send(reset(blocked, len(_framed(blocked, framing, answer))), sender)
+            raw.sendto(reset(blocked, len(_framed(blocked, framing, answer))), sender)
 
 
 def reply(blocked: Datagram, framing: Framing, answer: bytes) -> bytes:
@@ -98,9 +109,10 @@ def _checksum(data: bytes) -> int:
     return 0xFFFF - total
 
 
-def _raw(family: int, level: int, header_included: int) -> socket.socket:
-    raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def _raw(family: int, mark: int) -> socket.socket:
+    domain, level, header_included = _FAMILIES[family]
+    raw = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
     raw.setblocking(False)
     raw.setsockopt(level, header_included, 1)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, pack("=I", mark))
     return raw

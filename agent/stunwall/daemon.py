@@ -119,7 +119,7 @@ class Daemon:
 
     # Packets
 
-    def _judge(self, raw: bytes, interface: str) -> Verdict:
+    def _judge(self, raw: bytes, incoming: str, interface: str) -> Verdict:
         try:
             datagram = packet.parse(raw)
         except packet.PacketError:
@@ -129,13 +129,14 @@ class Daemon:
         decision = policy.decide(detection, policy.View(interface, self._vpn), self._config)
         if detection is not None and decision.reason is not Reason.THROUGH_VPN:
             self._recorder.record(_event(decision, detection, interface, raw))
-            if decision.answer is not None:
-                self._refuse(detection, decision.answer)
+            # A packet that leaves by the interface it came in by has its sender out there, or a forged one.
+            if decision.answer is not None and incoming != interface:
+                self._refuse(detection, decision.answer, incoming)
         return decision.verdict
 
-    def _refuse(self, detection: Detection, answer: bytes) -> None:
+    def _refuse(self, detection: Detection, answer: bytes, incoming: str) -> None:
         try:
-            self._refuser.refuse(detection.datagram, detection.framing, answer)
+            self._refuser.refuse(detection.datagram, detection.framing, answer, incoming)
         except OSError:
             # The sender waits for its own time-out then; the packet is blocked all the same.
             self._unanswered += 1

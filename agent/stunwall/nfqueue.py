@@ -13,7 +13,7 @@ from stunwall.model import StunwallError, Verdict
 _LENGTH = 1024  # packets that may wait; the kernel drops what comes on top, and counts it
 _LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
-Judge = Callable[[bytes, str], Verdict]
+Judge = Callable[[bytes, str, str], Verdict]
 
 
 class QueueError(StunwallError):
@@ -21,7 +21,9 @@ class QueueError(StunwallError):
 
 
 class Queue:
-    """One NFQUEUE number: `judge(packet, interface)` is asked for the verdict on every packet in it.
+    """One NFQUEUE number: `judge(packet, incoming, outgoing)` is asked for the verdict on every packet.
+
+    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine.
 
     A judge that raises, and a verdict that cannot be read, drop the packet. `faults` counts those.
     """
@@ -64,7 +66,8 @@ class Queue:
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
         try:
-            verdict = self._judge(packet.get_payload(), _interface(packet.outdev))
+            incoming = _interface(packet.indev) if packet.indev else ""
+            verdict = self._judge(packet.get_payload(), incoming, _interface(packet.outdev))
         except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
             verdict = Verdict.BLOCK
             self.faults += 1

@@ -53,9 +53,8 @@ def test_the_guarded_ports_are_the_configurations_default() -> None:
 def test_both_of_our_marks_bits_and_no_other_stand_in_the_rules() -> None:
     from stunwall import answer
 
-    marks = re.findall(r"mark (\w+)", BARE)
-    assert len(marks) == 2
-    assert {int(mark, 16) for mark in marks} == {answer.MARK}
+    marks = re.findall(r"\b0x3\w{7}\b", BARE)
+    assert {int(mark, 16) for mark in marks} == {answer.MARK, answer.MARK | answer.BEHIND}
 
 
 def test_every_rule_has_a_comment_and_no_two_the_same() -> None:
@@ -103,9 +102,16 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it
     assert accepting == [
         "oifname @vpn",
         "iifname @vpn ct direction reply",
-        "ct state untracked meta mark 0x30000000",
+        "ct state untracked meta mark 0x30000001",
     ]
     assert rules[-1].startswith("goto door ")
+
+
+def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
+    rules = [line.strip() for line in chains()["postrouting"].splitlines() if line.strip()]
+    first, second = [rule for rule in rules if not rule.startswith(("#", "type "))][:2]
+    assert first.startswith('oifname "lo" accept ')
+    assert second.startswith("ct state untracked meta mark 0x30000000 counter drop ")
 
 
 def quoting(version: int, type_: int, payload: bytes) -> bytes:
