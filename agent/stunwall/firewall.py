@@ -236,6 +236,7 @@ def _nft(*arguments: str, text: str | None = None) -> str:
     if program is None:
         raise FirewallError("the program nft is missing: install the package nftables")
     try:
+        # In a process group of its own: Ctrl-C is for the daemon, which then still needs nft.
         done = subprocess.run(
             [program, *arguments],
             input=text,
@@ -243,6 +244,7 @@ def _nft(*arguments: str, text: str | None = None) -> str:
             text=True,
             timeout=_NFT_TIMEOUT,
             check=False,
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         raise FirewallError(
