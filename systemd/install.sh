@@ -42,7 +42,8 @@ grep -rIl --exclude-dir=lib -- "$new" "$new" | xargs -r sed -i "s|$new|$home|g"
 
 getent passwd stunwall >/dev/null ||
     useradd --system --user-group --home-dir /var/lib/stunwall --shell /usr/sbin/nologin stunwall
-install -d -m 755 /etc/stunwall /etc/stunwall/conf.d /usr/local/bin /usr/local/sbin
+install -d -m 755 /etc/stunwall /usr/local/bin /usr/local/sbin
+install -d -m 775 -o root -g stunwall /etc/stunwall/conf.d
 install -d -m 750 -o stunwall -g stunwall /var/lib/stunwall
 [ -e /etc/stunwall/stunwall.toml ] || install -m 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 

@@ -22,9 +22,9 @@ fi
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
 case $part in
-    lab) packages="$packages coturn stun-client wireguard-go wireguard-tools procps" ;;
+    lab) packages="$packages coturn stun-client wireguard-go wireguard-tools openvpn openssl procps" ;;
     browser | demo | all)
-        packages="$packages coturn stun-client wireguard-go wireguard-tools procps chromium firefox-esr" ;;
+        packages="$packages coturn stun-client wireguard-go wireguard-tools openvpn openssl procps chromium firefox-esr" ;;
 esac
 missing=
 for package in $packages; do

@@ -6,9 +6,9 @@ from struct import pack
 
 from stunwall.model import Address, Datagram, Framing, Transport
 
-# Both of stunwall's mark bits; the lowest too for a sender behind this machine. Chains `refusals` and `stun` of
-# the wall know them: a refusal to a local sender never leaves "lo", whatever became of its address.
-MARK = 0x30000000
+# The mark of refusals is both of stunwall's bits, and this one too for a sender behind this machine. Chains
+# `refusals`, `postrouting` and `stun` of the wall know them: a refusal to a local sender never leaves "lo",
+# whatever became of its address.
 BEHIND = 0x1
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
 _FAMILIES = {
@@ -21,11 +21,14 @@ _RST_ACK = 0x14
 
 
 class Refuser:
-    """Sends refusals; made with CAP_NET_RAW, in the namespace that it speaks in."""
+    """Sends refusals; made with CAP_NET_RAW, in the namespace that it speaks in.
 
-    def __init__(self) -> None:
-        self._local = {family: _raw(family, MARK) for family in _FAMILIES}
-        self._behind = {family: _raw(family, MARK | BEHIND) for family in _FAMILIES}
+    `mark`: both of stunwall's bits.
+    """
+
+    def __init__(self, mark: int) -> None:
+        self._local = {family: _raw(family, mark) for family in _FAMILIES}
+        self._behind = {family: _raw(family, mark | BEHIND) for family in _FAMILIES}
 
     def close(self) -> None:
         """Close the sockets."""

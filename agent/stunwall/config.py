@@ -1,5 +1,6 @@
 """The configuration: TOML files to a Config, or an error that names file, line, key and what was expected."""
 
+import pwd
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stunwall.detect import GUARD_PORTS
-from stunwall.model import Datagram, StunwallError, Transport
+from stunwall.model import StunwallError, Transport
 
 DEFAULT_FILE = Path("/etc/stunwall/stunwall.toml")
 
@@ -19,6 +20,8 @@ Network = IPv4Network | IPv6Network
 # Linux allows more in a name (net/core/dev.c, dev_valid_name), but nothing else is met in practice, and
 # a name with other characters could not be told from syntax where it is put in a rule or printed.
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")  # 15: IFNAMSIZ less the final zero
+# systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path.
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+(/[A-Za-z0-9:_.\\@-]+){0,15}")
 _INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
 
 
@@ -36,6 +39,7 @@ class Mode(StrEnum):
     """What is done with STUN outside the VPN."""
 
     BLOCK = "block"
+    REDIRECT = "redirect"
 
 
 class OnBlock(StrEnum):
@@ -54,22 +58,19 @@ class WhenVpnDown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """An exception of the user's: what is given must all match; `why` is mandatory."""
+    """An exception of the user's: what is given must all match; `why` is mandatory.
+
+    `user`: a user's number. `unit`: a systemd unit as `tailscaled.service`, or a cgroup's path from the root of
+    the hierarchy.
+    """
 
     why: str
     to: Network | None = None
     port: int | None = None
     protocol: Transport | None = None
+    user: int | None = None
+    unit: str | None = None
     interface: str | None = None
-
-    def matches(self, datagram: Datagram, interface: str) -> bool:
-        """Whether a datagram that leaves by `interface` is meant."""
-        return (
-            (self.to is None or (self.to.version == datagram.family and datagram.destination in self.to))
-            and self.port in (None, datagram.destination_port)
-            and self.protocol in (None, datagram.transport)
-            and self.interface in (None, interface)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,13 @@ class Config:
     mode: Mode = Mode.BLOCK
     on_block: OnBlock = OnBlock.ANSWER
     when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
+    allow_lan: bool = False
     interfaces: tuple[str, ...] = ()
     guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
     leave_wall_on_stop: bool = False
     queue: int = 4780
+    mark_mask: int = 0x90000000
+    status_for_all: bool = False
     state_dir: Path = Path("/var/lib/stunwall")
     run_dir: Path = Path("/run/stunwall")
     log: Log = field(default_factory=Log)
@@ -113,23 +117,26 @@ def load(file: Path = DEFAULT_FILE) -> Config:
     missing; any other must exist. Raises ConfigError.
     """
     config = Config()
-    for each in (file, *_drop_ins(file.parent / "conf.d")):
-        config = _merge(config, each)
+    for each in sources(file):
+        config = merge(config, each)
     return config
 
 
-def _drop_ins(folder: Path) -> list[Path]:
+def sources(file: Path) -> list[Path]:
+    """Return the files that `load` reads, in their order. Raises ConfigError."""
+    folder = file.parent / "conf.d"
     try:
-        files = sorted(folder.iterdir())
+        drop_ins = sorted(folder.iterdir())
     except FileNotFoundError:
-        return []
+        return [file]
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", folder) from error
     # A leading dot: what an editor keeps beside the file that it has open.
-    return [file for file in files if file.suffix == ".toml" and not file.name.startswith(".")]
+    return [file, *(each for each in drop_ins if each.suffix == ".toml" and not each.name.startswith("."))]
 
 
-def _merge(config: Config, file: Path) -> Config:
+def merge(config: Config, file: Path) -> Config:
+    """Return `config` with what one file says put over it. Raises ConfigError."""
     try:
         text = file.read_bytes().decode()
         table = tomllib.loads(text)
@@ -183,9 +190,8 @@ class _Reader:
             if "why" not in rule:
                 raise self._error('needs why = "…": a reason that you will understand in a year', path)
             if len(rule) == 1:
-                raise self._error(
-                    "matches everything; give at least one of to, port, protocol, interface", path
-                )
+                others = ", ".join(key for key in _ALLOW_KEYS if key != "why")
+                raise self._error(f"matches everything; give at least one of {others}", path)
             rules.append(Allow(**rule))
         return tuple(rules)
 
@@ -268,7 +274,7 @@ def _interface(value: Any) -> str:  # noqa: ANN401
 
 def _network(value: Any) -> Network:  # noqa: ANN401
     try:
-        if isinstance(value, str):
+        if isinstance(value, str) and "%" not in value:  # behind it stands a zone, which is any text
             return ip_network(value)
     except ValueError as error:
         if "host bits" in str(error):
@@ -278,6 +284,10 @@ def _network(value: Any) -> Network:  # noqa: ANN401
 
 def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
+        if any(not glob.strip("*?") for glob in value):
+            raise _UnfitError(
+                "names of the VPN's interfaces, and none that fits them all, as then nothing is blocked,"
+            )
         return tuple(value)
     raise _UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
 
@@ -292,14 +302,38 @@ def _ports(value: Any) -> frozenset[int]:  # noqa: ANN401
     raise _UnfitError("a list of ports from 1 to 65535")
 
 
+def _mask(value: Any) -> int:  # noqa: ANN401
+    if isinstance(value, int) and 0 < value < 1 << 32 and value.bit_count() == 2 and not value & 1:
+        return value
+    raise _UnfitError("a number of 32 bits of which two are set and not the lowest, as 0x90000000,")
+
+
+def _user(value: Any) -> int:  # noqa: ANN401
+    try:
+        if isinstance(value, str):
+            return pwd.getpwnam(value).pw_uid
+    except (KeyError, ValueError):
+        raise _UnfitError("the name of a user of this machine") from None
+    return _number(0, 2**32 - 2)(value)
+
+
+def _unit(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and _UNIT.fullmatch(value) and ".." not in value:
+        return value
+    raise _UnfitError('a systemd unit as "tailscaled.service", or a cgroup as "user.slice/user-1000.slice",')
+
+
 _KEYS: dict[str, Callable[[Any], Any]] = {
     "mode": _choice(Mode),
     "on_block": _choice(OnBlock),
     "when_vpn_down": _choice(WhenVpnDown),
     "interfaces": _globs,
     "guard_ports": _ports,
+    "allow_lan": _flag,
     "leave_wall_on_stop": _flag,
     "queue": _number(0, 65535),
+    "mark_mask": _mask,
+    "status_for_all": _flag,
     "state_dir": _folder,
     "run_dir": _folder,
 }
@@ -311,6 +345,8 @@ _ALLOW_KEYS: dict[str, Callable[[Any], Any]] = {
     "to": _network,
     "port": _number(1, 65535),
     "protocol": _choice(Transport),
+    "user": _user,
+    "unit": _unit,
     "interface": _interface,
     "why": _text,
 }

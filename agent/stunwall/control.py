@@ -1,19 +1,26 @@
 """The daemon's UNIX socket: one JSON line asks, one JSON line answers."""
 
+import grp
 import json
 import os
 import selectors
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stunwall.model import StunwallError
 
 FILE = "control.sock"
+GROUP = "stunwall"
+_SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
+_GROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 _REQUEST_MAX = 4096  # bytes; a request is a line of some tens
 _CLIENTS_MAX = 16
+_BACKLOG = 128  # that may wait to be served
 _TIMEOUT = 2.0  # seconds that the CLI waits for the daemon
 
 Status = dict[str, Any]
@@ -29,11 +36,25 @@ class ControlRightsError(ControlError):
     exit_code = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who asks, as the kernel knows it (SO_PEERCRED); `may_change`: root, or of the group `stunwall`."""
+
+    uid: int
+    may_change: bool
+
+
+Answer = Callable[[dict[str, Any], Peer], Status]
+
+
 class Control:
-    """Serves the socket inside the daemon's selector; `answer(request)` returns the reply to a request."""
+    """Serves the socket inside the daemon's selector; `answer(request, peer)` returns the reply to a request.
+
+    `for_all`: everybody may connect, else root and the group `stunwall`.
+    """
 
     def __init__(
-        self, folder: Path, selector: selectors.BaseSelector, answer: Callable[[dict[str, Any]], Status]
+        self, folder: Path, selector: selectors.BaseSelector, answer: Answer, for_all: bool = False
     ) -> None:
         self._file = folder / FILE
         self._selector = selector
@@ -41,7 +62,7 @@ class Control:
         self._clients: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
-        before = os.umask(0o117)  # rw for user and group from the start
+        before = os.umask(0o111 if for_all else 0o117)  # the right mode from the start
         try:
             self._file.unlink(missing_ok=True)
             self._listener.bind(str(self._file))
@@ -50,7 +71,7 @@ class Control:
             raise ControlError(f"cannot make the socket {self._file}: {error.strerror or error}") from error
         finally:
             os.umask(before)
-        self._listener.listen(_CLIENTS_MAX)
+        self._listener.listen(_BACKLOG)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
@@ -87,22 +108,35 @@ class Control:
             return
         if received:
             with suppress(OSError):  # a client that does not read its answer has no claim to it
-                client.send(json.dumps(self._reply(line)).encode() + b"\n")
+                client.send(json.dumps(self._reply(line, _peer(client))).encode() + b"\n")
         self._drop(client)
 
-    def _reply(self, line: bytes) -> Status:
+    def _reply(self, line: bytes, peer: Peer) -> Status:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
             return {"error": f"a JSON object in one line of at most {_REQUEST_MAX} bytes expected"}
         if not isinstance(request, dict):
             return {"error": 'a JSON object expected, as {"command": "status"}'}
-        return self._answer(request)
+        return self._answer(request, peer)
 
     def _drop(self, client: socket.socket) -> None:
         del self._clients[client]
         self._selector.unregister(client)
         client.close()
+
+
+def _peer(client: socket.socket) -> Peer:
+    _, uid, gid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    groups = b""
+    with suppress(OSError):  # ERANGE: a member of more groups than that
+        groups = client.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    try:
+        group = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        group = -1
+    ids = {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
+    return Peer(uid, uid in (0, os.geteuid()) or group in ids)
 
 
 def ask(folder: Path, request: dict[str, Any]) -> Status | None:
@@ -125,4 +159,14 @@ def ask(folder: Path, request: dict[str, Any]) -> Status | None:
             raise ControlError(f"stunwalld does not answer on {folder / FILE}: {error}") from error
     if not isinstance(reply, dict):
         raise ControlError(f"stunwalld answered on {folder / FILE} with something else than an object")
+    return reply
+
+
+def request(folder: Path, asked: dict[str, Any]) -> Status:
+    """As `ask`, for what needs a running daemon: raises ControlError if there is none or it refuses."""
+    reply = ask(folder, asked)
+    if reply is None:
+        raise ControlError("stunwalld does not run: start it with `sudo systemctl start stunwall`")
+    if "error" in reply:
+        raise ControlError(str(reply["error"]))
     return reply

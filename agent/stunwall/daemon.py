@@ -9,22 +9,25 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from stunwall import __version__, config, detect, firewall, nfqueue, packet, policy, vpn
+from stunwall import __version__, config, detect, firewall, nfqueue, packet, policy
 from stunwall.answer import Refuser
-from stunwall.config import Config
-from stunwall.control import Control, Status
+from stunwall.commands import Commands, note, plain
+from stunwall.config import Config, Mode, WhenVpnDown
+from stunwall.control import GROUP, Control, Status
 from stunwall.detect import Detection
 from stunwall.events import Recorder
-from stunwall.links import Links
 from stunwall.log import Log
-from stunwall.model import Datagram, Decision, Event, Reason, StunwallError, Verdict
-from stunwall.vpn import Standing
+from stunwall.model import Arrival, Decision, Event, Reason, StunwallError, Verdict
+from stunwall.network import Network
+from stunwall.pause import Pause
 
-GROUP = "stunwall"
 _RETRY = 1.0  # seconds until links that could not be read are read again
+# What is no attempt to leave outside the VPN, or is judged once more.
+_UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.WALL_DECIDES})
 
 
 class Daemon:
@@ -35,16 +38,14 @@ class Daemon:
         self._file = file
         self._log = log
         self._started = time.time()
-        self._standings: tuple[Standing, ...] = ()
-        self._vpn: frozenset[str] = frozenset()
-        self._filled: frozenset[str] | None = None  # what the wall's set holds
         self._problems: dict[str, str] = {}  # by the part that has it
         self._unanswered = 0
         self._unreadable = 0
         self._selector = selectors.DefaultSelector()
+        self._pause = Pause()
         self._refuser: Refuser
         self._recorder: Recorder
-        self._links: Links
+        self._network: Network
         self._queue: nfqueue.Queue
 
     def run(self, stopping: socket.socket) -> None:
@@ -54,7 +55,9 @@ class Daemon:
         """
         with ExitStack() as stack:
             self._open_parts(stack)
-            self._put_up_the_wall()
+            self._network.put_up_the_wall()
+            self._take_over_pause()
+            firewall.open_door(self._config.queue)
             stack.callback(self._control().close)
             self._ready()
             self._serve(stopping)
@@ -72,66 +75,94 @@ class Daemon:
             _make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(self._config.queue)
-        self._queue = nfqueue.Queue(self._config.queue, self._judge, self._fault)
+        mask = self._config.mark_mask
+        redirected = firewall.mark_bits(mask)[0]
+        self._queue = nfqueue.Queue(self._config.queue, redirected, self._judge, self._fault)
         stack.callback(self._queue.close)
-        self._refuser = Refuser()
+        self._refuser = Refuser(mask)
         stack.callback(self._refuser.close)
-        self._links = Links()
-        stack.callback(self._links.close)
         self._recorder = Recorder(
-            self._config.state_dir,
-            self._config.log,
-            self._log.event,
-            lambda text: self._problem("record", text),
+            self._config.state_dir, self._config.log, self._log.event, partial(self._problem, "record")
         )
         stack.callback(self._recorder.close)
+        self._network = Network(self._config, self._log.notice, partial(self._problem, "links"))
+        stack.callback(self._network.close)
 
     def _control(self) -> Control:
-        control = Control(self._config.run_dir, self._selector, self._reply)
+        commands = Commands(
+            self._file, self._config, self._pause, self._configure, self._recorder.record, self._status
+        )
+        control = Control(
+            self._config.run_dir, self._selector, commands.answer, for_all=self._config.status_for_all
+        )
         _give_to_group(self._config.run_dir / "control.sock")
         return control
 
-    def _put_up_the_wall(self) -> None:
-        self._look_at_links()
-        firewall.load(self._vpn, self._config.guard_ports)
-        self._filled = self._vpn
-        firewall.open_door(self._config.queue)
+    def _take_over_pause(self) -> None:
+        wall = firewall.read()
+        if wall is not None and wall.paused:
+            self._pause.take_over(wall.paused)
+
+    def _configure(self, settings: Config) -> None:
+        self._network.configure(settings)
+        self._config = settings
 
     def _ready(self) -> None:
+        does = "moved into it" if self._config.mode is Mode.REDIRECT else "blocked"
         self._log.notice(
-            f"ready: STUN outside the VPN is blocked (queue {self._config.queue}, "
-            f"VPN: {', '.join(sorted(self._vpn)) or 'none, so all STUN is blocked'})"
+            f"ready: STUN outside the VPN is {does} (queue {self._config.queue}, "
+            f"VPN: {', '.join(sorted(self._network.vpn)) or 'none, so all STUN is blocked'})"
         )
         _notify("READY=1")
 
     def _serve(self, stopping: socket.socket) -> None:
         self._selector.register(self._queue, selectors.EVENT_READ, self._queue.serve)
-        self._selector.register(self._links, selectors.EVENT_READ, self._follow_links)
+        for source in self._network.sources():
+            self._selector.register(source, selectors.EVENT_READ, self._network.follow)
         self._selector.register(stopping, selectors.EVENT_READ, None)
         while True:
-            ready = self._selector.select(_RETRY if "links" in self._problems else None)
-            if not ready:
-                self._follow_links()
-            for key, _ in ready:
+            for key, _ in self._selector.select(self._patience()):
                 if key.data is None:
                     return
                 key.data()
+            if self._network.troubled:
+                self._network.follow()
+            if self._pause.until and not self._pause.left:
+                with suppress(StunwallError):  # the kernel has ended it already
+                    self._pause.end()
+                self._recorder.record(note("resumed", "its time is over"))
 
-    # Packets
+    def _patience(self) -> float | None:
+        """Return the seconds to wait for something to happen, None without end."""
+        if self._network.troubled:
+            return _RETRY
+        return self._pause.left or None
 
-    def _judge(self, raw: bytes, incoming: str, interface: str) -> Verdict:
+    def _judge(self, arrival: Arrival) -> Verdict:
         try:
-            datagram = packet.parse(raw)
+            datagram = packet.parse(arrival.packet)
         except packet.PacketError:
             self._unreadable += 1
             return Verdict.BLOCK
         detection = detect.classify(datagram, self._config.guard_ports)
-        decision = policy.decide(detection, policy.View(interface, self._vpn), self._config)
-        if detection is not None and decision.reason is not Reason.THROUGH_VPN:
-            self._recorder.record(_event(decision, detection, interface, raw))
+        view = policy.View(
+            arrival.hook,
+            arrival.outgoing,
+            marked=bool(arrival.mark & firewall.mark_bits(self._config.mark_mask)[0]),
+            forwarded=bool(arrival.incoming),
+            vpn=self._network.vpn,
+            families=self._network.families,
+        )
+        decision = policy.decide(detection, view, self._config)
+        if detection is not None and decision.reason not in _UNRECORDED:
+            if decision.reason is Reason.DEVICE_BOUND:
+                # It was sent into the VPN a moment ago, and would not go: the record is of what became of it.
+                redirected = Decision(Verdict.REDIRECT, Reason.REDIRECTED)
+                self._recorder.retract(_event(redirected, detection, arrival))
+            self._recorder.record(_event(decision, detection, arrival))
             # A packet that leaves by the interface it came in by has its sender out there, or a forged one.
-            if decision.answer is not None and incoming != interface:
-                self._refuse(detection, decision.answer, incoming)
+            if decision.answer is not None and arrival.incoming != arrival.outgoing:
+                self._refuse(detection, decision.answer, arrival.incoming)
         return decision.verdict
 
     def _refuse(self, detection: Detection, answer: bytes, incoming: str) -> None:
@@ -142,51 +173,8 @@ class Daemon:
             self._unanswered += 1
 
     def _fault(self, error: BaseException) -> None:
-        self._problem(
-            "packets", f"a packet could not be judged and was blocked ({type(error).__name__}: {error})"
-        )
-
-    # Links
-
-    def _follow_links(self) -> None:
-        try:
-            self._links.drain()
-            self._look_at_links()
-            if self._vpn != self._filled:
-                self._filled = None  # unknown, until the transaction is through
-                firewall.fill_vpn(self._vpn)
-                self._filled = self._vpn
-                self._log.notice(
-                    f"VPN: {', '.join(sorted(self._vpn))}"
-                    if self._vpn
-                    else "no VPN is up: " + ("STUN is free" if self._open else "all STUN is blocked")
-                )
-            self._problem("links", "")
-        except StunwallError as error:
-            # What was the VPN may be something else by now: seal, as far as the kernel lets us.
-            self._vpn = frozenset()
-            with suppress(StunwallError):
-                firewall.fill_vpn(())
-                self._filled = frozenset()
-            self._problem("links", f"{error}. Until that works again all STUN is blocked")
-
-    def _look_at_links(self) -> None:
-        self._standings = vpn.standings(self._links.snapshot(), self._config.interfaces)
-        self._vpn = vpn.counting(self._standings)
-
-    # Status
-
-    @property
-    def _open(self) -> bool:
-        return not self._vpn and self._config.when_vpn_down is config.WhenVpnDown.ALLOW
-
-    @property
-    def _state(self) -> str:
-        if self._problems:
-            return "degraded"
-        if self._open:
-            return "open"
-        return "protected" if self._vpn else "sealed"
+        name = type(error).__name__
+        self._problem("packets", f"a packet could not be judged and was blocked ({name}: {error})")
 
     def _problem(self, part: str, text: str) -> None:
         """Note what is wrong with a part, "" if nothing; a change is logged."""
@@ -198,44 +186,53 @@ class Daemon:
         else:
             self._log.notice(f"well again: {self._problems.pop(part)}")
 
-    def _reply(self, request: dict[str, Any]) -> Status:
-        if request.get("command") != "status":
-            return {"error": 'unknown command; known: {"command": "status"}'}
+    @property
+    def _state(self) -> str:
+        if self._pause.left:
+            return "paused"
+        if self._problems:
+            return "degraded"
+        if self._network.vpn:
+            return "protected"
+        return "open" if self._config.when_vpn_down is WhenVpnDown.ALLOW else "sealed"
+
+    def _status(self) -> Status:
         return {
             "version": __version__,
             "pid": os.getpid(),
             "config": str(self._file),
             "started": self._started,
             "state": self._state,
+            "paused_until": self._pause.until if self._pause.left else None,
             "problems": list(self._problems.values()),
             "mode": self._config.mode,
             "on_block": self._config.on_block,
             "when_vpn_down": self._config.when_vpn_down,
             "queue": self._config.queue,
-            "interfaces": [
-                {"interface": s.interface, "kind": s.kind, "counts": s.counts, "why": s.why}
-                for s in self._standings
-            ],
+            "interfaces": [asdict(standing) for standing in self._network.standings],
+            "redirects": sorted(self._network.families),
+            "allow": [plain(rule) for rule in self._config.allow],
             "unrecorded": self._recorder.lost,
             "unanswered": self._unanswered,
             "unreadable": self._unreadable,
             "faults": self._queue.faults,
             "queue_overruns": nfqueue.lost(self._config.queue),
-            **self._wall(),
+            **_wall(),
         }
 
-    def _wall(self) -> Status:
-        try:
-            wall = firewall.read()
-        except StunwallError as error:
-            return {"wall": "unknown", "wall_error": str(error)}
-        if wall is None:
-            return {"wall": "down"}
-        return {"wall": "up" if wall.whole else "damaged", "counters": wall.counters}
+
+def _wall() -> Status:
+    try:
+        wall = firewall.read()
+    except StunwallError as error:
+        return {"wall": "unknown", "wall_error": str(error)}
+    if wall is None:
+        return {"wall": "down"}
+    return {"wall": "up" if wall.whole else "damaged", "counters": wall.counters}
 
 
-def _event(decision: Decision, detection: Detection, interface: str, raw: bytes) -> Event:
-    datagram: Datagram = detection.datagram
+def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
+    datagram = detection.datagram
     now = time.time()
     return Event(
         time=now,
@@ -251,8 +248,8 @@ def _event(decision: Decision, detection: Detection, interface: str, raw: bytes)
         source_port=datagram.source_port,
         destination=str(datagram.destination),
         destination_port=datagram.destination_port,
-        interface=interface,
-        packet=raw,
+        interface=arrival.outgoing,
+        packet=arrival.packet,
     )
 
 

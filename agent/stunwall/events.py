@@ -93,6 +93,14 @@ class Recorder:
             self._take(_key(event), event)
         self._wake.set()
 
+    def retract(self, event: Event) -> None:
+        """Take back one packet's event that turned out otherwise, if it is not written yet."""
+        key = _key(event)
+        with self._lock:
+            known = self._pending.pop(key, None)
+            if known is not None and known.count > event.count:
+                self._pending[key] = replace(known, count=known.count - event.count)
+
     def _take(self, key: _Key, event: Event) -> None:
         known = self._pending.get(key)
         if known is not None:
@@ -318,8 +326,15 @@ class Record:
 
     def blocked(self, since: float) -> tuple[int, int]:
         """Return how many flows and packets of them were blocked, of flows seen at or after `since`."""
-        query = "SELECT count(*), total(count) FROM events WHERE last_time >= ? AND verdict = 'blocked'"
-        flows, packets = self._numbers(query, (since,))
+        return self._judged("blocked", since)
+
+    def redirected(self, since: float) -> tuple[int, int]:
+        """As `blocked`, of the flows that were moved into the VPN; of those only STUN is counted."""
+        return self._judged("redirected", since)
+
+    def _judged(self, verdict: str, since: float) -> tuple[int, int]:
+        query = "SELECT count(*), total(count) FROM events WHERE last_time >= ? AND verdict = ?"
+        flows, packets = self._numbers(query, (since, verdict))
         return flows, packets
 
     def lost(self) -> int:

@@ -2,22 +2,27 @@
 
 import socket
 from errno import ENOBUFS
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
 
-from stunwall.model import StunwallError
+from stunwall.model import DETOUR_TABLE, Address, StunwallError
 from stunwall.vpn import Link, Route, Snapshot
 
-# linux/rtnetlink.h: RTMGRP_LINK, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, and RTNLGRP_IPV6_RULE (19) as a bit
-_GROUPS = 0x1 | 0x40 | 0x80 | 0x400 | 1 << (19 - 1)
+# linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
+# RTNLGRP_IPV6_RULE (19) as a bit
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1)
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
 _RTN_UNICAST = 1  # linux/rtnetlink.h
 _FR_ACT_TO_TBL = 1  # linux/fib_rules.h
 _TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_VERSIONS = {family: version for version, family in _FAMILIES.items()}
+_RT_SCOPE_LINK = 253  # linux/rtnetlink.h
+# Somewhere in the Internet that no VPN has a route of its own for (RFC 2544, RFC 5180); nothing is sent there.
+_OUT_THERE = {4: "198.18.0.1", 6: "2001:2::1"}
 _TRIES = 20  # a dump that a change interrupted is taken again; so many in a row are a fault
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -79,7 +84,20 @@ class Links:
             routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
             rules = self._netlink.get_rules(family=family)
             tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
-        return Snapshot(links, tuple(routes), tables)
+        addresses: dict[tuple[int, int], Address] = {}
+        for message in self._netlink.get_addr():
+            if message["scope"] < _RT_SCOPE_LINK and message["family"] in _VERSIONS:
+                # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
+                own = ip_address(message.get("local") or message.get("address"))
+                addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
+        return Snapshot(links, tuple(routes), tables, addresses, {v: self._egress(v) for v in _FAMILIES})
+
+    def _egress(self, version: int) -> int:
+        try:
+            found = self._netlink.route("get", family=_FAMILIES[version], dst=_OUT_THERE[version])
+            return int(next(iter(found)).get("oif") or 0)
+        except (NetlinkError, StopIteration):  # no route
+            return 0
 
 
 def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
@@ -97,14 +115,15 @@ def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
 
 
 def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401
-    if message["type"] != _RTN_UNICAST:
+    if message["type"] != _RTN_UNICAST or _table(message) == DETOUR_TABLE:
         return None
     address = message.get("dst")
     destination = f"{address}/{message['dst_len']}" if address else _EVERYTHING[version]
     interfaces = [hop["oif"] for hop in message.get("multipath") or ()]
     if message.get("oif"):
         interfaces.append(message.get("oif"))
-    return Route(_table(message), ip_network(destination, strict=False), tuple(interfaces))
+    gateway = bool(message.get("gateway") or message.get("via") or message.get("multipath"))
+    return Route(_table(message), ip_network(destination, strict=False), tuple(interfaces), gateway)
 
 
 def _table(message: Any) -> int:  # noqa: ANN401

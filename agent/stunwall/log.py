@@ -49,6 +49,8 @@ class Log:
 
 def sentence(event: Event) -> str:
     """Return the event in words."""
+    if not event.destination:
+        return f"{event.verdict}: {event.reason}"
     source = endpoint(event.source, event.source_port)
     destination = endpoint(event.destination, event.destination_port)
     what = f"{event.protocol} {event.method} over {event.transport}"

@@ -1,10 +1,14 @@
 """The vocabulary that the other files share: values only, no I/O."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 Address = IPv4Address | IPv6Address
+
+
+# The routing table of redirected packets: its routes are ours, and say nothing about what the VPN carries.
+DETOUR_TABLE = 4780
 
 
 class StunwallError(Exception):
@@ -47,6 +51,7 @@ class Verdict(StrEnum):
 
     BLOCK = "blocked"
     ACCEPT = "accepted"
+    REDIRECT = "redirected"
 
 
 class Reason(StrEnum):
@@ -54,10 +59,16 @@ class Reason(StrEnum):
 
     NOT_STUN = "not-stun"
     THROUGH_VPN = "through-vpn"
-    ALLOWED = "allowed"
     VPN_DOWN_ALLOWED = "vpn-down-allowed"
+    REDIRECTED = "redirected"
+    WALL_DECIDES = "wall-decides"
     OUTSIDE_VPN = "outside-vpn"
     NO_VPN = "no-vpn"
+    DEVICE_BOUND = "device-bound"
+    NO_FAMILY = "no-family"
+    TCP = "tcp"
+    KNOWN_FLOW = "known-flow"
+    FORWARDED = "forwarded"
     UNREADABLE = "unreadable"
     FAULT = "fault"
 
@@ -70,13 +81,40 @@ class Reason(StrEnum):
 _SENTENCES = {
     Reason.NOT_STUN: "it resembles STUN at first sight, but is not",
     Reason.THROUGH_VPN: "it goes through the VPN",
-    Reason.ALLOWED: "an [[allow]] rule of yours lets it pass",
     Reason.VPN_DOWN_ALLOWED: 'no VPN is up, and when_vpn_down = "allow"',
+    Reason.REDIRECTED: "it would have left outside the VPN, and was moved into it",
+    Reason.WALL_DECIDES: "it is judged once more when its interface is final",
     Reason.OUTSIDE_VPN: "it would have left outside the VPN",
     Reason.NO_VPN: "no VPN is up",
+    Reason.DEVICE_BOUND: "redirected, it would still have left outside the VPN: its socket is bound to a device",
+    Reason.NO_FAMILY: "the VPN does not carry its IP version",
+    Reason.TCP: "its TCP connection stands already outside the VPN",
+    Reason.KNOWN_FLOW: "it could not be redirected: its flow was there before, or its route changed after all",
+    Reason.FORWARDED: "it comes from a container, VM or LAN client, whose packets are not redirected",
     Reason.UNREADABLE: "it looks like STUN and could not be read",
     Reason.FAULT: "stunwalld failed on it, and what is in doubt is blocked",
 }
+
+
+class Hook(IntEnum):
+    """Where a packet was queued (linux/netfilter.h, enum nf_inet_hooks)."""
+
+    OUTPUT = 3
+    POSTROUTING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
+
+    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine.
+    """
+
+    packet: bytes
+    incoming: str
+    outgoing: str
+    hook: Hook
+    mark: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,16 @@ import socket
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from netfilterqueue import NetfilterQueue
 
-from stunwall.model import StunwallError, Verdict
+from stunwall.model import Arrival, Hook, StunwallError, Verdict
 
 _LENGTH = 1024  # packets that may wait; the kernel drops what comes on top, and counts it
 _LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
-Judge = Callable[[bytes, str, str], Verdict]
+Judge = Callable[[Arrival], Verdict]
 
 
 class QueueError(StunwallError):
@@ -21,16 +21,17 @@ class QueueError(StunwallError):
 
 
 class Queue:
-    """One NFQUEUE number: `judge(packet, incoming, outgoing)` is asked for the verdict on every packet.
+    """One NFQUEUE number: `judge(arrival)` is asked for the verdict on every packet in it.
 
-    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine.
-
-    A judge that raises, and a verdict that cannot be read, drop the packet. `faults` counts those.
+    `mark` is what a packet gets that is redirected. A judge that raises drops the packet; `faults` counts those.
     """
 
-    def __init__(self, number: int, judge: Judge, complain: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, number: int, mark: int, judge: Judge, complain: Callable[[BaseException], None]
+    ) -> None:
         self.number = number
         self.faults = 0
+        self._mark = mark
         self._judge = judge
         self._complain = complain
         if portid := listener(number):
@@ -66,16 +67,28 @@ class Queue:
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
         try:
-            incoming = _interface(packet.indev) if packet.indev else ""
-            verdict = self._judge(packet.get_payload(), incoming, _interface(packet.outdev))
+            arrival = Arrival(
+                packet.get_payload(),
+                incoming=_interface(packet.indev) if packet.indev else "",
+                outgoing=_interface(packet.outdev),
+                hook=Hook(packet.hook),
+                mark=packet.get_mark(),
+            )
+            verdict = self._judge(arrival)
         except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
             verdict = Verdict.BLOCK
             self.faults += 1
             self._complain(error)
-        if verdict is Verdict.ACCEPT:
-            packet.accept()
-        else:
-            packet.drop()
+        match verdict:
+            case Verdict.ACCEPT:
+                packet.accept()
+            case Verdict.REDIRECT:
+                packet.set_mark(packet.get_mark() | self._mark)
+                packet.accept()
+            case Verdict.BLOCK:
+                packet.drop()
+            case _:
+                assert_never(verdict)
 
 
 def listener(number: int) -> int | None:

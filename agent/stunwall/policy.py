@@ -3,37 +3,63 @@
 from dataclasses import dataclass
 
 from stunwall import stun
-from stunwall.config import Config, OnBlock, WhenVpnDown
+from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.detect import Detection
-from stunwall.model import Decision, Reason, Verdict
+from stunwall.model import Decision, Hook, Reason, Transport, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is known of a packet's way: its outgoing interface, and which interfaces are the VPN."""
+    """What is known of a packet's way.
 
+    Its hook and outgoing interface; whether it carries the redirect mark, and whether it is forwarded; which
+    interfaces are the VPN, and the IP versions (4, 6) that the VPN carries.
+    """
+
+    hook: Hook
     interface: str
+    marked: bool
+    forwarded: bool
     vpn: frozenset[str]
+    families: frozenset[int]
 
 
 def decide(detection: Detection | None, view: View, config: Config) -> Decision:
-    """Return what becomes of a packet that the wall sent to the door; never 'accept' for want of knowledge.
+    """Return what becomes of a packet that the wall queued; never 'accept' for want of knowledge.
 
-    The order matters: a packet is judged by its outgoing interface before any exception is looked at, and
-    'no VPN is up' only counts once no other rule let it pass.
+    The order matters: at the output hook the interface may change yet, so nothing is let out or blocked there;
+    after that a packet is judged by its interface first, and 'no VPN is up' only counts for what is left.
     """
     if detection is None:
         # Only look-alikes of classic STUN get here: the wall cannot read attributes.
         return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
+    if view.hook is Hook.OUTPUT:
+        if config.mode is Mode.REDIRECT and detection.datagram.family in view.families:
+            return Decision(Verdict.REDIRECT, Reason.REDIRECTED)
+        return Decision(Verdict.ACCEPT, Reason.WALL_DECIDES)
     if view.interface in view.vpn:
         # The VPN came up between the wall's look at its set and ours.
         return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
-    if any(rule.matches(detection.datagram, view.interface) for rule in config.allow):
-        return Decision(Verdict.ACCEPT, Reason.ALLOWED)
     if not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW:
         return Decision(Verdict.ACCEPT, Reason.VPN_DOWN_ALLOWED)
-    reason = Reason.OUTSIDE_VPN if view.vpn else Reason.NO_VPN
-    return Decision(Verdict.BLOCK, reason, _answer(detection, config))
+    return Decision(Verdict.BLOCK, _why(detection, view, config), _answer(detection, config))
+
+
+def _why(detection: Detection, view: View, config: Config) -> Reason:
+    """Return why a packet outside the VPN was not redirected, the plainest reason first."""
+    if not view.vpn:
+        return Reason.NO_VPN
+    if config.mode is Mode.BLOCK:
+        return Reason.OUTSIDE_VPN
+    if view.marked:
+        return Reason.DEVICE_BOUND
+    if view.forwarded:
+        return Reason.FORWARDED
+    if detection.datagram.family not in view.families:
+        return Reason.NO_FAMILY
+    if detection.datagram.transport is Transport.TCP:
+        return Reason.TCP
+    return Reason.KNOWN_FLOW
 
 
 def _answer(detection: Detection, config: Config) -> bytes | None:

@@ -1,11 +1,12 @@
 """Which interfaces are the VPN, from a snapshot of links, routes and routing rules. No I/O."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from stunwall.config import Network, is_interface
+from stunwall.model import Address
 
 # IFLA_INFO_KIND values whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
 # and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
@@ -14,6 +15,11 @@ KINDS = frozenset({"wireguard", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"
 # RFC 4291 §2.4: all of the Internet's unicast addresses so far; OpenVPN's `redirect-gateway ipv6` and
 # others route just this instead of ::/0.
 _IPV6_GLOBAL = IPv6Network("2000::/3")
+# RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6
+_PRIVATE = tuple(
+    ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+)
 _IPV4_ALL = IPv4Network("0.0.0.0/0")
 
 
@@ -34,20 +40,28 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A unicast route: its table, destination and the indexes of its outgoing interfaces."""
+    """A unicast route: its table, destination, the indexes of its outgoing links, and whether by a gateway."""
 
     table: int
     destination: Network
     interfaces: tuple[int, ...]
+    gateway: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Links, routes and, per IP version, the tables that a routing rule reaches, at one moment."""
+    """The network at one moment.
+
+    `tables`: by IP version, the routing tables that a rule reaches. `addresses`: by (link's index, IP version)
+    its first address that is not link-local. `egress`: by IP version, the index of the link that a packet
+    without source or mark to the Internet leaves by, 0 if none.
+    """
 
     links: tuple[Link, ...]
     routes: tuple[Route, ...]
     tables: dict[int, frozenset[int]]
+    addresses: dict[tuple[int, int], Address] = field(default_factory=dict)
+    egress: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +87,65 @@ def standings(snapshot: Snapshot, named: Iterable[str]) -> tuple[Standing, ...]:
 def counting(found: Iterable[Standing]) -> frozenset[str]:
     """Return the names of the interfaces that count."""
     return frozenset(standing.interface for standing in found if standing.counts)
+
+
+def carrier(snapshot: Snapshot, found: Iterable[Standing], named: Iterable[str], family: int) -> int | None:
+    """Return the index of the VPN's link that packets of an IP version are redirected to, None if there is none.
+
+    It has an address of that version, and a default route or, where it is named, none at all. With several: the
+    one that the default route leads to, else the first by the names in the configuration, then by index.
+    """
+    counts = counting(found)
+    globs = tuple(named)
+    able = [
+        link for link in snapshot.links if link.name in counts and _carries(link, snapshot, globs, family)
+    ]
+
+    def rank(link: Link) -> tuple[bool, int, int]:
+        matching = (place for place, glob in enumerate(globs) if fnmatchcase(link.name, glob))
+        return link.index != snapshot.egress.get(family), next(matching, 0), link.index
+
+    return min(able, key=rank).index if able else None
+
+
+def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
+    """Return (network, interface) of the private networks that are reached without a gateway."""
+    private = [r for r in snapshot.routes if not r.gateway and _is_private(r.destination)]
+    return frozenset(
+        (network, link.name)
+        for link in snapshot.links
+        if is_interface(link.name) and link.name != "lo"
+        for network in _collapsed(route.destination for route in private if link.index in route.interfaces)
+    )
+
+
+def own_addresses(snapshot: Snapshot, names: Iterable[str]) -> frozenset[tuple[str, Address]]:
+    """Return (interface, address) of each IP version that the named interfaces have an address of."""
+    wanted = frozenset(names)
+    links = [link for link in snapshot.links if link.name in wanted]
+    found = ((link.name, snapshot.addresses.get((link.index, family))) for link in links for family in (4, 6))
+    return frozenset((name, address) for name, address in found if address is not None)
+
+
+def _collapsed(networks: Iterable[Network]) -> list[Network]:
+    # The wall's sets take no network inside another, as a route to the gateway alone is beside its LAN's.
+    found = tuple(networks)
+    four = collapse_addresses(net for net in found if isinstance(net, IPv4Network))
+    six = collapse_addresses(net for net in found if isinstance(net, IPv6Network))
+    return [*four, *six]
+
+
+def _is_private(network: Network) -> bool:
+    # Not ipaddress' is_private, which also holds for documentation, benchmarking and reserved networks.
+    return any(network.version == own.version and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+
+
+def _carries(link: Link, snapshot: Snapshot, globs: tuple[str, ...], family: int) -> bool:
+    if (link.index, family) not in snapshot.addresses:
+        return False
+    if _carries_default(link, snapshot, family):
+        return True
+    return bool(globs) and not any(_carries_default(link, snapshot, version) for version in (4, 6))
 
 
 def _standing(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Standing:

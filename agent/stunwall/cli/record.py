@@ -81,12 +81,22 @@ def show(
     if as_json:
         typer.echo(json.dumps(_plain(number, event) | {"packet": event.packet.hex()}))
         return
+    _show(number, event)
+
+
+def _show(number: int, event: Event) -> None:
     text.rows(
         [
             ("Entry", str(number)),
             ("Verdict", f"{event.verdict}: {_why(event.reason)}"),
             ("First", text.full_moment(event.time)),
             ("Last", text.full_moment(event.last_time)),
+        ]
+    )
+    if not event.destination:  # a pause: it is about no packet
+        return
+    text.rows(
+        [
             ("Packets", f"{event.count:,}"),
             ("What", f"{event.protocol} {event.method} over {event.transport}, IPv{event.family}"),
             ("From", words.endpoint(event.source, event.source_port)),
@@ -111,8 +121,10 @@ def _print(number: int, event: Event, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_plain(number, event)))
         return
-    destination = words.endpoint(event.destination, event.destination_port)
-    what = f"{event.protocol} {event.method}"
+    destination, what = event.reason, ""
+    if event.destination:
+        destination = words.endpoint(event.destination, event.destination_port)
+        what = f"{event.protocol} {event.method}"
     typer.echo(
         _row(
             str(number),

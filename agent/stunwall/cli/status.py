@@ -44,6 +44,7 @@ def status(
       sealed     no VPN is up: all STUN is blocked
       degraded   nothing leaks, but something is wrong; it says what to do
       wall-only  the daemon does not run; the kernel still blocks
+      paused     `stunwall pause`: all STUN passes for a while
       open       no VPN is up, and when_vpn_down = "allow"
       down       no wall is up
 
@@ -75,7 +76,7 @@ def _of_daemon(daemon: Status) -> _Report:
     report = _Report(
         state,
         _HEADLINES.get(state, state),
-        leak=state == "open" or wall != "up",
+        leak=state in ("open", "paused") or wall != "up",
         daemon=daemon,
         wall=wall,
         vpn=[(entry["interface"], entry["why"]) for entry in counting],
@@ -139,7 +140,8 @@ def _blocked(state_dir: Path, report: _Report) -> dict[str, Any] | None:
     try:
         with closing(Record(state_dir)) as record:
             flows, packets = record.blocked(today)
-            return {"flows": flows, "packets": packets, "lost": record.lost()}
+            redirected = record.redirected(today)[0]
+            return {"flows": flows, "packets": packets, "redirected": redirected, "lost": record.lost()}
     except EventsError as error:
         if report.daemon is not None:
             report.problems.append(str(error))
@@ -157,11 +159,15 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
     if daemon is not None:
         since = text.full_moment(float(daemon["started"]))
         lines.append(("Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"))
+        if daemon.get("paused_until"):
+            lines.append(("Paused", f"until {text.full_moment(float(daemon['paused_until']))}"))
     elif report.state != "unknown":
         lines.append(("Daemon", "does not run"))
     if blocked is not None:
         flows, packets = blocked["flows"], blocked["packets"]
         lines.append(("Blocked", f"{text.count(flows, 'flow')} of {text.count(packets, 'packet')} today"))
+        if blocked["redirected"]:
+            lines.append(("Redirected", f"{text.count(blocked['redirected'], 'flow')} today, into the VPN"))
     lines += [("Problem", problem) for problem in report.problems]
     if report.next:
         lines.append(("Next", report.next))
@@ -191,6 +197,7 @@ _HEADLINES = {
     "sealed": "no VPN is up, so all STUN is blocked",
     "degraded": "STUN outside the VPN is blocked, but something is wrong",
     "open": 'no VPN is up, and when_vpn_down = "allow": STUN leaves by any interface',
+    "paused": "all STUN passes, outside the VPN too",
 }
 _NEXT = {
     "protected": "`stunwall log` shows what was blocked.",
@@ -199,5 +206,6 @@ _NEXT = {
         'in the configuration, as in interfaces = ["wg0"].'
     ),
     "degraded": "Do what the problem says; `stunwall log` shows what was blocked.",
+    "paused": "`sudo stunwall resume` ends the pause; else it ends by itself.",
     "open": 'Connect your VPN, or set when_vpn_down = "block".',
 }

@@ -1,0 +1,95 @@
+"""`stunwall allow`: exceptions, at run time and for good."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from stunwall import config, firewall
+from stunwall.cli import text
+from stunwall.control import request
+
+app = typer.Typer(help="Exceptions: STUN that may leave outside the VPN.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    why: Annotated[str, typer.Option(help="A reason that you will understand in a year.")],
+    to: Annotated[str | None, typer.Option(metavar="NETWORK", help="Destination address or network.")] = None,
+    port: Annotated[int | None, typer.Option(help="Destination port.")] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="udp|tcp")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Name or number of the user whose programs are meant.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="systemd unit, or path of a cgroup.")] = None,
+    interface: Annotated[str | None, typer.Option(help="Outgoing interface.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add an exception: what is given must all match. It holds at once and for good.
+
+    \b
+    Examples:
+      sudo stunwall allow add --unit tailscaled.service --why "Tailscale finds its peers by STUN"
+      sudo stunwall allow add --to 10.20.0.0/16 --protocol udp --why "the office's video bridge"
+    """
+    given = {
+        "to": to,
+        "port": port,
+        "protocol": protocol,
+        "user": int(user) if user and user.isdecimal() else user,
+        "unit": unit,
+        "interface": interface,
+        "why": why,
+    }
+    rule = {key: value for key, value in given.items() if value is not None}
+    reply = request(config.load(context.obj).run_dir, {"command": "allow-add", "rule": rule})
+    _print(reply["allow"], {}, as_json)
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> None:
+    """List the exceptions in force, with the packets that each has let pass (as root)."""
+    reply = request(config.load(context.obj).run_dir, {"command": "allow-list"})
+    _print(reply["allow"], _counted(), as_json)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    number: Annotated[int, typer.Argument(help="As `stunwall allow list` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Remove an exception that was added by `stunwall allow add`."""
+    reply = request(config.load(context.obj).run_dir, {"command": "allow-remove", "number": number})
+    _print(reply["allow"], {}, as_json)
+
+
+def _counted() -> dict[int, int]:
+    try:
+        wall = firewall.read()
+    except firewall.FirewallRightsError:
+        return {}
+    found = {}
+    for rule in wall.rules if wall else ():
+        name, _, number = rule.comment.partition(" ")
+        if name == "allow" and number.isdecimal():
+            found[int(number)] = rule.packets or 0
+    return found
+
+
+def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) -> None:
+    if as_json:
+        numbered = [
+            {"number": n} | rule | ({"packets": counted[n]} if n in counted else {})
+            for n, rule in enumerate(rules, 1)
+        ]
+        typer.echo(json.dumps({"allow": numbered}))
+        return
+    if not rules:
+        typer.echo("There are no exceptions.")
+    for number, rule in enumerate(rules, 1):
+        what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
+        passed = f" ({text.count(counted[number], 'packet')} let pass)" if number in counted else ""
+        text.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)

@@ -1,0 +1,51 @@
+"""`stunwall pause` and `stunwall resume`."""
+
+import json
+import re
+from typing import Annotated
+
+import typer
+
+from stunwall import config
+from stunwall.cli import text
+from stunwall.control import request
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def pause(
+    context: typer.Context,
+    duration: Annotated[str, typer.Argument(metavar="TIME", help="As 90s, 30m or 2h; a day at most.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Let all STUN pass for a while, outside the VPN too. Pages can see your real address meanwhile.
+
+    \b
+    Examples:
+      sudo stunwall pause 30m
+      sudo stunwall resume
+
+    It ends by itself, in the kernel, also if the daemon is gone. Time that the machine sleeps counts.
+    """
+    match = re.fullmatch(r"(\d{1,6})([smh])", duration)
+    if match is None:
+        raise typer.BadParameter("as 90s, 30m or 2h", param_hint="TIME")
+    seconds = int(match[1]) * _UNITS[match[2]]
+    reply = request(config.load(context.obj).run_dir, {"command": "pause", "seconds": seconds})
+    if as_json:
+        typer.echo(json.dumps(reply))
+        return
+    until = text.full_moment(reply["paused_until"])
+    typer.echo(f"All STUN passes until {until}, outside the VPN too. `stunwall resume` ends it sooner.")
+
+
+def resume(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """End a pause now."""
+    reply = request(config.load(context.obj).run_dir, {"command": "resume"})
+    if as_json:
+        typer.echo(json.dumps(reply))
+    else:
+        typer.echo("STUN outside the VPN is stopped again." if reply["was_paused"] else "There was no pause.")

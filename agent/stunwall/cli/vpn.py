@@ -1,0 +1,33 @@
+"""`stunwall vpn`: which interfaces are the VPN, and why."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from stunwall import config
+from stunwall.cli import text
+from stunwall.control import request
+
+
+def vpn(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+) -> None:
+    """List every interface, whether it counts as the VPN, and why.
+
+    \b
+    Example:
+      stunwall vpn
+    """
+    found = request(config.load(context.obj).run_dir, {"command": "status"})["interfaces"]
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    wide = max((len(entry["interface"]) for entry in found), default=0) + 2
+    text.rows(
+        [(entry["interface"], ("VPN: " if entry["counts"] else "no: ") + entry["why"]) for entry in found],
+        wide,
+    )
+    if not any(entry["counts"] for entry in found):
+        typer.echo('\nNone counts. If your VPN is up, name its interface: interfaces = ["NAME"]')

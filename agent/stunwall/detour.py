@@ -1,0 +1,108 @@
+"""The way of redirected packets: one routing rule by mark, and a routing table of our own (rtnetlink, sysctl)."""
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from stunwall.model import DETOUR_TABLE, StunwallError
+
+# Ahead of what VPN clients and proxies use (sing-box 9000, wg-quick 32764), behind `local` (0).
+PRIORITY = 50
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_SYSCTL = Path("/proc/sys/net/ipv4/conf")
+_STRICT = "1"  # ip-sysctl: rp_filter
+
+
+class DetourError(StunwallError):
+    """The routing rule or the route could not be set."""
+
+
+class Detour:
+    """Marked packets go where `point` says, by IP version; `remove` leaves nothing behind.
+
+    A mark whose table is empty falls through to the other rules: the wall then blocks it.
+    """
+
+    def __init__(self, mark: int, mask: int, tell: Callable[[str], None]) -> None:
+        self._mark = mark
+        self._mask = mask  # of which stunwalld's refusals have both bits: they go their own way
+        self._tell = tell
+        self._netlink = IPRoute()
+        self._targets: dict[int, int | None] = {}
+        self._sysctls: list[Path] = []
+
+    def point(self, version: int, index: int | None) -> None:
+        """Send marked packets of an IP version (4 or 6) out by a link, or by none. Raises DetourError."""
+        family = _FAMILIES[version]
+        try:
+            if self._targets.get(version, 0) == index and (index is None or self._stands(family, index)):
+                return
+            self._targets.pop(version, None)
+            if index is None:
+                self._netlink.flush_routes(family=family, table=DETOUR_TABLE)
+            else:
+                self._add_rule(family)
+                self._netlink.route("replace", family=family, dst="default", oif=index, table=DETOUR_TABLE)
+                if version == 4:
+                    self._let_answers_in(socket.if_indextoname(index))
+        except (NetlinkError, OSError) as error:
+            raise DetourError(f"cannot set the route for redirected packets: {error}") from error
+        self._targets[version] = index
+
+    def remove(self) -> None:
+        """Take the rules and routes away, and put back the sysctls."""
+        for family in _FAMILIES.values():
+            with suppress(NetlinkError, OSError):
+                self._netlink.flush_routes(family=family, table=DETOUR_TABLE)
+            with suppress(NetlinkError, OSError):
+                self._netlink.flush_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
+        for sysctl in self._sysctls:
+            with suppress(OSError):  # gone with its interface
+                sysctl.write_text("0")
+                self._tell(f"put {_name(sysctl)} back to 0")
+        self._netlink.close()
+
+    def _stands(self, family: int, index: int) -> bool:
+        """Whether rule and route are still there: a link that goes down for a moment loses its routes."""
+        routes = self._netlink.get_routes(family=family, table=DETOUR_TABLE)
+        rules = self._netlink.get_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
+        return any(route.get("oif") == index for route in routes) and any(rules)
+
+    def _add_rule(self, family: int) -> None:
+        # One that was left by a daemon that was killed may have another mark.
+        self._netlink.flush_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
+        self._netlink.rule(
+            "add",
+            family=family,
+            table=DETOUR_TABLE,
+            priority=PRIORITY,
+            fwmark=self._mark,
+            fwmask=self._mask,
+        )
+
+    def _let_answers_in(self, name: str) -> None:
+        """Where the reverse path is checked strictly, let the check see the mark of the answers (ip-sysctl)."""
+        strict = max(_read("all", "rp_filter"), _read(name, "rp_filter")) == _STRICT  # the larger holds
+        seen = "1" in (_read("all", "src_valid_mark"), _read(name, "src_valid_mark"))
+        if not strict or seen:
+            return
+        sysctl = _SYSCTL / name / "src_valid_mark"
+        sysctl.write_text("1")
+        if sysctl not in self._sysctls:  # else its interface was made anew
+            self._sysctls.append(sysctl)
+        self._tell(f"set {_name(sysctl)} to 1, as rp_filter is strict there; it is put back at the end")
+
+
+def _read(interface: str, key: str) -> str:
+    try:
+        return (_SYSCTL / interface / key).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _name(sysctl: Path) -> str:
+    return "net.ipv4.conf." + ".".join(sysctl.parts[-2:])

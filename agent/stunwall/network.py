@@ -1,0 +1,124 @@
+"""The network as it is now, and the wall and the detour kept in step with it."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from stunwall import cgroups, endpoints, firewall, vpn
+from stunwall.config import Config, Mode
+from stunwall.detour import Detour
+from stunwall.firewall import Contents, FirewallError
+from stunwall.links import Links
+from stunwall.model import StunwallError
+from stunwall.vpn import Snapshot, Standing
+
+
+class Network:
+    """Knows which interfaces are the VPN; at every change of links it fills the wall's sets anew.
+
+    `tell(text)` is called when the VPN changes, `problem(text)` when the network can't be followed, "" when
+    it can again. What was the VPN may be something else by then, so all is sealed until it works.
+    """
+
+    def __init__(self, settings: Config, tell: Callable[[str], None], problem: Callable[[str], None]) -> None:
+        self.standings: tuple[Standing, ...] = ()
+        self.vpn: frozenset[str] = frozenset()
+        self.families: frozenset[int] = frozenset()
+        self.troubled = False
+        self._config = settings
+        self._tell = tell
+        self._problem = problem
+        self._filled: Contents | None = None  # what the wall holds, None if that is not known
+        self._links = Links()
+        self._cgroups = cgroups.Watch()
+        mask = settings.mark_mask
+        self._detour = Detour(firewall.mark_bits(mask)[0], mask, tell)
+
+    def close(self) -> None:
+        """Remove the detour, and stop following."""
+        self._detour.remove()
+        self._cgroups.close()
+        self._links.close()
+
+    def sources(self) -> tuple[Links, cgroups.Watch]:
+        """Return what becomes readable when `follow` is to be called."""
+        return self._links, self._cgroups
+
+    def put_up_the_wall(self) -> None:
+        """Load the wall as the network is now, its door shut. Raises StunwallError."""
+        contents, snapshot = self._look()
+        try:
+            firewall.load(contents, self._config.mark_mask)
+        except FirewallError as error:
+            if not contents.allow:
+                raise
+            self._config = replace(self._config, allow=())
+            contents = replace(contents, allow=())
+            firewall.load(contents, self._config.mark_mask)
+            self._problem(f"no exception is in force: the kernel refuses [[allow]] ({error})")
+        self._filled = contents
+        self._point(snapshot)
+
+    def follow(self) -> None:
+        """Bring the wall in step with what has changed."""
+        try:
+            self._links.drain()
+            self._cgroups.drain()
+            known = self.vpn
+            contents, snapshot = self._look()
+            if contents != self._filled:
+                before, self._filled = self._filled, None  # not known until the transaction is through
+                firewall.fill(contents, self._config.mark_mask, before)
+                self._filled = contents
+            self._point(snapshot)
+            if self.vpn != known:
+                self._tell(f"VPN: {', '.join(sorted(self.vpn)) or 'none is up'}")
+            self.troubled = False
+            self._problem("")
+        except StunwallError as error:
+            self.troubled = True
+            self.vpn, self.families = frozenset(), frozenset()
+            sealed = Contents(frozenset(), self._config.guard_ports)
+            with suppress(StunwallError):
+                firewall.fill(sealed, self._config.mark_mask, None)
+                self._filled = sealed
+            self._problem(f"{error}. Until that works again all STUN is blocked")
+
+    def configure(self, settings: Config) -> None:
+        """Use other exceptions from now on. Raises StunwallError if the kernel refuses them; the old ones hold then."""
+        before, self._config = self._config, settings
+        try:
+            contents, _ = self._look()
+            firewall.fill(contents, settings.mark_mask, None)
+            self._filled = contents
+        except StunwallError:
+            self._config = before
+            self.follow()
+            raise
+
+    def _look(self) -> tuple[Contents, Snapshot]:
+        named = self._config.interfaces
+        snapshot = self._links.snapshot()
+        self.standings = vpn.standings(snapshot, named)
+        self.vpn = vpn.counting(self.standings)
+        self.families = frozenset(f for f in (4, 6) if self._carrier(snapshot, f) is not None)
+        contents = Contents(
+            vpn=self.vpn,
+            guard_ports=self._config.guard_ports,
+            families=self.families,
+            addresses=vpn.own_addresses(snapshot, self.vpn) if self.families else frozenset(),
+            transport=endpoints.endpoints(snapshot.links),
+            lan=vpn.on_link(snapshot) if self._config.allow_lan else frozenset(),
+            allow=self._config.allow,
+            cgroups=self._cgroups.find(rule.unit for rule in self._config.allow if rule.unit),
+        )
+        return contents, snapshot
+
+    def _carrier(self, snapshot: Snapshot, family: int) -> int | None:
+        if self._config.mode is not Mode.REDIRECT:
+            return None
+        return vpn.carrier(snapshot, self.standings, self._config.interfaces, family)
+
+    def _point(self, snapshot: Snapshot) -> None:
+        for family in (4, 6):
+            self._detour.point(family, self._carrier(snapshot, family))
