@@ -34,7 +34,7 @@ class Binding:
 
     def apply(self, sock: socket.socket) -> None:
         if self.mark is not None:
-            sock.setsockopt(SOL_SOCKET, socket.SO_MARK, self.mark)
+            sock.setsockopt(SOL_SOCKET, socket.SO_MARK, struct.pack("=I", self.mark))
         if self.owner is not None:
             os.fchown(sock.fileno(), self.owner, -1)  # sets the socket's sk_uid
         if self.device is not None:

@@ -8,7 +8,7 @@ from socket import AF_INET, SOCK_DGRAM
 
 import pytest
 
-from lab.addresses import PHYSICAL, STUN_PORT, STUN_SERVER, VPN_SERVER
+from lab.addresses import FAMILIES, PHYSICAL, STUN_PORT, STUN_SERVER, VPN_SERVER
 from lab.agent import Agent, wall_stands
 from lab.deadline import until
 from lab.leaks import DEVICE
@@ -213,3 +213,17 @@ def test_under_systemd_each_line_starts_with_its_priority(
         block_one(lab)
         agent.wait_line("<4>blocked stun Binding")
         assert agent.lines[0].startswith("<5>ready")
+
+
+# stunwall's two bits alone and together, with others, all, and Mullvad's.
+MARKS = (0x10000000, 0x80000000, 0x90000000, 0x90000002, 0xFFFFFFFF, 0x6D6F6C65)
+
+
+@pytest.mark.parametrize("mode", ["block", "redirect"])
+def test_packet_marks_of_other_programs_open_nothing(lab: Lab, vpn: None, mode: str) -> None:
+    with Agent(lab, mode=mode), Wire(lab) as wire:
+        for mark in MARKS:
+            for family in FAMILIES:
+                server = (STUN_SERVER[family], STUN_PORT)
+                ask(lab.client, server, binding_request(), Binding(device=PHYSICAL, mark=mark), seconds=0.3)
+        assert not wire.stun()

@@ -149,6 +149,8 @@ class Lab:
         # Nothing here has a twin address, and waiting for the check would only cost seconds.
         for scope in ("all", "default"):
             namespace.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
+            # Nor has any link a router that would announce itself; tests count packets.
+            namespace.sysctl(f"ipv6/conf/{scope}/router_solicitations", 0)
             namespace.sysctl(f"ipv4/conf/{scope}/rp_filter", LOOSE)
         return namespace
 

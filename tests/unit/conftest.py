@@ -1,6 +1,18 @@
-"""How hypothesis runs here: no test depends on how fast the machine is."""
+"""How hypothesis runs here: no test depends on how fast the machine is. And what needs a network of its own."""
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
+
+
+@pytest.fixture
+def lab() -> None:
+    """Root in namespaces of the tests' own, where rules and routes may be changed."""
+    if not os.environ.get("STUNWALL_LAB"):
+        pytest.fail(
+            "this test changes the kernel's rules and routes: run it by tests/run.sh unit", pytrace=False
+        )

@@ -1,7 +1,9 @@
 """answer.py: the packets, read by scapy; that they arrive is for tests/lab."""
 
 import itertools
+import socket
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -127,8 +129,24 @@ def test_a_udp_checksum_that_comes_out_as_0_is_sent_as_ffff(version: int) -> Non
     assert checksum(REFUSAL + checksum(REFUSAL + b"\0\0")) == b"\xff\xff"
 
 
-def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone() -> None:
-    assert answer.MARK == 0x30000000
+@pytest.mark.parametrize("mark", [0x90000000, 0x3, 0xC0000000])
+def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
+    monkeypatch: pytest.MonkeyPatch, lab: None, mark: int
+) -> None:
+    made: list[socket.socket] = []
+    raw = answer._raw
+
+    def noted(*given: Any) -> socket.socket:
+        made.append(raw(*given))
+        return made[-1]
+
+    monkeypatch.setattr(answer, "_raw", noted)
+    refuser = answer.Refuser(mark)
+    marks = [each.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for each in made]
+    refuser.close()
+    # To a sender on this machine, and behind it: the wall lets only the second leave by an interface.
+    assert marks == [mark, mark, mark | answer.BEHIND, mark | answer.BEHIND]
+    assert {each.fileno() for each in made} == {-1}
 
 
 def test_a_reply_to_udp_has_no_numbers_and_a_reply_to_tcp_has() -> None:

@@ -22,10 +22,12 @@ from typing import Any
 
 import pytest
 
-from stunwall import __version__
+from stunwall import __version__, firewall
 from stunwall.cli import main
-from stunwall.config import Log
-from stunwall.control import Control
+from stunwall.commands import note
+from stunwall.config import Allow, Log
+from stunwall.control import FILE as SOCKET
+from stunwall.control import Control, Peer
 from stunwall.events import FILE, Recorder
 from stunwall.model import Event
 from unit import test_events
@@ -402,8 +404,9 @@ def test_config_check_takes_another_file_and_shows_its_exceptions(folder: Path, 
     other = folder / "other.toml"
     other.write_text('[[allow]]\nto = "2001:db8::/32"\nprotocol = "udp"\nwhy = "a test"\n')
     values = json.loads(stunwall("config", "check", str(other), "--json").out)
-    rule = {"why": "a test", "to": "2001:db8::/32", "port": None, "protocol": "udp", "interface": None}
-    assert values["allow"] == [rule]
+    rule = dict.fromkeys(field.name for field in fields(Allow))
+    assert values["allow"] == [rule | {"why": "a test", "to": "2001:db8::/32", "protocol": "udp"}]
+    assert (values["mark_mask"], values["allow_lan"], values["status_for_all"]) == (0x90000000, False, False)
 
 
 @pytest.mark.parametrize(
@@ -439,6 +442,24 @@ def test_a_wrong_configuration_is_exit_code_3_and_one_line(
         ["show", "1", "2"],
         ["config"],
         ["config", "nope"],
+        ["vpn", "wg0"],
+        ["pause"],
+        ["pause", "5d"],
+        ["pause", "90"],
+        ["pause", "--", "-5m"],
+        ["pause", "5 m"],
+        ["pause", "1.5h"],
+        ["pause", "forever"],
+        ["pause", "1234567s"],
+        ["pause", ""],
+        ["resume", "now"],
+        ["allow"],
+        ["allow", "nope"],
+        ["allow", "add"],
+        ["allow", "add", "--port", "1"],
+        ["allow", "add", "--port", "many", "--why", "x"],
+        ["allow", "remove"],
+        ["allow", "remove", "one"],
     ],
     ids=" ".join,
 )
@@ -449,7 +470,11 @@ def test_a_wrong_command_line_is_exit_code_2(stunwall: Stunwall, arguments: list
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["log"], ["show"], ["status"], ["rules"], ["config"], ["config", "check"]]
+    "arguments",
+    [
+        *([], ["log"], ["show"], ["status"], ["rules"], ["vpn"], ["pause"], ["config"], ["config", "check"]),
+        *(["allow"], ["allow", "add"]),
+    ],
 )
 def test_every_command_has_help_with_an_example_or_its_states(
     stunwall: Stunwall, arguments: list[str]
@@ -457,7 +482,7 @@ def test_every_command_has_help_with_an_example_or_its_states(
     result = stunwall(*arguments, "--help")
     assert result.code == 0
     assert "Usage: stunwall" in result.out
-    assert arguments == ["config"] or re.search(r"Examples?:|States:|First steps:", result.out)
+    assert arguments in (["config"], ["allow"]) or re.search(r"Examples?:|States:|First steps:", result.out)
 
 
 def test_the_version_is_told(stunwall: Stunwall) -> None:
@@ -472,11 +497,14 @@ DAEMON: dict[str, Any] = {
     "config": "c.toml",
     "started": 1.0,
     "state": "protected",
+    "paused_until": None,
     "problems": [],
     "mode": "block",
     "on_block": "answer",
     "when_vpn_down": "block",
     "queue": 4780,
+    "redirects": [],
+    "allow": [],
     "unrecorded": 0,
     "unanswered": 0,
     "unreadable": 0,
@@ -494,7 +522,7 @@ DAEMON: dict[str, Any] = {
 def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> None:
     source = ast.parse((AGENT / "stunwall" / "daemon.py").read_text())
     functions = (node for node in ast.walk(source) if isinstance(node, ast.FunctionDef))
-    answers = [node for node in functions if node.name in ("_reply", "_wall")]
+    answers = [node for node in functions if node.name in ("_status", "_wall")]
     keys = {
         key.value
         for answer in answers
@@ -503,16 +531,35 @@ def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> No
         for key in dictionary.keys
         if isinstance(key, ast.Constant)
     }
-    assert keys - {"kind", "counts", "why", "interface", "command", "error", "wall_error"} == set(DAEMON)
+    assert keys - {"wall_error"} == set(DAEMON)
+
+
+@dataclass
+class Daemon:
+    """What a daemon answers, and what it was asked."""
+
+    reply: dict[str, Any]
+    asked: list[dict[str, Any]]
 
 
 @pytest.fixture
-def daemon(folder: Path) -> Iterator[dict[str, Any]]:
-    """A daemon that answers what is in the dictionary."""
-    reply = dict(DAEMON)
+def daemon(served: Daemon) -> dict[str, Any]:
+    """What the daemon answers."""
+    return served.reply
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[Daemon]:
+    """A daemon behind a real socket, which answers everything with `reply`."""
+    one = Daemon(dict(DAEMON), [])
+
+    def answer(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        one.asked.append(request)
+        return one.reply
+
     reader, writer = socket.socketpair()
     with selectors.DefaultSelector() as selector, closing(reader), closing(writer):
-        control = Control(folder, selector, lambda request: reply)
+        control = Control(folder, selector, answer)
         selector.register(reader, selectors.EVENT_READ, None)
 
         def turn() -> None:
@@ -524,7 +571,7 @@ def daemon(folder: Path) -> Iterator[dict[str, Any]]:
 
         thread = threading.Thread(target=turn)
         thread.start()
-        yield reply
+        yield one
         writer.send(b"x")
         thread.join()
         control.close()
@@ -537,6 +584,8 @@ def daemon(folder: Path) -> Iterator[dict[str, Any]]:
         ({"state": "sealed", "interfaces": []}, 0, "sealed"),
         ({"state": "degraded", "problems": ["the disk is full"]}, 0, "degraded"),
         ({"state": "open", "interfaces": []}, 1, "open"),
+        ({"state": "paused", "paused_until": 2e9}, 1, "paused"),
+        ({"state": "paused", "paused_until": 2e9, "wall": "down"}, 1, "down"),
         ({"wall": "down"}, 1, "down"),
         ({"wall": "damaged"}, 1, "down"),
         ({"state": "sealed", "wall": "unknown"}, 1, "down"),
@@ -563,10 +612,14 @@ def test_status_counts_what_was_blocked_today(
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     before = event(3, after=midnight - test_events.NOW - 1)
     record(folder, event(1), event(1), event(2), before, replace(event(4), verdict="accepted"))
-    assert "2 flows of 3 packets today" in stunwall("status").out
+    record(folder, replace(event(5), verdict="redirected", reason="redirected"))
+    shown = stunwall("status").out
+    assert "2 flows of 3 packets today" in shown
+    assert re.search("^Redirected +1 flow today, into the VPN$", shown, re.M)
     assert json.loads(stunwall("status", "--json").out)["blocked_today"] == {
         "flows": 2,
         "packets": 3,
+        "redirected": 1,
         "lost": 0,
     }
 
@@ -600,3 +653,185 @@ def test_status_of_a_daemon_that_answers_with_an_error_is_no_all_clear(
     result = stunwall("status")
     assert result.code == 4
     assert result.out.startswith("UNKNOWN: ")
+
+
+def test_status_says_until_when_a_pause_lasts_and_how_to_end_it(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    daemon |= {"state": "paused", "paused_until": datetime(2026, 1, 2, 3, 4, 5).timestamp()}
+    result = stunwall("status")
+    assert re.search(r"^Paused +until 2026-01-02 03:04:05 ", result.out, re.M)
+    assert "`sudo stunwall resume`" in result.out
+    daemon |= {"state": "protected", "paused_until": None}
+    assert "Paused" not in stunwall("status").out
+
+
+def test_the_log_has_what_is_about_no_packet(folder: Path, stunwall: Stunwall) -> None:
+    record(folder, note("paused", "for 60 s, by user 0"), note("resumed", "its time is over"))
+    first, second = stunwall("log").out.splitlines()[1:]
+    assert re.fullmatch(r" +1 \S+ paused +1 +for 60 s, by user 0", first)
+    assert re.fullmatch(r" +2 \S+ resumed +1 +its time is over", second)
+    assert "60 s" in json.loads(stunwall("log", "--json", "-n", "2").out.splitlines()[0])["reason"]
+
+
+# stunwall vpn, pause, resume and allow
+
+
+def test_vpn_lists_every_interface_and_why(stunwall: Stunwall, served: Daemon) -> None:
+    result = stunwall("vpn")
+    assert result == Result(0, "wg0   VPN: a wireguard interface\neth0  no: a network card\n", "")
+    assert json.loads(stunwall("vpn", "--json").out) == DAEMON["interfaces"]
+    assert served.asked == [{"command": "status"}] * 2
+
+
+@pytest.mark.parametrize("interfaces", [[], DAEMON["interfaces"][1:]])
+def test_vpn_says_how_to_name_one_if_none_counts(
+    stunwall: Stunwall, daemon: dict[str, Any], interfaces: list[dict[str, Any]]
+) -> None:
+    daemon["interfaces"] = interfaces
+    result = stunwall("vpn")
+    assert result.code == 0
+    assert 'None counts. If your VPN is up, name its interface: interfaces = ["NAME"]' in result.out
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [
+        ("90s", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("024h", 86400),
+        ("0s", 0),
+        ("999999h", 3599996400),
+    ],
+)
+def test_pause_asks_for_seconds_and_says_until_when(
+    stunwall: Stunwall, served: Daemon, duration: str, seconds: int
+) -> None:
+    served.reply = {"paused_until": datetime(2026, 1, 2, 3, 4, 5).timestamp()}
+    result = stunwall("pause", duration)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("All STUN passes until 2026-01-02 03:04:05 ")
+    assert "`stunwall resume`" in result.out
+    assert json.loads(stunwall("pause", duration, "--json").out) == served.reply
+    assert served.asked == [{"command": "pause", "seconds": seconds}] * 2
+
+
+@pytest.mark.parametrize(
+    ("was", "words"), [(True, "STUN outside the VPN is stopped again.\n"), (False, "There was no pause.\n")]
+)
+def test_resume_says_whether_there_was_a_pause(
+    stunwall: Stunwall, served: Daemon, was: bool, words: str
+) -> None:
+    served.reply = {"was_paused": was}
+    assert stunwall("resume") == Result(0, words, "")
+    assert json.loads(stunwall("resume", "--json").out) == {"was_paused": was}
+    assert served.asked == [{"command": "resume"}] * 2
+
+
+EXCEPTIONS: list[dict[str, Any]] = [
+    {"unit": "tailscaled.service", "why": "Tailscale finds its peers by STUN"},
+    {"to": "10.20.0.0/16", "port": 3478, "protocol": "udp", "why": "the office's bridge"},
+]
+LISTED = (
+    "1   unit tailscaled.service: Tailscale finds its peers by STUN\n"
+    "2   to 10.20.0.0/16, port 3478, protocol udp: the office's bridge\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["--unit", "a.service"], {"unit": "a.service"}),
+        (["--to", "10.0.0.0/8", "--port", "1", "--protocol", "udp"],
+         {"to": "10.0.0.0/8", "port": 1, "protocol": "udp"}),
+        (["--user", "1000", "--interface", "eth0"], {"user": 1000, "interface": "eth0"}),
+        (["--user", "alice"], {"user": "alice"}),
+        (["--port", "-1"], {"port": -1}),
+    ],
+)  # fmt: skip
+def test_allow_add_sends_what_is_given_and_shows_all_exceptions(
+    stunwall: Stunwall, served: Daemon, arguments: list[str], rule: dict[str, Any]
+) -> None:
+    served.reply = {"allow": EXCEPTIONS}
+    assert stunwall("allow", "add", *arguments, "--why", 'a "test"') == Result(0, LISTED, "")
+    assert served.asked == [{"command": "allow-add", "rule": rule | {"why": 'a "test"'}}]
+
+
+def test_allow_list_and_remove_number_the_exceptions(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firewall, "read", _no_rights)
+    served.reply = {"allow": EXCEPTIONS}
+    assert stunwall("allow", "list") == Result(0, LISTED, "")
+    assert stunwall("allow", "remove", "2") == Result(0, LISTED, "")
+    assert served.asked == [{"command": "allow-list"}, {"command": "allow-remove", "number": 2}]
+    numbered = {"allow": [{"number": n} | rule for n, rule in enumerate(EXCEPTIONS, 1)]}
+    assert json.loads(stunwall("allow", "list", "--json").out) == numbered
+    assert json.loads(stunwall("allow", "remove", "2", "--json").out) == numbered
+    served.reply = {"allow": []}
+    assert stunwall("allow", "list").out == "There are no exceptions.\n"
+    assert json.loads(stunwall("allow", "list", "--json").out) == {"allow": []}
+
+
+def _no_rights() -> None:
+    raise firewall.FirewallRightsError("no rights")
+
+
+def test_allow_list_counts_what_each_let_pass_where_it_may_look(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = (
+        firewall.Rule("programs", "allow 1", 1, 100),
+        firewall.Rule("allowed", "allow 2", 1234, 9999),
+        firewall.Rule("exceptions", "allow_lan, IPv4", 7, 7),
+    )
+    monkeypatch.setattr(firewall, "read", lambda: firewall.Wall(rules, {}, {}, None))
+    served.reply = {"allow": EXCEPTIONS}
+    out = stunwall("allow", "list").out
+    assert "by STUN (1 packet let pass) 2 to" in " ".join(out.split())
+    assert "bridge (1,234 packets let pass)" in " ".join(out.split())
+    packets = [rule["packets"] for rule in json.loads(stunwall("allow", "list", "--json").out)["allow"]]
+    assert packets == [1, 1234]
+    monkeypatch.setattr(firewall, "read", lambda: None)
+    assert stunwall("allow", "list").out == LISTED
+
+
+ASKING = [
+    ["vpn"],
+    ["pause", "5m"],
+    ["resume"],
+    ["allow", "list"],
+    ["allow", "remove", "1"],
+    ["allow", "add", "--port", "1", "--why", "x"],
+]
+
+
+@pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_needs_the_daemon_says_when_it_does_not_run_or_refuses(
+    folder: Path, stunwall: Stunwall, served: Daemon, arguments: list[str], options: list[str]
+) -> None:
+    served.reply = {"error": "not now"}
+    assert stunwall(*arguments, *options) == Result(1, "", "stunwall: not now\n")
+    (folder / SOCKET).unlink()
+    cure = "start it with `sudo systemctl start stunwall`"
+    assert stunwall(*arguments, *options) == Result(1, "", f"stunwall: stunwalld does not run: {cure}\n")
+    wrong = folder / "wrong.toml"
+    wrong.write_text("queue = -1\n")
+    result = stunwall(*arguments, *options, config=wrong)
+    assert (result.code, result.out) == (3, "")
+
+
+def test_no_text_in_an_exception_or_of_an_interface_can_drive_the_terminal(
+    stunwall: Stunwall, served: Daemon
+) -> None:
+    served.reply = {
+        "allow": [{"unit": HOSTILE, "why": HOSTILE}],
+        "interfaces": [{"interface": HOSTILE, "kind": HOSTILE, "counts": True, "why": HOSTILE}],
+    }
+    for arguments in (["vpn"], ["allow", "remove", "1"], ["allow", "remove", "1", "--json"]):
+        result = stunwall(*arguments)
+        assert (result.code, result.err) == (0, "")
+        assert "owned" in result.out
+        assert all(line.isprintable() for line in result.out.split("\n"))

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stunwall import config
-from stunwall.config import Allow, Config, ConfigError, Log, OnBlock, WhenVpnDown, load
+from stunwall.config import Allow, Config, ConfigError, Log, Mode, OnBlock, WhenVpnDown, load
 from stunwall.model import Transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,6 +47,9 @@ def test_the_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     assert (default.interfaces, default.allow, default.queue) == ((), (), 4780)
     assert default.guard_ports == {3478, 5349}
     assert not default.leave_wall_on_stop
+    assert not default.allow_lan
+    assert not default.status_for_all
+    assert default.mark_mask == 0x90000000
     assert (str(default.state_dir), str(default.run_dir)) == ("/var/lib/stunwall", "/run/stunwall")
     assert default.log == Log(keep_days=90, keep_rows=1_000_000)
 
@@ -61,18 +64,23 @@ def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(t
         *(field.name for field in fields(Config)),
         *(field.name for field in fields(Log)),
     }
-    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 1
-    assert set(re.findall(r"^(\w+) =", allow, re.M)) == {field.name for field in fields(Allow)}
+    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 2
+    keys = {field.name for field in fields(Allow)}
+    assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys - {"user"}
+    assert 'user = "' in allow
 
 
 WHOLE = """
-mode = "block"
+mode = "redirect"
 on_block = "drop"
 when_vpn_down = "allow"
 interfaces = ["wg0", "tun*"]
 guard_ports = [443]
 leave_wall_on_stop = true
 queue = 1
+mark_mask = 0x6
+allow_lan = true
+status_for_all = true
 state_dir = "/s"
 run_dir = "/r"
 [log]
@@ -87,29 +95,43 @@ why = "one"
 [[allow]]
 to = "2001:db8::7"
 why = "two"
+[[allow]]
+user = 1000
+unit = "tailscaled.service"
+why = "three"
+[[allow]]
+user = "root"
+unit = "user.slice/user-1000.slice/app\\\\x2da.scope"
+why = "four"
 """
 
 
 def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
     assert load(write(tmp_path, WHOLE)) == Config(
+        mode=Mode.REDIRECT,
         on_block=OnBlock.DROP,
         when_vpn_down=WhenVpnDown.ALLOW,
         interfaces=("wg0", "tun*"),
         guard_ports=frozenset({443}),
         leave_wall_on_stop=True,
         queue=1,
+        mark_mask=6,
+        allow_lan=True,
+        status_for_all=True,
         state_dir=Path("/s"),
         run_dir=Path("/r"),
         log=Log(keep_days=1, keep_rows=2),
         allow=(
-            Allow("one", ip_network("203.0.113.0/24"), 3478, Transport.TCP, "eth0"),
+            Allow("one", ip_network("203.0.113.0/24"), 3478, Transport.TCP, interface="eth0"),
             Allow("two", ip_network("2001:db8::7/128")),
+            Allow("three", user=1000, unit="tailscaled.service"),
+            Allow("four", user=0, unit="user.slice/user-1000.slice/app\\x2da.scope"),
         ),
     )
 
 
 WRONG = {
-    "mode": ['"redirect"', '"Block"', '""', "1", "true", '["block"]', "1979-05-27"],
+    "mode": ['"Redirect"', '"Block"', '""', "1", "true", '["block"]', "1979-05-27"],
     "on_block": ['"reject"', "0", "{}"],
     "when_vpn_down": ['"open"', "false"],
     "interfaces": [
@@ -125,6 +147,9 @@ WRONG = {
     ],
     "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
     "leave_wall_on_stop": ["1", '"yes"', "0.0"],
+    "allow_lan": ["1", '"true"', "[]"],
+    "status_for_all": ["0", '"all"'],
+    "mark_mask": ["0", "3", "1", "7", "0x100000001", "0x300000000", "-3", "true", '"0x3"', "3.0", "[3]"],
     "queue": ["-1", "65536", "true", "1.0", '"1"', "nan", "inf", "0x" + "f" * 9000],
     "state_dir": ['"relative"', '""', "1", '"/a\\u0000b"', '"/a\\nb"', '"~/x"'],
     "run_dir": ['"./r"', "[]"],
@@ -138,10 +163,17 @@ WRONG = {
         '"::1/129"',
         '""',
         '"203.0.113.7:3478"',
+        '"fe80::1%eth0"',
+        '"fe80::1%eth0 accept #"',
     ],
     "allow.port": ["0", "65536", "true", '"3478"', "[3478]"],
     "allow.protocol": ['"sctp"', '"UDP"', "17"],
     "allow.interface": ['"eth*"', '"eth 0"', '""', "0", '"a2345678901234567"', '"eth0\\n"'],
+    "allow.user": ['"no such user"', '"1000"', '""', '"a\\u0000"', "-1", "4294967295", "true", "1.5", "[0]"],
+    "allow.unit": [
+        *('""', "1", "[]", '"/system.slice"', '"a/"', '"a//b"', '"../a"', '"a/../b"', '"a b"', '"a\\n"'),
+        *("'a\"b'", '"a;b"', '"a{b}"', '"é.service"', '"' + "a/" * 16 + 'a"'),
+    ],
     "allow.why": ['""', '"  "', "1", '"two\\nlines"', '"\\u001b[31m"', "true"],
 }
 
@@ -170,11 +202,11 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: guard_ports, interfaces"),
+        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
         ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),
-        (f"[[allow]]\nports = 1\n{WHY}", 2, "allow.ports", "interface, port, protocol, to, why"),
+        (f"[[allow]]\nports = 1\n{WHY}", 2, "allow.ports", "interface, port, protocol, to, unit, user, why"),
         (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
         (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
         ("[allow]\nport = 1", 1, "allow", "tables [[allow]] expected"),
@@ -182,7 +214,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
         ("\n[[log]]\nkeep_days = 5", 2, "log", "a table [log] expected"),
         ("allow = 5", 1, "allow", "tables [[allow]] expected"),
         ("# \u2028\u0085\nqueue = 'x'", 2, "queue", "a whole number"),
-        ("queue = 1\r\nmode = 2\r\n", 2, "mode", '"block" expected, found 2'),
+        ("queue = 1\r\nmode = 2\r\n", 2, "mode", '"block" or "redirect" expected, found 2'),
         ('"mode" = 2', 1, "mode", "expected"),
     ],
 )

@@ -1,5 +1,6 @@
 """control.py: real UNIX sockets, with the daemon's selector turned by the test itself."""
 
+import grp
 import json
 import os
 import selectors
@@ -8,24 +9,27 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stunwall.control import FILE, Control, ControlError, ControlRightsError, ask
+from stunwall.control import FILE, Control, ControlError, ControlRightsError, Peer, ask, request
 
 
 class Served:
     """A Control in a folder, and the rounds of its selector."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, for_all: bool = False) -> None:
         self.folder = folder
         self.asked: list[dict[str, Any]] = []
+        self.peers: list[Peer] = []
         self.selector = selectors.DefaultSelector()
-        self.control = Control(folder, self.selector, self._answer)
+        self.control = Control(folder, self.selector, self._answer, for_all)
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
         self.asked.append(request)
+        self.peers.append(peer)
         return {"state": "protected", "filler": "x" * int(request.get("filler", 0))}
 
     def connect(self) -> socket.socket:
@@ -172,14 +176,17 @@ def test_a_client_that_never_reads_does_not_stop_the_daemon(served: Served) -> N
     deaf.close()
 
 
-def test_the_socket_is_for_user_and_group_only_whatever_the_umask(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("for_all", "wanted"), [(False, 0o660), (True, 0o666)])
+def test_the_socket_is_for_user_and_group_only_or_for_all_whatever_the_umask(
+    tmp_path: Path, for_all: bool, wanted: int
+) -> None:
     for umask in (0o000, 0o022, 0o077):
         before = os.umask(umask)
         try:
-            served = Served(tmp_path)
+            served = Served(tmp_path, for_all)
             mode = (tmp_path / FILE).stat().st_mode
             assert stat.S_ISSOCK(mode)
-            assert stat.S_IMODE(mode) == 0o660
+            assert stat.S_IMODE(mode) == wanted
             assert os.umask(umask) == umask  # as it was
             served.control.close()
         finally:
@@ -204,13 +211,13 @@ def test_a_socket_that_cannot_be_made_is_told_with_its_cause(tmp_path: Path, fol
         pytest.raises(ControlError, match=r"cannot make the socket .*: [A-Z]"),
         selectors.DefaultSelector() as s,
     ):
-        Control(tmp_path / folder, s, lambda request: {})
+        Control(tmp_path / folder, s, lambda request, peer: {})
 
 
 def test_a_folder_in_the_sockets_place_is_told(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     with pytest.raises(ControlError, match="cannot make the socket"), selectors.DefaultSelector() as selector:
-        Control(tmp_path, selector, lambda request: {})
+        Control(tmp_path, selector, lambda request, peer: {})
 
 
 def _turned(served: Served) -> Callable[[], None]:
@@ -309,3 +316,80 @@ def test_ask_without_the_right_names_the_cure(served: Served) -> None:
         text = said.read()
     assert text.startswith("4 ")
     assert "usermod -aG stunwall" in text
+
+
+GROUP_ID = 4780
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "groups", "may_change"),
+    [
+        (0, 0, [], True),
+        (0, 65534, [], True),
+        (65534, 65534, [], False),
+        (65534, 0, [0], False),  # root's group is not root
+        (65534, GROUP_ID, [], True),
+        (65534, 65534, [1, GROUP_ID], True),
+        (65534, 65534, [1, GROUP_ID + 1], False),
+        (65534, 65534, [*range(100_000, 100_255), GROUP_ID], True),
+        (65534, 65534, [*range(100_000, 100_300)], False),  # more than are looked at
+        (4294967294, 65534, [], False),
+    ],
+)
+def test_who_asks_is_told_by_the_kernel_and_root_and_the_group_may_change(
+    served: Served,
+    lab: None,
+    monkeypatch: pytest.MonkeyPatch,
+    uid: int,
+    gid: int,
+    groups: list[int],
+    may_change: bool,
+) -> None:
+    monkeypatch.setattr(grp, "getgrnam", lambda name: SimpleNamespace(gr_gid=GROUP_ID))
+    for folder in (served.folder, *served.folder.parents[:2]):
+        folder.chmod(0o755)
+    (served.folder / FILE).chmod(0o666)
+    end = _turned(served)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups(groups)
+            os.setgid(gid)
+            os.setuid(uid)
+            ask(served.folder, {"uid": 0, "may_change": True})
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    end()
+    (peer,) = served.peers
+    assert peer.uid % 2**32 == uid
+    assert peer.may_change is may_change
+
+
+def test_without_the_group_on_the_machine_root_alone_may_change(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr(grp, "getgrnam", none)
+    served.talk(REQUEST)
+    assert served.peers == [Peer(os.geteuid(), True)]
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    served.talk(REQUEST)
+    assert served.peers[1].may_change is (os.getuid() == 0)
+
+
+def test_request_needs_a_daemon_and_raises_what_it_refuses(
+    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(ControlError, match=r"does not run: start it with `sudo systemctl start stunwall`"):
+        request(tmp_path / "none", {"command": "resume"})
+    end = _turned(served)
+    try:
+        assert request(served.folder, {})["state"] == "protected"
+        monkeypatch.setattr(served.control, "_answer", lambda asked, peer: {"error": "not now"})
+        with pytest.raises(ControlError, match=r"^not now$"):
+            request(served.folder, {})
+    finally:
+        end()

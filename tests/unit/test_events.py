@@ -103,6 +103,15 @@ def running(folder: Path, keep: Log | None = None) -> Iterator[Running]:
         run.recorder.close()
 
 
+@contextmanager
+def held(run: Running) -> Iterator[None]:
+    """Nothing is written meanwhile: the writer finds nothing that waits."""
+    recorder = run.recorder
+    written, recorder._write = recorder._write, lambda: True  # type: ignore[method-assign]
+    yield
+    recorder._write = written  # type: ignore[method-assign]
+
+
 def stored(folder: Path) -> list[Event]:
     try:
         with closing(Record(folder)) as record:
@@ -522,6 +531,52 @@ def test_events_are_filtered_by_time_id_and_number_and_come_oldest_first(tmp_pat
         assert ports(since=NOW + 6) == []
         assert record.blocked(NOW + 4) == (2, 2)
         assert record.blocked(0) == (5, 5)
+        assert record.redirected(0) == (0, 0)
+
+
+MOVED = replace(event(7), verdict="redirected", reason="redirected")
+STRAYED = replace(event(7), reason="device-bound")
+
+
+def test_what_turned_out_otherwise_is_recorded_as_what_became_of_it(tmp_path: Path) -> None:
+    with running(tmp_path) as run, held(run):
+        run.recorder.record(MOVED)
+        run.recorder.record(replace(MOVED, source_port=8))
+        run.recorder.retract(MOVED)
+        run.recorder.record(STRAYED)
+    found = [(each.source_port, each.verdict) for each in stored(tmp_path)]
+    assert found == [(8, "redirected"), (7, "blocked")]
+    assert run.announced == stored(tmp_path)
+    with closing(Record(tmp_path)) as record:
+        assert (record.blocked(0), record.redirected(0)) == ((1, 1), (1, 1))
+
+
+def test_taking_back_one_packet_of_several_leaves_the_others(tmp_path: Path) -> None:
+    with running(tmp_path) as run, held(run):
+        for _ in range(3):
+            run.recorder.record(MOVED)
+        run.recorder.retract(MOVED)
+    assert [each.count for each in stored(tmp_path)] == [2]
+
+
+def test_what_is_written_already_or_never_came_cannot_be_taken_back(tmp_path: Path) -> None:
+    with running(tmp_path) as run:
+        run.recorder.retract(MOVED)
+        run.write(MOVED)
+        run.recorder.retract(MOVED)
+        run.write(STRAYED)
+    assert [(each.verdict, each.count) for each in stored(tmp_path)] == [("redirected", 1), ("blocked", 1)]
+
+
+def test_what_was_taken_back_is_not_counted_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "PENDING_MAX", 1)
+    with running(tmp_path) as run, held(run):
+        for _ in range(5):
+            run.recorder.record(MOVED)
+            run.recorder.retract(MOVED)
+        run.recorder.record(STRAYED)
+        assert run.recorder.lost == 0
+    assert [each.verdict for each in stored(tmp_path)] == ["blocked"]
 
 
 def test_an_event_is_found_by_its_id_and_no_number_is_too_strange_to_ask_for(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ INPUT_AND_OUTPUT = {
 # The only importers of each outside library.
 OUTSIDE = {
     "netfilterqueue": {"nfqueue"},
-    "pyroute2": {"links", "firewall"},
+    "pyroute2": {"links", "detour", "endpoints", "firewall"},
+    "ctypes": {"cgroups"},
     "sqlite3": {"events"},
     "scapy": {"cli"},
     "typer": {"cli"},
@@ -121,10 +122,31 @@ def test_nothing_but_the_command_imports_the_command_and_only_the_daemon_wires()
 
 
 def test_adapters_do_not_import_each_other() -> None:
-    adapters = {"links", "firewall", "nfqueue", "answer", "events", "control", "log"}
+    adapters = {
+        "links",
+        "detour",
+        "endpoints",
+        "cgroups",
+        "firewall",
+        "nfqueue",
+        "answer",
+        "events",
+        "control",
+        "log",
+    }
     for file in FILES:
         if noun(file) in adapters:
             assert ours(file) <= CORE, file
+
+
+def test_what_ties_adapters_together_knows_no_other() -> None:
+    ties = {
+        "network": {"links", "detour", "endpoints", "cgroups", "firewall"},
+        "pause": {"firewall"},
+        "commands": {"control", "pause"},
+    }
+    for name, tied in ties.items():
+        assert ours(AGENT / "stunwall" / f"{name}.py") <= CORE | tied, name
 
 
 def test_the_imports_form_no_circle() -> None:
@@ -164,11 +186,19 @@ def test_files_and_functions_are_small(file: Path) -> None:
             assert size <= FUNCTION_LINES, f"{node.name} has {size} lines"
 
 
+def _refuses(body: list[ast.stmt]) -> bool:
+    """Whether a branch only raises, or tells mypy that it is never reached."""
+    (statement, *more) = body
+    never = isinstance(statement, ast.Expr) and ast.unparse(statement).startswith("assert_never(")
+    return not more and (never or isinstance(statement, ast.Raise))
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(AGENT)))
 def test_every_match_is_exhaustive_and_no_except_is_bare_or_silent(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.match_case):
-            assert not (isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None), node.pattern
+            catches_all = isinstance(node.pattern, ast.MatchAs) and node.pattern.pattern is None
+            assert not catches_all or _refuses(node.body), f"line {node.pattern.lineno}: a default branch"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"line {node.lineno}: a bare except"
             broad = isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")

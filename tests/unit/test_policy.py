@@ -1,30 +1,25 @@
 """policy.py: one table from what is known of a packet to (verdict, reason, answered?)."""
 
-from dataclasses import dataclass, field
-from ipaddress import ip_network
+import itertools
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from stunwall import detect, stun
-from stunwall.config import Allow, Config, OnBlock, WhenVpnDown
+from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.detect import Detection
-from stunwall.model import Reason, Transport, Verdict
+from stunwall.model import Hook, Reason, Verdict
 from stunwall.policy import View, decide
 from unit.build import packet
 from vectors import rfc5769
-from vectors.programs import SAMPLES, attribute, classic, framed, message, teams
+from vectors.programs import SAMPLES, Sample, attribute, classic, framed, message, teams
 
-BLOCK, ACCEPT = Verdict.BLOCK, Verdict.ACCEPT
+BLOCK, ACCEPT, MOVE = Verdict.BLOCK, Verdict.ACCEPT, Verdict.REDIRECT
+OUTPUT, WALL = Hook.OUTPUT, Hook.POSTROUTING
 ETH, WG = "eth0", "wg0"
 UP, DOWN = frozenset({WG}), frozenset[str]()
+BOTH, ONLY4, NONE = frozenset({4, 6}), frozenset({4}), frozenset[int]()
 REQUEST, TLS = message(0x0001), bytes.fromhex("1603010200010001fc0303")
-
-
-def allow(**given: object) -> Config:
-    """A configuration with one exception; the destination is 203.0.113.7 or 2001:db8:7::7, the port 3478."""
-    if "to" in given:
-        given["to"] = ip_network(str(given["to"]))
-    return Config(allow=(Allow(why="a test", **given),))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -38,13 +33,23 @@ class Case:
     payload: bytes = REQUEST
     transport: str = "udp"
     version: int = 4
+    hook: Hook = WALL
     interface: str = ETH
+    marked: bool = False
+    forwarded: bool = False
     vpn: frozenset[str] = UP
+    families: frozenset[int] = BOTH
     config: Config = field(default_factory=Config)
+
+    @property
+    def view(self) -> View:
+        """What is known of the packet's way."""
+        return View(self.hook, self.interface, self.marked, self.forwarded, self.vpn, self.families)
 
 
 OPEN = Config(when_vpn_down=WhenVpnDown.ALLOW)
 SILENT = Config(on_block=OnBlock.DROP)
+REDIRECT = Config(mode=Mode.REDIRECT)
 
 CASES = [
     Case("outside the VPN it is blocked", BLOCK, Reason.OUTSIDE_VPN, True),
@@ -58,37 +63,56 @@ CASES = [
     Case("what was the VPN is none when it is down", BLOCK, Reason.NO_VPN, True, interface=WG, vpn=DOWN),
     Case("when_vpn_down lets it pass without a VPN", ACCEPT, Reason.VPN_DOWN_ALLOWED, vpn=DOWN, config=OPEN),
     Case("when_vpn_down changes nothing with a VPN", BLOCK, Reason.OUTSIDE_VPN, True, config=OPEN),
-    # Exceptions
-    Case("an address", ACCEPT, Reason.ALLOWED, config=allow(to="203.0.113.7")),
-    Case("an address of IPv6", ACCEPT, Reason.ALLOWED, version=6, config=allow(to="2001:db8:7::7")),
-    Case("another address", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(to="203.0.113.8")),
-    Case("a network", ACCEPT, Reason.ALLOWED, config=allow(to="203.0.113.0/29")),
-    Case("the network beside", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(to="203.0.113.8/29")),
-    Case("all of IPv4", ACCEPT, Reason.ALLOWED, config=allow(to="0.0.0.0/0")),
-    Case("all of IPv4 is not IPv6", BLOCK, Reason.OUTSIDE_VPN, True, version=6, config=allow(to="0.0.0.0/0")),
-    Case("all of IPv6 is not IPv4", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(to="::/0")),
-    Case("a mapped address is not IPv4", BLOCK, Reason.OUTSIDE_VPN, True,
-         config=allow(to="::ffff:203.0.113.7")),
-    Case("a port", ACCEPT, Reason.ALLOWED, config=allow(port=3478)),
-    Case("another port", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(port=3479)),
-    Case("the source's port is not meant", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(port=50017)),
-    Case("the source's address is not meant", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(to="192.0.2.17")),
-    Case("a protocol", ACCEPT, Reason.ALLOWED, config=allow(protocol=Transport.UDP)),
-    Case("the other protocol", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(protocol=Transport.TCP)),
-    Case("an interface", ACCEPT, Reason.ALLOWED, config=allow(interface=ETH)),
-    Case("another interface", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(interface="eth1")),
-    Case("an interface is no glob", BLOCK, Reason.OUTSIDE_VPN, True, config=allow(interface="eth*")),
-    Case("all that is given must match", BLOCK, Reason.OUTSIDE_VPN, True,
-         config=allow(to="203.0.113.7", port=3478, protocol=Transport.UDP, interface="eth1")),
-    Case("all that is given matches", ACCEPT, Reason.ALLOWED,
-         config=allow(to="203.0.113.7", port=3478, protocol=Transport.UDP, interface=ETH)),
-    Case("an exception holds without a VPN", ACCEPT, Reason.ALLOWED, vpn=DOWN, config=allow(port=3478)),
-    Case("an exception of another port holds not without a VPN", BLOCK, Reason.NO_VPN, True, vpn=DOWN,
-         config=allow(port=1)),
-    Case("the second exception counts too", ACCEPT, Reason.ALLOWED,
-         config=Config(allow=(*allow(port=1).allow, *allow(port=3478).allow))),
-    Case("an exception is not asked in the VPN", ACCEPT, Reason.THROUGH_VPN, interface=WG,
-         config=allow(port=3478)),
+    # mode = "redirect", at the output hook: nothing is blocked or let out for good, as the interface may change
+    Case("redirect moves it", MOVE, Reason.REDIRECTED, hook=OUTPUT, config=REDIRECT),
+    Case("redirect moves IPv6 if the VPN carries it", MOVE, Reason.REDIRECTED, hook=OUTPUT, config=REDIRECT,
+         version=6),
+    Case("redirect moves a request with credentials", MOVE, Reason.REDIRECTED, hook=OUTPUT,
+         config=REDIRECT, payload=rfc5769.REQUEST),
+    Case("redirect moves whatever on_block says", MOVE, Reason.REDIRECTED, hook=OUTPUT,
+         config=replace(REDIRECT, on_block=OnBlock.DROP)),
+    Case("redirect moves whatever when_vpn_down says", MOVE, Reason.REDIRECTED, hook=OUTPUT,
+         config=replace(REDIRECT, when_vpn_down=WhenVpnDown.ALLOW)),
+    Case("IPv6 goes on to the wall if the VPN carries IPv4 alone", ACCEPT, Reason.WALL_DECIDES, hook=OUTPUT,
+         config=REDIRECT, version=6, families=ONLY4),
+    Case("IPv4 goes on to the wall if the VPN carries IPv6 alone", ACCEPT, Reason.WALL_DECIDES, hook=OUTPUT,
+         config=REDIRECT, families=frozenset({6})),
+    Case("without a VPN it goes on to the wall", ACCEPT, Reason.WALL_DECIDES, hook=OUTPUT, config=REDIRECT,
+         vpn=DOWN, families=NONE),
+    Case("in mode block it goes on to the wall", ACCEPT, Reason.WALL_DECIDES, hook=OUTPUT),
+    Case("in mode block without a VPN it goes on to the wall", ACCEPT, Reason.WALL_DECIDES, hook=OUTPUT,
+         vpn=DOWN, families=NONE),
+    # mode = "redirect", at the wall: what could not be moved is blocked, and why
+    Case("marked, but not in the VPN: bound to a device", BLOCK, Reason.DEVICE_BOUND, True, config=REDIRECT,
+         marked=True),
+    Case("marked is more than of a family the VPN lacks", BLOCK, Reason.DEVICE_BOUND, True, config=REDIRECT,
+         marked=True, families=NONE),
+    Case("marked and no VPN left", BLOCK, Reason.NO_VPN, True, config=REDIRECT, marked=True, vpn=DOWN,
+         families=NONE),
+    Case("marked and in the VPN: it worked", ACCEPT, Reason.THROUGH_VPN, config=REDIRECT, marked=True,
+         interface=WG),
+    Case("marked does not open what is shut", BLOCK, Reason.DEVICE_BOUND, True, marked=True, interface="#7",
+         config=replace(REDIRECT, when_vpn_down=WhenVpnDown.ALLOW)),
+    Case("a container's", BLOCK, Reason.FORWARDED, True, config=REDIRECT, forwarded=True),
+    Case("a container's of a family the VPN lacks", BLOCK, Reason.FORWARDED, True, config=REDIRECT,
+         forwarded=True, families=NONE),
+    Case("a container's through the VPN", ACCEPT, Reason.THROUGH_VPN, config=REDIRECT, forwarded=True,
+         interface=WG),
+    Case("a family that the VPN lacks", BLOCK, Reason.NO_FAMILY, True, config=REDIRECT, version=6,
+         families=ONLY4),
+    Case("TCP of a family that the VPN lacks", BLOCK, Reason.NO_FAMILY, True, config=REDIRECT, version=6,
+         families=ONLY4, transport="tcp"),
+    Case("TCP is connected already", BLOCK, Reason.TCP, True, config=REDIRECT, transport="tcp"),
+    Case("a flow that was there before", BLOCK, Reason.KNOWN_FLOW, True, config=REDIRECT),
+    Case("redirect without a VPN blocks", BLOCK, Reason.NO_VPN, True, config=REDIRECT, vpn=DOWN, families=NONE),
+    Case("redirect without a VPN obeys when_vpn_down", ACCEPT, Reason.VPN_DOWN_ALLOWED, vpn=DOWN,
+         families=NONE, config=replace(REDIRECT, when_vpn_down=WhenVpnDown.ALLOW)),
+    Case("redirect obeys on_block", BLOCK, Reason.KNOWN_FLOW,
+         config=replace(REDIRECT, on_block=OnBlock.DROP)),
+    # mode = "block" does not speak of redirecting
+    Case("in mode block a mark is nothing", BLOCK, Reason.OUTSIDE_VPN, True, marked=True),
+    Case("in mode block a container's is as others", BLOCK, Reason.OUTSIDE_VPN, True, forwarded=True),
+    Case("in mode block a family is nothing", BLOCK, Reason.OUTSIDE_VPN, True, version=6, families=NONE),
     # Answers
     Case('on_block = "drop" answers nothing', BLOCK, Reason.OUTSIDE_VPN, config=SILENT),
     Case('on_block = "drop" answers nothing without a VPN', BLOCK, Reason.NO_VPN, vpn=DOWN, config=SILENT),
@@ -118,31 +142,48 @@ def _detected(case: Case) -> Detection:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.claim)
 def test_each_packet_gets_its_verdict_reason_and_answer(case: Case) -> None:
     seen = _detected(case)
-    decision = decide(seen, View(case.interface, case.vpn), case.config)
+    decision = decide(seen, case.view, case.config)
     assert (decision.verdict, decision.reason) == (case.verdict, case.reason)
     assert decision.answer == (stun.refusal(seen.stun) if case.answered else None)
     assert (decision.answer is not None) is case.answered
 
 
-@pytest.mark.parametrize("vpn", [UP, DOWN])
-@pytest.mark.parametrize("interface", [ETH, WG, "", "#7"])
-@pytest.mark.parametrize("config", [Config(), OPEN, SILENT, allow(port=1)])
-def test_what_only_resembles_stun_passes_everywhere(
-    vpn: frozenset[str], interface: str, config: Config
-) -> None:
-    decision = decide(None, View(interface, vpn), config)
-    assert (decision.verdict, decision.reason, decision.answer) == (ACCEPT, Reason.NOT_STUN, None)
+CONFIGS = [
+    Config(mode=mode, on_block=on_block, when_vpn_down=down)
+    for mode, on_block, down in itertools.product(Mode, OnBlock, WhenVpnDown)
+]
+VIEWS = [
+    View(*way)
+    for way in itertools.product(
+        Hook, (ETH, WG, "", "#7"), (False, True), (False, True), (UP, DOWN), (BOTH, ONLY4, NONE)
+    )
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_what_only_resembles_stun_passes_everywhere(config: Config) -> None:
+    for view in VIEWS:
+        decision = decide(None, view, config)
+        assert (decision.verdict, decision.reason, decision.answer) == (ACCEPT, Reason.NOT_STUN, None)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
-def test_every_sample_is_blocked_outside_the_vpn_and_passes_through_it(sample: object) -> None:
-    name, transport, payload, port = (
-        getattr(sample, key) for key in ("name", "transport", "payload", "port")
-    )
-    seen = detect.detect(packet(transport, payload, port=port))
-    assert decide(seen, View(ETH, UP), Config()).verdict is BLOCK, name
-    assert decide(seen, View(ETH, DOWN), Config()).verdict is BLOCK, name
-    assert decide(seen, View(WG, UP), Config()).verdict is ACCEPT, name
+@pytest.mark.parametrize("version", [4, 6])
+def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_user_said_so(
+    sample: Sample, version: int
+) -> None:
+    seen = detect.detect(packet(sample.transport, sample.payload, version, sample.port))
+    assert seen is not None
+    for view, config in itertools.product(VIEWS, CONFIGS):
+        decision = decide(seen, view, config)
+        assert (decision.answer is None) or decision.verdict is BLOCK
+        if view.hook is OUTPUT:  # the wall is still to come
+            moved = config.mode is Mode.REDIRECT and version in view.families
+            assert decision.verdict is (MOVE if moved else ACCEPT)
+            continue
+        inside = view.interface in view.vpn
+        said = not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW
+        assert decision.verdict is (ACCEPT if inside or said else BLOCK), (view, config)
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from stunwall import detect, firewall, stun
+from stunwall import answer, config, detect, firewall, stun
 from unit.build import packet
 from unit.wall import FILE, Wall
 from vectors.others import OTHERS
@@ -14,7 +14,14 @@ from vectors.programs import SAMPLES, Sample, classic, message
 TEXT = FILE.read_text()
 BARE = "\n".join(line.partition("#")[0] for line in TEXT.splitlines())  # no string in the file has a #
 WALL = Wall(TEXT)
-BASE_CHAINS = {"postrouting", "refusals"}
+BASE_CHAINS = {
+    "postrouting": "filter hook postrouting priority srcnat - 10",
+    "output": "route hook output priority 100",
+    "replies": "filter hook prerouting priority mangle",
+    "readdressing": "nat hook postrouting priority srcnat - 1",
+    "refusals": "filter hook output priority raw",
+}
+FILLED = {"listener", "redirector", "allowed", "programs"}
 
 
 def chains() -> dict[str, str]:
@@ -50,11 +57,35 @@ def test_the_guarded_ports_are_the_configurations_default() -> None:
     assert frozenset(detect.GUARD_PORTS) == WALL.guard_ports
 
 
-def test_both_of_our_marks_bits_and_no_other_stand_in_the_rules() -> None:
-    from stunwall import answer
+def rules(chain: str) -> list[str]:
+    """A chain's rules without their comments."""
+    lines = (line.strip() for line in chains()[chain].splitlines())
+    return [line.rpartition(' comment "')[0] for line in lines if line and "policy" not in line]
 
-    marks = re.findall(r"\b0x3\w{7}\b", BARE)
-    assert {int(mark, 16) for mark in marks} == {answer.MARK, answer.MARK | answer.BEHIND}
+
+def test_the_marks_are_the_configurations_default_and_are_written_in_one_place() -> None:
+    defined = {name: int(value, 16) for name, value in re.findall(r"^define (\w+) = (0x\w{8})$", BARE, re.M)}
+    mask = config.Config().mark_mask
+    redirected, permitted = firewall.mark_bits(mask)
+    assert defined == {
+        "redirected": redirected,
+        "permitted": permitted,
+        "both": mask,
+        "behind": mask | answer.BEHIND,
+        "others": ~mask & 0xFFFFFFFF,
+        "unpermitted": ~permitted & 0xFFFFFFFF,
+    }
+    bare = re.sub(r'"[^"]*"', "", BARE)
+    assert not re.search(r"mark[^\n]*\b0x", bare.partition("add table")[2])
+
+
+def test_every_change_of_a_mark_keeps_other_programs_bits() -> None:
+    changes = re.findall(r"(meta|ct) mark set (\w+ mark [&|] \$\w+)", BARE)
+    assert len(changes) == len(re.findall(r"mark set", BARE))
+    for kept, value in changes:
+        kind, operator, name = re.fullmatch(r"(\w+) mark ([&|]) \$(\w+)", value).groups()  # type: ignore[union-attr]
+        assert kind == kept
+        assert name in {"|": ("redirected", "both"), "&": ("others", "unpermitted")}[operator]
 
 
 def test_every_rule_has_a_comment_and_no_two_the_same() -> None:
@@ -75,14 +106,15 @@ def test_the_agents_reading_of_the_file_has_the_rules_that_find_stun_in_their_or
         ]
 
 
-def test_nothing_bypasses_the_queue() -> None:
-    assert "bypass" not in BARE
-    assert "queue" not in BARE  # the daemon's rule, which firewall.py writes
+@pytest.mark.parametrize("file", ["rules/stunwall.nft", "agent/stunwall/firewall.py"])
+def test_no_queue_is_ever_bypassed(file: str) -> None:
+    text = (FILE.parents[1] / file).read_text()
+    assert not re.search(r"\bbypass\b", re.sub(r"#.*", "", text))
+    assert "queue num" not in text
 
 
-def test_firewall_never_writes_bypass() -> None:
-    source = (FILE.parents[1] / "agent" / "stunwall" / "firewall.py").read_text()
-    assert "bypass" not in source
+def test_the_queue_rule_is_the_daemons() -> None:
+    assert "queue" not in re.sub(r'"[^"]*"', "", BARE)
 
 
 def test_the_door_ends_in_an_unconditional_drop() -> None:
@@ -92,26 +124,91 @@ def test_the_door_ends_in_an_unconditional_drop() -> None:
     assert len(rules) == 2
 
 
-def test_chain_listener_is_empty_until_the_daemon_opens_it() -> None:
-    assert not chains()["listener"].strip()
+@pytest.mark.parametrize("chain", sorted(FILLED))
+def test_what_the_daemon_fills_is_empty_before(chain: str) -> None:
+    assert rules(chain) == []
 
 
 def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it_or_is_ours() -> None:
-    rules = [line.strip() for line in chains()["stun"].splitlines() if line.strip()]
-    accepting = [rule.partition(" counter")[0] for rule in rules if " accept " in rule]
-    assert accepting == [
-        "oifname @vpn",
-        "iifname @vpn ct direction reply",
-        "ct state untracked meta mark 0x30000001",
+    assert rules("stun") == [
+        "ct state untracked meta mark $behind counter name refusals accept",
+        "meta mark & $both == $both goto bypassing",
+        "jump exceptions",
+        "oifname @vpn counter name into_vpn accept",
+        "iifname @vpn ct direction reply counter name from_vpn accept",
+        "limit rate over 500/second burst 500 packets counter name over_limit drop",
+        "goto door",
     ]
-    assert rules[-1].startswith("goto door ")
+
+
+def test_an_exception_is_what_stands_in_a_set_or_in_a_rule_of_the_users() -> None:
+    passing = [rule for rule in rules("exceptions") if rule != "jump allowed"]
+    assert len(passing) == len(rules("exceptions")) - 1
+    for rule in passing:
+        assert re.search(r"@\w+ .*counter name \w+ accept$", rule), rule
+        assert not re.search(r"[^.] [!<>]= ", rule)
+
+
+def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
+    strays = [rule for rule in rules("postrouting") if "strays" in rule]
+    assert strays == [
+        "ct mark & $redirected == $redirected ct direction original oifname != @vpn jump strays"
+    ]
+    assert rules("strays")[-1] == "counter name strayed drop"
+    before = rules("postrouting")[: rules("postrouting").index(strays[0])]
+    assert [rule for rule in before if "accept" in rule or "goto" in rule] == ['oifname "lo" accept']
 
 
 def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    rules = [line.strip() for line in chains()["postrouting"].splitlines() if line.strip()]
-    first, second = [rule for rule in rules if not rule.startswith(("#", "type "))][:2]
-    assert first.startswith('oifname "lo" accept ')
-    assert second.startswith("ct state untracked meta mark 0x30000000 counter drop ")
+    assert rules("postrouting")[:2] == [
+        'oifname "lo" accept',
+        "ct state untracked meta mark $both counter drop",
+    ]
+    assert rules("refusals") == ["meta mark { $both, $behind } notrack"]
+
+
+def test_redirected_flows_keep_their_mark_when_the_vpn_goes() -> None:
+    # `masquerade` forgets the flow then (net/netfilter/nf_nat_masquerade.c, masq_device_event).
+    assert "masquerade" not in BARE
+    assert [rule.partition(" snat ")[0] for rule in rules("readdressing")] == [
+        "meta mark & $redirected == $redirected"
+    ] * 2
+
+
+def test_both_bits_together_mean_a_question_of_ours_and_no_packet_leaves_with_them() -> None:
+    asking = rules("asking")
+    assert asking[0] == "meta mark set meta mark | $both"
+    # The chains that are asked go to `stun` or return here: none ends the packet's way by itself.
+    assert asking[1:4] == [
+        "meta l4proto udp jump datagrams",
+        "meta l4proto tcp jump segments",
+        "meta mark set meta mark & $others",
+    ]
+    assert rules("bypassing")[0] == "meta mark set meta mark & $others"
+    assert "meta mark & $both != 0 accept" in rules("output")
+
+
+def test_a_flow_is_permitted_only_while_its_unit_is_asked_for_and_its_stun() -> None:
+    clearing = "meta nfproto @by_program ct mark set ct mark & $unpermitted"
+    judged = rules("output")
+    assert judged.index(clearing) < judged.index("meta nfproto @by_program jump programs")
+    assert rules("asking")[-1] == clearing
+
+
+def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> None:
+    for chain in ("output", "asking", "bypassing"):
+        assert not any(re.search(r"\bdrop\b|\breject\b", rule) for rule in rules(chain))
+    assert rules("bypassing")[-2:] == ["jump redirector", "accept"]
+    # What is asked of stunwalld there: no exception, not into the VPN, redirectable, UDP, the first packet.
+    guards = [
+        "jump exceptions",
+        "oifname @vpn accept",
+        "meta nfproto != @redirectable accept",
+        "meta l4proto != udp accept",
+        "ct state != new accept",
+        "limit rate over 500/second burst 500 packets accept",
+    ]
+    assert rules("bypassing")[1:-2] == guards
 
 
 def quoting(version: int, type_: int, payload: bytes) -> bytes:
@@ -165,7 +262,8 @@ def test_the_chains_that_find_stun_accept_and_drop_nothing_themselves(chain: str
 
 
 def test_only_the_base_chains_have_a_hook_and_their_policy_is_accept() -> None:
-    assert {name for name, body in chains().items() if "hook" in body} == BASE_CHAINS
+    hooks = {name: re.search(r"type (.*); policy accept;", body) for name, body in chains().items()}
+    assert {name: hook[1] for name, hook in hooks.items() if hook} == BASE_CHAINS
     assert BARE.count("policy accept;") == BARE.count("policy ") == len(BASE_CHAINS)
 
 
@@ -173,9 +271,10 @@ def test_the_file_touches_its_own_table_only_and_keeps_what_is_in_the_sets() -> 
     outside = [
         line.split() for line in re.sub(r"^table .*", "", BARE, flags=re.M | re.S).splitlines() if line
     ]
-    assert [words[:4] for words in outside] == [
+    assert [words[:4] for words in outside if words[0] != "define"] == [
         [verb, "table", "inet", "stunwall"] for verb in ("add", "flush")
     ]
+    assert "flush set" not in BARE
     assert re.findall(r"^table (.*) \{", BARE, re.M) == ["inet stunwall"]
     assert "destroy" not in BARE
     assert "delete" not in BARE

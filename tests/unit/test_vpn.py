@@ -1,12 +1,14 @@
 """vpn.py: tables from links, routes and rules to which interfaces count as the VPN."""
 
-from ipaddress import ip_network
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stunwall.vpn import KINDS, Link, Route, Snapshot, counting, standings
+from stunwall.model import Address
+from stunwall.vpn import KINDS, Link, Route, Snapshot, carrier, counting, on_link, own_addresses, standings
 
 MAIN, OTHER = 254, 51820
 REACHED = {4: frozenset({MAIN, 255, 253}), 6: frozenset({MAIN, 255})}
@@ -256,3 +258,173 @@ def test_networks_that_overlap_are_counted_once(nets: list[tuple[int, int]]) -> 
 def test_no_links_at_all_is_no_vpn() -> None:
     assert standings(Snapshot((), (), {}), ("wg0",)) == ()
     assert counting(()) == frozenset()
+
+
+# Where redirected packets go
+
+WG0, WG1 = link("wg0", index=2), link("wg1", index=3)
+HOME = link("eth0", "", index=1)
+
+
+def carried_by(
+    *links: Link,
+    there: tuple[Route, ...],
+    named: tuple[str, ...] = (),
+    family: int = 4,
+    addressed: tuple[tuple[int, int], ...] | None = None,
+    egress: dict[int, int] | None = None,
+) -> int | None:
+    """The index of the VPN's link; unless told otherwise each link has addresses of both IP versions."""
+    if addressed is None:
+        addressed = tuple((each.index, version) for each in links for version in (4, 6))
+    addresses = {key: OWN[key[1]] for key in addressed}
+    snapshot = Snapshot(links, there, REACHED, addresses, egress or {})
+    return carrier(snapshot, standings(snapshot, named), named, family)
+
+
+OWN: dict[int, Address] = {4: ip_address("10.9.8.7"), 6: ip_address("fd00::7")}
+EVERYWHERE = (
+    *(routes("0.0.0.0/0", "::/0", index=1) + routes("0.0.0.0/0", "::/0", index=2)),
+    *routes("0.0.0.0/0", "::/0", index=3),
+)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(
+    ("egress", "named", "expected"),
+    [
+        (2, (), 2),
+        (3, (), 3),  # the default route's
+        (1, (), 2),  # it leads outside: the first by index
+        (0, (), 2),
+        (0, ("wg1", "wg0"), 3),  # the first by the configuration
+        (1, ("wg1", "wg*"), 3),
+        (0, ("wg*",), 2),  # named by the same glob: by index
+        (2, ("wg1", "wg0"), 2),  # the default route is more than the configuration's order
+        (0, ("wg1",), 3),
+        (2, ("wg1",), 3),
+        (1, ("eth0", "wg0"), 1),
+    ],
+)
+def test_of_several_vpns_the_default_routes_carries_else_the_first_named_else_the_first(
+    family: int, egress: int, named: tuple[str, ...], expected: int
+) -> None:
+    for links in ((HOME, WG0, WG1), (WG1, WG0, HOME)):
+        found = carried_by(*links, there=EVERYWHERE, named=named, family=family, egress={family: egress})
+        assert found == expected
+
+
+def test_each_ip_version_has_a_carrier_of_its_own() -> None:
+    there = routes("0.0.0.0/0", index=2) + routes("::/0", index=3)
+    assert carried_by(WG0, WG1, there=there, family=4) == 2
+    assert carried_by(WG0, WG1, there=there, family=6) == 3
+    assert carried_by(WG0, WG1, there=EVERYWHERE, egress={4: 2, 6: 3}, family=6) == 3
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "addressed", "expected"),
+    [
+        (EVERYWHERE, (), ((2, 4),), None),  # no address of IPv6
+        (EVERYWHERE, (), ((2, 6),), 2),
+        (EVERYWHERE, (), (), None),
+        (EVERYWHERE, (), ((3, 6),), None),  # another interface's
+        (routes("0.0.0.0/0", index=2), (), ((2, 4), (2, 6)), None),  # it carries IPv4 alone
+        (routes("0.0.0.0/0", index=2), ("wg0",), ((2, 4), (2, 6)), None),
+        (routes("::/0", index=2), ("wg0",), ((2, 6),), 2),
+        ((), ("wg0",), ((2, 6),), 2),  # named, and routed by the user's own means
+        (routes("10.0.0.0/8", "fd00::/8", index=2), ("wg*",), ((2, 6),), 2),
+        ((), ("wg0",), ((2, 4),), None),
+        ((), ("wg1",), ((2, 6),), None),  # another is named
+        ((), (), ((2, 6),), None),  # neither named nor routed
+        (routes("::/0", index=2, table=OTHER), (), ((2, 6),), None),  # in a table that no rule reaches
+    ],
+)
+def test_it_has_an_address_and_a_default_route_of_that_version_or_is_named_and_has_no_default_route_at_all(
+    there: tuple[Route, ...],
+    named: tuple[str, ...],
+    addressed: tuple[tuple[int, int], ...],
+    expected: int | None,
+) -> None:
+    assert carried_by(WG0, there=there, named=named, family=6, addressed=addressed) == expected
+
+
+def test_what_does_not_count_carries_nothing() -> None:
+    down = link("wg0", up=False, index=2)
+    assert carried_by(down, HOME, there=EVERYWHERE, egress={4: 1}) is None
+    assert carried_by(down, HOME, there=EVERYWHERE, named=("wg0",), egress={4: 2}) is None
+    assert carried_by(there=()) is None
+
+
+def test_the_addresses_of_redirected_flows_are_those_of_the_vpns_interfaces() -> None:
+    addresses = {(1, 4): ip_address("192.0.2.17"), (2, 4): OWN[4], (2, 6): OWN[6], (9, 4): OWN[4]}
+    snapshot = Snapshot((HOME, WG0, WG1), (), REACHED, addresses)
+    assert own_addresses(snapshot, {"wg0", "wg1", "gone"}) == {("wg0", OWN[4]), ("wg0", OWN[6])}
+    assert own_addresses(snapshot, ()) == frozenset()
+
+
+# The LAN
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        *(
+            (network, True)
+            for network in ("10.0.0.0/8", "172.16.5.0/24", "192.168.1.20/32", "169.254.0.0/16")
+        ),
+        *((network, True) for network in ("fd00:1::/64", "fe80::/64", "fc00::/7")),
+        *(
+            (network, False)
+            for network in ("0.0.0.0/0", "::/0", "0.0.0.0/1", "203.0.113.0/24", "198.18.0.0/15")
+        ),
+        *((network, False) for network in ("100.64.0.0/10", "172.0.0.0/8", "192.0.2.0/24", "8.8.8.8/32")),
+        *(
+            (network, False)
+            for network in ("2001:db8::/32", "2000::/3", "::/7", "64:ff9b::/96", "127.0.0.0/8")
+        ),
+    ],
+)
+def test_the_lan_is_private_networks_without_a_gateway(network: str, expected: bool) -> None:
+    (route,) = routes(network, index=1)
+    found = on_link(Snapshot((HOME,), (route,), REACHED))
+    assert found == ({(ip_network(network), "eth0")} if expected else set())
+    assert on_link(Snapshot((HOME,), (replace(route, gateway=True),), REACHED)) == set()
+
+
+def test_the_lan_is_of_the_interface_that_the_route_leads_to() -> None:
+    there = (
+        *routes("10.1.0.0/16", index=1),
+        *routes("10.2.0.0/16", index=2),
+        Route(MAIN, ip_network("10.3.0.0/16"), (1, 2)),
+        *routes("10.4.0.0/16", index=9),  # an interface that is gone
+        *routes("10.5.0.0/16", index=5),
+        *routes("127.0.0.0/8", "10.6.0.0/16", index=6),
+    )
+    strange, loopback = link('e"th0', "", index=5), link("lo", "", index=6)
+    assert on_link(Snapshot((HOME, WG0, strange, loopback), there, REACHED)) == {
+        (ip_network("10.1.0.0/16"), "eth0"),
+        (ip_network("10.3.0.0/16"), "eth0"),
+        (ip_network("10.2.0.0/15"), "wg0"),  # two halves
+    }
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2**24 - 1).map(lambda n: 10 << 24 | n), st.integers(8, 32), st.sampled_from([1, 2])
+        ),
+        max_size=8,
+    )
+)
+def test_no_network_of_the_lan_lies_in_another_as_the_walls_sets_take_none(
+    nets: list[tuple[int, int, int]],
+) -> None:
+    there = tuple(
+        Route(MAIN, ip_network((address, length), strict=False), (index,)) for address, length, index in nets
+    )
+    found = on_link(Snapshot((HOME, WG0), there, REACHED))
+    for network, name in found:
+        assert not any(network.overlaps(other) for other, its in found if its == name and other != network)
+    for route in there:
+        name = {1: "eth0", 2: "wg0"}[route.interfaces[0]]
+        assert any(route.destination.subnet_of(network) for network, its in found if its == name)  # type: ignore[arg-type]
