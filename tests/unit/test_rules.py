@@ -135,6 +135,7 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it
         "meta mark & $both == $both goto bypassing",
         "jump exceptions",
         "oifname @vpn counter name into_vpn accept",
+        "rt ipsec exists counter name into_vpn accept",
         "iifname @vpn ct direction reply counter name from_vpn accept",
         "limit rate over 500/second burst 500 packets counter name over_limit drop",
         "goto door",
@@ -203,6 +204,7 @@ def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> 
     guards = [
         "jump exceptions",
         "oifname @vpn accept",
+        "rt ipsec exists accept",
         "meta nfproto != @redirectable accept",
         "meta l4proto != udp accept",
         "ct state != new accept",
