@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from stunwall import kernel
 from stunwall.config import Allow, Network
 from stunwall.model import Address, StunwallError
 
@@ -22,14 +23,6 @@ _DOORS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwal
 # What stunwalld puts rules into; the others must be as in the file.
 _FILLED_CHAINS = frozenset({*_DOORS, "allowed", "programs"})
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
-
-# What each kernel piece is tried with (`nft --check`, which changes nothing) and how to get it.
-_PIECES = (
-    ("nftables", "add table inet stunwall_probe", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables"),
-    ("matching the payload of TCP (@ih)", "@ih,32,32 0", "Linux 5.16 or newer", "nf_tables"),
-    ("connection tracking in nftables", "ct direction reply", "CONFIG_NFT_CT", "nft_ct"),
-    ("rate limits in nftables", "limit rate 1/second", "CONFIG_NFT_LIMIT", "nft_limit"),
-)
 
 
 class FirewallError(StunwallError):
@@ -126,7 +119,8 @@ def load(contents: Contents, mask: int) -> None:
     except FirewallRightsError:
         raise
     except FirewallError as error:
-        raise _missing_piece() or error from error
+        lacking = kernel.missing(_refused)
+        raise (FirewallError(lacking) if lacking else error) from error
 
 
 def fill(contents: Contents, mask: int, before: Contents | None) -> None:
@@ -355,19 +349,11 @@ def _queue(listener: list[dict[str, Any]]) -> int | None:
     return next((int(number[1]) for number in numbers if number), None)
 
 
-def _missing_piece() -> FirewallError | None:
-    """Return an error that names the first kernel piece that is not there, None if all are."""
-    for name, rule, option, module in _PIECES:
-        text = rule
-        if not rule.startswith("add "):
-            text = f"table inet stunwall_probe {{\nchain probe {{\n{rule}\n}}\n}}"
-        try:
-            _nft("--check", "-f", "-", text=text + "\n")
-        except FirewallError as error:
-            return FirewallError(
-                f"the kernel lacks {name}. It needs {option} (module {module}): try `modprobe {module}`, "
-                f"or the distribution's stock kernel. nft said: {error}"
-            )
+def _refused(text: str) -> str | None:
+    try:
+        _nft("--check", "-f", "-", text=text)
+    except FirewallError as error:
+        return str(error)
     return None
 
 

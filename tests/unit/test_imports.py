@@ -10,7 +10,7 @@ import pytest
 
 AGENT = Path(__file__).resolve().parents[2] / "agent"
 FILES = sorted((AGENT / "stunwall").rglob("*.py"))
-CORE = {"model", "packet", "stun", "detect", "policy", "vpn", "config"}
+CORE = {"model", "packet", "stun", "detect", "policy", "vpn", "config", "kernel"}
 INPUT_AND_OUTPUT = {
     *(
         "socket",

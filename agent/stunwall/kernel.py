@@ -1,0 +1,35 @@
+"""The kernel pieces that the wall is made of, and how to get one that is missing."""
+
+from collections.abc import Callable
+
+# What each is tried with, after the opening of a table that is never made, and where it comes from.
+_PIECES = (
+    ("nftables", "", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables"),
+    ("matching the payload of TCP (@ih)", "@ih,32,32 0", "Linux 5.16 or newer", "nf_tables"),
+    ("connection tracking in nftables", "ct direction reply", "CONFIG_NFT_CT", "nft_ct"),
+    ("rate limits in nftables", "limit rate 1/second", "CONFIG_NFT_LIMIT", "nft_limit"),
+    ("the clock in nftables", "meta time < 1", "Linux 5.4 or newer", "nf_tables"),
+    ("IPsec in nftables", "rt ipsec exists", "CONFIG_XFRM", "xfrm_user"),
+    (
+        "address translation in nftables",
+        "type nat hook postrouting priority 99; meta mark 1 snat ip to 192.0.2.1",
+        "CONFIG_NFT_NAT",
+        "nft_nat",
+    ),
+)
+
+
+def missing(refused: Callable[[str], str | None]) -> str | None:
+    """Return what is missing and how to get it, None if nothing is.
+
+    `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it.
+    """
+    for name, rule, option, module in _PIECES:
+        chain = f"chain probe {{\n{rule}\n}}\n" if rule else ""
+        complaint = refused(f"table inet stunwall_probe {{\n{chain}}}\n")
+        if complaint:
+            return (
+                f"the kernel lacks {name}. It needs {option} (module {module}): try `modprobe {module}`, "
+                f"or the distribution's stock kernel. nft said: {complaint}"
+            )
+    return None
