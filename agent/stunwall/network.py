@@ -29,6 +29,7 @@ class Network:
         self._tell = tell
         self._problem = problem
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
+        self._refused = ""  # why no exception is in force, where the kernel took none
         self._links = Links()
         self._cgroups = cgroups.Watch()
         mask = settings.mark_mask
@@ -55,7 +56,8 @@ class Network:
             self._config = replace(self._config, allow=())
             contents = replace(contents, allow=())
             firewall.load(contents, self._config.mark_mask)
-            self._problem(f"no exception is in force: the kernel refuses [[allow]] ({error})")
+            self._refused = f"no exception is in force: the kernel refuses [[allow]] ({error})"
+            self._problem(self._refused)
         self._filled = contents
         self._point(snapshot)
 
@@ -74,7 +76,7 @@ class Network:
             if self.vpn != known:
                 self._tell(f"VPN: {', '.join(sorted(self.vpn)) or 'none is up'}")
             self.troubled = False
-            self._problem("")
+            self._problem(self._refused)
         except StunwallError as error:
             self.troubled = True
             self.vpn, self.families = frozenset(), frozenset()
@@ -91,6 +93,7 @@ class Network:
             contents, _ = self._look()
             firewall.fill(contents, settings.mark_mask, None)
             self._filled = contents
+            self._refused = ""
         except StunwallError:
             self._config = before
             self.follow()
