@@ -135,7 +135,7 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it
         "meta mark & $both == $both goto bypassing",
         "jump exceptions",
         "oifname @vpn counter name into_vpn accept",
-        "rt ipsec exists counter name into_vpn accept",
+        "rt ipsec exists counter name into_ipsec accept",
         "iifname @vpn ct direction reply counter name from_vpn accept",
         "limit rate over 500/second burst 500 packets counter name over_limit drop",
         "goto door",

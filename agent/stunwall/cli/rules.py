@@ -32,9 +32,11 @@ def rules(
         typer.echo(json.dumps(asdict(wall) | {"whole": wall.whole}))
         return
     typer.echo("The wall is up and whole." if wall.whole else _DAMAGED)
-    for name, elements in wall.sets.items():
-        typer.echo(f"\n{_SETS.get(name, name)}: {text.clean(', '.join(map(str, elements))) or 'none'}")
-    for chains, title in ((_SEEN, "Recognised as STUN on its way out"), (_DONE, "What became of it")):
+    for name, title in _SETS.items():
+        elements = wall.sets.get(name, ())
+        if elements or name in _ALWAYS:
+            typer.echo(f"\n{title}: {text.clean(', '.join(map(str, elements))) or 'none'}")
+    for title, chains in _CHAINS.items():
         typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
         for rule in wall.rules:
             if rule.chain in chains and rule.packets is not None:
@@ -45,6 +47,24 @@ _DAMAGED = (
     "The wall is damaged: some of its rules are gone or others are between them. "
     "Put it back with `sudo systemctl restart stunwall`."
 )
-_SETS = {"vpn": "Interfaces that are the VPN", "guard_ports": "Ports where TLS counts as TURN"}
-_SEEN = ("datagrams", "classic", "segments")
-_DONE = ("stun", "door", "listener")
+_ALWAYS = ("vpn", "guard_ports")
+_SETS = {
+    "vpn": "Interfaces that are the VPN",
+    "guard_ports": "Ports where TLS counts as TURN",
+    "redirectable": "IP versions that are redirected",
+    "vpn_transport4": "Where the VPN's own packets go, IPv4",
+    "vpn_transport6": "Where the VPN's own packets go, IPv6",
+    "lan4": "Private networks on the link, IPv4",
+    "lan6": "Private networks on the link, IPv6",
+    "paused": "Paused",
+}
+_CHAINS = {
+    "Recognised as STUN on its way out": ("datagrams", "classic", "segments"),
+    "Let pass outside the VPN (`stunwall allow list` says what each number is)": (
+        "exceptions",
+        "allowed",
+        "programs",
+    ),
+    "Redirected": ("redirector", "strays"),
+    "What became of the rest": ("errors", "stun", "door", "listener"),
+}
