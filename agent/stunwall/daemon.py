@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Daemon:
         self._problems: dict[str, str] = {}  # by the part that has it
         self._unanswered = 0
         self._unreadable = 0
+        self._redirected = firewall.mark_bits(settings.mark_mask)[0]
         self._selector = selectors.DefaultSelector()
         self._pause = Pause()
         self._refuser: Refuser
@@ -76,8 +77,7 @@ class Daemon:
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(self._config.queue)
         mask = self._config.mark_mask
-        redirected = firewall.mark_bits(mask)[0]
-        self._queue = nfqueue.Queue(self._config.queue, redirected, self._judge, self._fault)
+        self._queue = nfqueue.Queue(self._config.queue, self._redirected, self._judge, self._fault)
         stack.callback(self._queue.close)
         self._refuser = Refuser(mask)
         stack.callback(self._refuser.close)
@@ -148,12 +148,12 @@ class Daemon:
         view = policy.View(
             arrival.hook,
             arrival.outgoing,
-            marked=bool(arrival.mark & firewall.mark_bits(self._config.mark_mask)[0]),
+            marked=bool(arrival.mark & self._redirected),
             forwarded=bool(arrival.incoming),
             vpn=self._network.vpn,
             families=self._network.families,
         )
-        decision = policy.decide(detection, view, self._config)
+        decision = policy.decide(detection, view, self._in_force())
         if detection is not None and decision.reason not in _UNRECORDED:
             if decision.reason is Reason.DEVICE_BOUND:
                 # It was sent into the VPN a moment ago, and would not go: the record is of what became of it.
@@ -188,13 +188,20 @@ class Daemon:
 
     @property
     def _state(self) -> str:
+        # What lets STUN out comes first: "degraded" says that nothing leaks.
         if self._pause.left:
             return "paused"
+        if not self._network.vpn and self._in_force().when_vpn_down is WhenVpnDown.ALLOW:
+            return "open"
         if self._problems:
             return "degraded"
-        if self._network.vpn:
-            return "protected"
-        return "open" if self._config.when_vpn_down is WhenVpnDown.ALLOW else "sealed"
+        return "protected" if self._network.vpn else "sealed"
+
+    def _in_force(self) -> Config:
+        """Return the configuration; while the network can't be read, 'no VPN is up' is not known, so no STUN passes."""
+        if not self._network.troubled:
+            return self._config
+        return replace(self._config, when_vpn_down=WhenVpnDown.BLOCK)
 
     def _status(self) -> Status:
         return {
