@@ -11,12 +11,17 @@ The provider translates the client's IPv4 address to 203.0.113.10 and routes its
 """
 
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
+from lab.addresses import STUN_PORT, STUN_SERVER
 from lab.coturn import Coturn
+from lab.deadline import until
 from lab.echo import Echo
+from lab.messages import binding_request
 from lab.namespace import Namespace, require_isolation
+from lab.probe import ask
 from lab.wireguard import WireGuard
 
 CABLES = """
@@ -134,6 +139,13 @@ class Lab:
             stack.callback(self.echo.close)
             self.vpn = WireGuard(self.client, self.server)
             stack.callback(self.vpn.close)
+            # The first packet by IPv6 may come before the neighbours know each other.
+            for address in STUN_SERVER.values():
+                until(
+                    partial(ask, self.client, (address, STUN_PORT), binding_request()),
+                    10,
+                    f"STUN at {address}",
+                )
             self._stack = stack.pop_all()
         return self
 
