@@ -1,7 +1,6 @@
 """What the daemon does on request: status, pause, resume, exceptions."""
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -11,11 +10,14 @@ from typing import Any
 from stunwall import config
 from stunwall.config import Allow, Config, ConfigError
 from stunwall.control import Peer, Status
+from stunwall.entry import note
 from stunwall.model import Event, StunwallError
 from stunwall.pause import Pause
 
 DROP_IN = "90-allow.toml"
 _KEYS = ("to", "port", "protocol", "user", "unit", "interface", "why")
+# What a part was made with: another value needs another process.
+_FIXED = ("queue", "mark_mask", "state_dir", "run_dir")
 _ALLOW_MAX = 500  # rules: each is looked at for every STUN packet outside the VPN
 
 
@@ -58,6 +60,8 @@ class Commands:
                     return self._start_pause(request, peer)
                 case "resume":
                     return self._end_pause(peer)
+                case "reload":
+                    return self._reload()
                 case "allow-list":
                     return {"allow": [plain(rule) for rule in self._config.allow]}
                 case "allow-add":
@@ -66,7 +70,8 @@ class Commands:
                     return self._allow_remove(request)
                 case _:
                     raise CommandError(
-                        "unknown command; known are status, pause, resume, allow-list, allow-add, allow-remove"
+                        "unknown command; known are status, pause, resume, reload, allow-list, allow-add, "
+                        "allow-remove"
                     )
         except StunwallError as error:
             return {"error": str(error)}
@@ -86,6 +91,19 @@ class Commands:
             self._record(note("resumed", f"by user {peer.uid}"))
         return {"was_paused": was}
 
+    def _reload(self) -> Status:
+        """Put the files' configuration into force, whole or not at all."""
+        settings = config.load(self._file)
+        changed = config.differing(self._config, settings)
+        if fixed := [key for key in changed if key in _FIXED]:
+            raise CommandError(
+                f"nothing is changed, as {', '.join(fixed)} can't be while stunwalld runs: restart it "
+                "(`sudo systemctl restart stunwall`; the wall stays up meanwhile)"
+            )
+        self._configure(settings)
+        self._config = settings
+        return {"changed": changed}
+
     def _allow_add(self, request: dict[str, Any]) -> Status:
         if len(self._config.allow) >= _ALLOW_MAX:
             raise CommandError(f"there are {_ALLOW_MAX} exceptions already: remove some")
@@ -100,7 +118,7 @@ class Commands:
     def _allow_remove(self, request: dict[str, Any]) -> Status:
         number = request.get("number")
         if config.load(self._file).allow != self._config.allow:
-            raise CommandError(f"{self._file} or a file in conf.d has changed: restart stunwalld first")
+            raise CommandError(f"{self._file} or a file in conf.d has changed: `stunwall reload` first")
         # Of each exception in force the file that it stands in.
         files = [each for each in config.sources(self._file) for _ in config.merge(Config(), each).allow]
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= len(files):
@@ -160,12 +178,6 @@ def plain(rule: Allow) -> dict[str, Any]:
         for key, value in values.items()
         if value is not None
     }
-
-
-def note(verdict: str, reason: str) -> Event:
-    """Return an event that is about no packet."""
-    now = time.time()
-    return Event(now, now, 1, verdict, reason, "", "", "", 0, "", 0, "", 0, "", b"")
 
 
 def _toml(value: str | int) -> str:

@@ -154,6 +154,11 @@ def merge(config: Config, file: Path) -> Config:
     return replace(config, **reader.values(table, _KEYS, ()), log=log, allow=config.allow + allow)
 
 
+def differing(one: Config, other: Config) -> list[str]:
+    """Return the keys whose values differ."""
+    return [key.name for key in fields(Config) if getattr(one, key.name) != getattr(other, key.name)]
+
+
 class _Reader:
     """Turns one file's tables into values; knows the file, so that errors can name the line."""
 

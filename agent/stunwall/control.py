@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stunwall.model import StunwallError
+from stunwall.model import GROUP, StunwallError
 
 FILE = "control.sock"
-GROUP = "stunwall"
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
 _GROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 _REQUEST_MAX = 4096  # bytes; a request is a line of some tens
@@ -73,6 +72,13 @@ class Control:
             os.umask(before)
         self._listener.listen(_BACKLOG)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def admit(self, for_all: bool) -> None:
+        """Let everybody connect from now on, or root and the group alone. Raises ControlError."""
+        try:
+            self._file.chmod(0o666 if for_all else 0o660)
+        except OSError as error:
+            raise ControlError(f"cannot change who may use {self._file}: {error.strerror}") from error
 
     def close(self) -> None:
         """End all conversations, and remove the socket."""

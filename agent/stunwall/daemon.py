@@ -1,7 +1,6 @@
 """stunwalld: wires the parts together and runs until it is told to stop."""
 
 import argparse
-import grp
 import os
 import selectors
 import signal
@@ -13,19 +12,27 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from stunwall import __version__, config, detect, firewall, nfqueue, packet, policy
+from stunwall import __version__, config, detect, firewall, nfqueue, packet, policy, service
 from stunwall.answer import Refuser
-from stunwall.commands import Commands, note, plain
+from stunwall.commands import Commands, plain
 from stunwall.config import Config, Mode, WhenVpnDown
-from stunwall.control import GROUP, Control, Status
+from stunwall.control import Control, Status
 from stunwall.detect import Detection
+from stunwall.detour import Detour
+from stunwall.entry import note, of_packet
 from stunwall.events import Recorder
+from stunwall.folder import give_to_group, make_folder
+from stunwall.heartbeat import Heartbeat
 from stunwall.log import Log
-from stunwall.model import Arrival, Decision, Event, Reason, StunwallError, Verdict
+from stunwall.model import GAP, Arrival, Decision, Reason, StunwallError, Verdict
 from stunwall.network import Network
 from stunwall.pause import Pause
+from stunwall.sentry import Gap, Sentry
 
-_RETRY = 1.0  # seconds until links that could not be read are read again
+_RETRY = (
+    1.0  # seconds until links that could not be read, or a wall that could not be put up, are tried again
+)
+_BEATS = 3  # heartbeats in the time that systemd's watchdog gives: one that is lost in a flood is no death
 # What is no attempt to leave outside the VPN, or is judged once more.
 _UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.WALL_DECIDES})
 
@@ -44,36 +51,43 @@ class Daemon:
         self._redirected = firewall.mark_bits(settings.mark_mask)[0]
         self._selector = selectors.DefaultSelector()
         self._pause = Pause()
+        self._beat_period = (service.watchdog() or 0.0) / _BEATS
+        self._next_beat = 0.0  # seconds of the monotonic clock
+        self._received_before = 0  # packets from the queue before its counting rules were put in
         self._refuser: Refuser
         self._recorder: Recorder
         self._network: Network
+        self._sentry: Sentry
+        self._heartbeat: Heartbeat
+        self._control: Control
         self._queue: nfqueue.Queue
 
-    def run(self, stopping: socket.socket) -> None:
+    def run(self, stopping: socket.socket, leave_wall: bool) -> None:
         """Put the wall up, open its door, and serve until `stopping` becomes readable.
 
-        Raises StunwallError if it cannot start. Whatever happens, the wall stays shut unless this returns.
+        Raises StunwallError if it cannot start. Whatever happens, the wall stays shut unless this returns, and
+        with `leave_wall` then too.
         """
         with ExitStack() as stack:
             self._open_parts(stack)
-            self._network.put_up_the_wall()
+            self._sentry.put_up()
             self._take_over_pause()
-            firewall.open_door(self._config.queue)
-            stack.callback(self._control().close)
+            stack.callback(self._open_control().close)
             self._ready()
             self._serve(stopping)
             firewall.close_door()
-        if not self._config.leave_wall_on_stop:
+        leave_wall = leave_wall or self._config.leave_wall_on_stop
+        if not leave_wall:
             firewall.remove()
         self._log.notice(
             "stopped; the wall stays up: STUN outside the VPN is dropped"
-            if self._config.leave_wall_on_stop
+            if leave_wall
             else "stopped; the wall is removed: STUN is free to leave by any interface"
         )
 
     def _open_parts(self, stack: ExitStack) -> None:
         for folder, mode in ((self._config.state_dir, 0o750), (self._config.run_dir, 0o755)):
-            _make_folder(folder, mode)
+            make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(self._config.queue)
         mask = self._config.mark_mask
@@ -87,16 +101,30 @@ class Daemon:
         stack.callback(self._recorder.close)
         self._network = Network(self._config, self._log.notice, partial(self._problem, "links"))
         stack.callback(self._network.close)
+        self._sentry = Sentry(
+            self._network, self._pause, self._open_door, self._tell_gap, partial(self._problem, "wall")
+        )
+        stack.callback(self._sentry.close)
+        self._heartbeat = Heartbeat(mask)
+        stack.callback(self._heartbeat.close)
 
-    def _control(self) -> Control:
+    def _open_door(self) -> None:
+        firewall.open_door(self._config.queue)
+        self._received_before = self._queue.received
+
+    def _tell_gap(self, gap: Gap) -> None:
+        event = replace(note(GAP, gap.sentence), time=gap.start, last_time=gap.end)
+        self._recorder.record(event)
+
+    def _open_control(self) -> Control:
         commands = Commands(
             self._file, self._config, self._pause, self._configure, self._recorder.record, self._status
         )
-        control = Control(
+        self._control = Control(
             self._config.run_dir, self._selector, commands.answer, for_all=self._config.status_for_all
         )
-        _give_to_group(self._config.run_dir / "control.sock")
-        return control
+        give_to_group(self._config.run_dir / "control.sock")
+        return self._control
 
     def _take_over_pause(self) -> None:
         wall = firewall.read()
@@ -105,7 +133,11 @@ class Daemon:
 
     def _configure(self, settings: Config) -> None:
         self._network.configure(settings)
+        self._recorder.keep = settings.log
+        self._control.admit(for_all=settings.status_for_all)
+        changed = ", ".join(config.differing(self._config, settings)) or "nothing"
         self._config = settings
+        self._log.notice(f"the configuration was read again; changed: {changed}")
 
     def _ready(self) -> None:
         does = "moved into it" if self._config.mode is Mode.REDIRECT else "blocked"
@@ -113,32 +145,61 @@ class Daemon:
             f"ready: STUN outside the VPN is {does} (queue {self._config.queue}, "
             f"VPN: {', '.join(sorted(self._network.vpn)) or 'none, so all STUN is blocked'})"
         )
-        _notify("READY=1")
+        service.notify("READY=1")
 
     def _serve(self, stopping: socket.socket) -> None:
         self._selector.register(self._queue, selectors.EVENT_READ, self._queue.serve)
+        self._selector.register(self._sentry, selectors.EVENT_READ, self._sentry.inspect)
         for source in self._network.sources():
-            self._selector.register(source, selectors.EVENT_READ, self._network.follow)
+            self._selector.register(source, selectors.EVENT_READ, self._follow)
         self._selector.register(stopping, selectors.EVENT_READ, None)
         while True:
             for key, _ in self._selector.select(self._patience()):
                 if key.data is None:
                     return
                 key.data()
-            if self._network.troubled:
-                self._network.follow()
+            if self._network.troubled or self._sentry.troubled:
+                self._follow()
             if self._pause.until and not self._pause.left:
                 with suppress(StunwallError):  # the kernel has ended it already
                     self._pause.end()
                 self._recorder.record(note("resumed", "its time is over"))
+            if self._beat_period and time.monotonic() >= self._next_beat:
+                self._beat()
+
+    def _follow(self) -> None:
+        # The wall first: sets can't be filled while there is none.
+        self._sentry.inspect()
+        self._network.follow()
 
     def _patience(self) -> float | None:
         """Return the seconds to wait for something to happen, None without end."""
-        if self._network.troubled:
-            return _RETRY
-        return self._pause.left or None
+        waits = []
+        if self._network.troubled or self._sentry.troubled:
+            waits.append(_RETRY)
+        if self._pause.left:
+            waits.append(self._pause.left)
+        if self._beat_period:
+            waits.append(max(0.0, self._next_beat - time.monotonic()))
+        return min(waits, default=None)
+
+    def _beat(self) -> None:
+        """Send a heartbeat through the wall and the queue; systemd hears of us when it has come back."""
+        self._next_beat = time.monotonic() + self._beat_period
+        try:
+            self._heartbeat.send()
+        except OSError as error:
+            self._problem(
+                "watchdog", f"the queue can't be watched: no packet leaves by lo ({error.strerror})"
+            )
+            service.notify("WATCHDOG=1")
+        else:
+            self._problem("watchdog", "")
 
     def _judge(self, arrival: Arrival) -> Verdict:
+        if self._heartbeat.is_in(arrival.packet):
+            service.notify("WATCHDOG=1")
+            return Verdict.BLOCK
         try:
             datagram = packet.parse(arrival.packet)
         except packet.PacketError:
@@ -158,8 +219,8 @@ class Daemon:
             if decision.reason is Reason.DEVICE_BOUND:
                 # It was sent into the VPN a moment ago, and would not go: the record is of what became of it.
                 redirected = Decision(Verdict.REDIRECT, Reason.REDIRECTED)
-                self._recorder.retract(_event(redirected, detection, arrival))
-            self._recorder.record(_event(decision, detection, arrival))
+                self._recorder.retract(of_packet(redirected, detection, arrival))
+            self._recorder.record(of_packet(decision, detection, arrival))
             # A packet that leaves by the interface it came in by has its sender out there, or a forged one.
             if decision.answer is not None and arrival.incoming != arrival.outgoing:
                 self._refuse(detection, decision.answer, arrival.incoming)
@@ -204,6 +265,8 @@ class Daemon:
         return replace(self._config, when_vpn_down=WhenVpnDown.BLOCK)
 
     def _status(self) -> Status:
+        wall = _wall()
+        self._queue.serve()  # what the wall has counted and does not come now, never will
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -223,8 +286,9 @@ class Daemon:
             "unanswered": self._unanswered,
             "unreadable": self._unreadable,
             "faults": self._queue.faults,
-            "queue_overruns": nfqueue.lost(self._config.queue),
-            **_wall(),
+            "queue_overruns": max(0, wall.pop("queued", 0) + self._received_before - self._queue.received),
+            "gaps": [asdict(gap) for gap in self._sentry.gaps],
+            **wall,
         }
 
 
@@ -235,29 +299,11 @@ def _wall() -> Status:
         return {"wall": "unknown", "wall_error": str(error)}
     if wall is None:
         return {"wall": "down"}
-    return {"wall": "up" if wall.whole else "damaged", "counters": wall.counters}
-
-
-def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
-    datagram = detection.datagram
-    now = time.time()
-    return Event(
-        time=now,
-        last_time=now,
-        count=1,
-        verdict=decision.verdict.value,
-        reason=decision.reason.value,
-        protocol=detection.protocol.value,
-        method=detection.method,
-        transport=datagram.transport.value,
-        family=datagram.family,
-        source=str(datagram.source),
-        source_port=datagram.source_port,
-        destination=str(datagram.destination),
-        destination_port=datagram.destination_port,
-        interface=arrival.outgoing,
-        packet=arrival.packet,
-    )
+    return {
+        "wall": "up" if wall.whole else "damaged",
+        "counters": wall.counters,
+        "queued": sum(rule.packets or 0 for rule in wall.rules if rule.chain in firewall.DOORS),
+    }
 
 
 def _check_alone(queue: int) -> None:
@@ -267,33 +313,6 @@ def _check_alone(queue: int) -> None:
         raise StunwallError(
             f"another stunwalld guards this network namespace (queue {wall.queue}): stop that one first"
         )
-
-
-def _make_folder(folder: Path, mode: int) -> None:
-    try:
-        if not folder.is_dir():
-            folder.mkdir(mode=mode, parents=True)
-            _give_to_group(folder)
-    except OSError as error:
-        raise StunwallError(
-            f"cannot make the folder {folder}: {error.strerror}. Run as root, or set state_dir and run_dir"
-        ) from error
-
-
-def _give_to_group(path: Path) -> None:
-    """Let the group `stunwall` read, where there is one; without it root alone can."""
-    with suppress(KeyError, OSError):
-        os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
-
-
-def _notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing happens where it did not start us."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.connect("\0" + address[1:] if address.startswith("@") else address)
-        notify.send(state.encode())
 
 
 def _signals() -> tuple[socket.socket, socket.socket]:
@@ -306,21 +325,56 @@ def _signals() -> tuple[socket.socket, socket.socket]:
     return reader, writer
 
 
-def main() -> None:
-    """Run the command `stunwalld`. Exits 0 stopped as told, 1 failed, 2 usage, 3 configuration, 4 rights."""
+def take_down(log: Log) -> None:
+    """Remove what a daemon that has ended left in the kernel: the table, the routing rules and routes.
+
+    Raises FirewallError.
+    """
+    Detour(0, 0, log.notice).remove()
+    firewall.remove()
+    log.notice("the wall is removed: STUN is free to leave by any interface")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="stunwalld",
         description="Blocks STUN that would leave outside the VPN, until SIGTERM or Ctrl-C.",
+        epilog="Exits 0 stopped as told, 1 failed, 2 usage, 3 configuration, 4 rights.",
     )
     parser.add_argument(
         "--config", type=Path, default=config.DEFAULT_FILE, metavar="FILE", help="default: %(default)s"
     )
     parser.add_argument("--version", action="version", version=f"stunwalld {__version__}")
-    file = parser.parse_args().config
+    does = parser.add_mutually_exclusive_group()
+    does.add_argument(
+        "--leave-wall",
+        action="store_true",
+        help="leave the wall up when stopped: the service's unit decides whether it goes",
+    )
+    does.add_argument(
+        "--take-down",
+        action="store_true",
+        help="remove what a stunwalld that has ended left in the kernel, and exit",
+    )
+    does.add_argument(
+        "--stopped",
+        action="store_true",
+        help="as --take-down, but not with leave_wall_on_stop = true",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command `stunwalld`. Exits 0 stopped as told, 1 failed, 2 usage, 3 configuration, 4 rights."""
+    options = _options()
     log = Log(sys.stderr.fileno(), journal="JOURNAL_STREAM" in os.environ)
     stopping, _writer = _signals()
     try:
-        Daemon(config.load(file), file, log).run(stopping)
+        settings = Config() if options.take_down else config.load(options.config)
+        if options.take_down or (options.stopped and not settings.leave_wall_on_stop):
+            take_down(log)
+        elif not options.stopped:
+            Daemon(settings, options.config, log).run(stopping, options.leave_wall)
     except StunwallError as error:
         log.error(str(error))
         sys.exit(error.exit_code)

@@ -71,7 +71,7 @@ class Recorder:
     ) -> None:
         self.lost = 0
         self._file = folder / FILE
-        self._keep = keep
+        self.keep = keep  # may be replaced
         self._announce = announce
         self._complain = complain
         self._pending: dict[_Key, Event] = {}
@@ -188,8 +188,8 @@ class Recorder:
 
     def _retain(self, connection: sqlite3.Connection, now: float) -> None:
         newest = connection.execute("SELECT max(id) FROM events").fetchone()[0]
-        connection.execute("DELETE FROM events WHERE id <= ?", (newest - self._keep.keep_rows,))
-        connection.execute("DELETE FROM events WHERE last_time < ?", (now - self._keep.keep_days * 86400,))
+        connection.execute("DELETE FROM events WHERE id <= ?", (newest - self.keep.keep_rows,))
+        connection.execute("DELETE FROM events WHERE last_time < ?", (now - self.keep.keep_days * 86400,))
 
     def _take_back(self, batch: dict[_Key, Event], lost: int) -> None:
         with self._lock:

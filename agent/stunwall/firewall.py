@@ -19,9 +19,10 @@ from stunwall.model import Address, StunwallError
 TABLE = "inet stunwall"
 _NFPROTO_INET = 1  # linux/netfilter.h
 _NFT_TIMEOUT = 10  # seconds; a transaction takes milliseconds
-_DOORS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
+# The chains that lead to stunwalld, and the beginning of the comment of the rule that counts there.
+DOORS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
 # What stunwalld puts rules into; the others must be as in the file.
-_FILLED_CHAINS = frozenset({*_DOORS, "allowed", "programs"})
+_FILLED_CHAINS = frozenset({*DOORS, "allowed", "programs"})
 _SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
@@ -149,9 +150,9 @@ def open_door(queue: int) -> None:
     # The counting rule names the queue, as the fallback's rule cannot be read back by nft.
     counted = "".join(
         f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{comment} {queue}"\n'
-        for chain, comment in _DOORS.items()
+        for chain, comment in DOORS.items()
     )
-    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in _DOORS)
+    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in DOORS)
     try:
         _nft("-f", "-", text=counted + queued)
     except FirewallRightsError:
@@ -174,7 +175,7 @@ def open_door(queue: int) -> None:
 
 def close_door() -> None:
     """Take the queue rules out: what is not for the VPN is dropped in the kernel."""
-    _nft("-f", "-", text="".join(f"flush chain {TABLE} {chain}\n" for chain in _DOORS))
+    _nft("-f", "-", text="".join(f"flush chain {TABLE} {chain}\n" for chain in DOORS))
 
 
 def remove() -> None:
@@ -302,7 +303,7 @@ def _open_door_by_target(queue: int) -> None:
     ]
     expression = {"attrs": [("NFTA_EXPR_NAME", "target"), ("NFTA_EXPR_DATA", {"attrs": target})]}
     with NFTables(nfgen_family=_NFPROTO_INET) as netlink:
-        for chain in _DOORS:
+        for chain in DOORS:
             netlink.rule("add", table="stunwall", chain=chain, expressions=[[expression]])
 
 
@@ -345,7 +346,7 @@ def _expires(found: dict[str, Any]) -> int:
 def _queue(listener: list[dict[str, Any]]) -> int | None:
     if not any("queue" in e or "xt" in e for rule in listener for e in rule["expr"]):
         return None
-    numbers = (re.fullmatch(rf"{_DOORS['listener']} (\d+)", rule.get("comment", "")) for rule in listener)
+    numbers = (re.fullmatch(rf"{DOORS['listener']} (\d+)", rule.get("comment", "")) for rule in listener)
     return next((int(number[1]) for number in numbers if number), None)
 
 

@@ -4,7 +4,7 @@ import os
 import time
 from contextlib import suppress
 
-from stunwall.model import Event, Reason, Verdict
+from stunwall.model import GAP, Event, Reason, Verdict
 
 _ERROR, _WARNING, _NOTICE = 3, 4, 5  # sd-daemon(3)
 _EVENTS_PER_SECOND = 20  # lines; a flood of flows is summed up, `stunwall log` has them all
@@ -38,7 +38,7 @@ class Log:
             self._second, self._events = second, 0
         self._events += 1
         if self._events <= _EVENTS_PER_SECOND:
-            self._line(_WARNING if event.verdict == Verdict.BLOCK else _NOTICE, sentence(event))
+            self._line(_WARNING if event.verdict in (Verdict.BLOCK, GAP) else _NOTICE, sentence(event))
 
     def _line(self, priority: int, text: str) -> None:
         clean = "".join(c if c.isprintable() else "?" for c in text)

@@ -11,6 +11,12 @@ Address = IPv4Address | IPv6Address
 DETOUR_TABLE = 4780
 
 
+GROUP = "stunwall"  # whose members may read the record, ask and change
+
+# The verdict of an event that is about no packet: for a time the wall was not whole.
+GAP = "gap"
+
+
 class StunwallError(Exception):
     """Base of every error that a user may see: what was expected, what was seen, what to do.
 

@@ -73,8 +73,7 @@ class Network:
                 firewall.fill(contents, self._config.mark_mask, before)
                 self._filled = contents
             self._point(snapshot)
-            if self.vpn != known:
-                self._tell(f"VPN: {', '.join(sorted(self.vpn)) or 'none is up'}")
+            self._tell_of(known)
             self.troubled = False
             self._problem(self._refused)
         except StunwallError as error:
@@ -86,18 +85,30 @@ class Network:
                 self._filled = sealed
             self._problem(f"{error}. Until that works again all STUN is blocked")
 
+    def refill(self) -> None:
+        """Put back what the sets held, whatever they hold now. Raises FirewallError."""
+        if self._filled is not None:
+            firewall.fill(self._filled, self._config.mark_mask, self._filled)
+
     def configure(self, settings: Config) -> None:
-        """Use other exceptions from now on. Raises StunwallError if the kernel refuses them; the old ones hold then."""
+        """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
         before, self._config = self._config, settings
+        known = self.vpn
         try:
-            contents, _ = self._look()
+            contents, snapshot = self._look()
             firewall.fill(contents, settings.mark_mask, None)
             self._filled = contents
+            self._point(snapshot)
             self._refused = ""
         except StunwallError:
             self._config = before
             self.follow()
             raise
+        self._tell_of(known)
+
+    def _tell_of(self, known: frozenset[str]) -> None:
+        if self.vpn != known:
+            self._tell(f"VPN: {', '.join(sorted(self.vpn)) or 'none is up'}")
 
     def _look(self) -> tuple[Contents, Snapshot]:
         named = self._config.interfaces

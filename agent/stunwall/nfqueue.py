@@ -24,12 +24,14 @@ class Queue:
     """One NFQUEUE number: `judge(arrival)` is asked for the verdict on every packet in it.
 
     `mark` is what a packet gets that is redirected. A judge that raises drops the packet; `faults` counts those.
+    `received` counts all packets.
     """
 
     def __init__(
         self, number: int, mark: int, judge: Judge, complain: Callable[[BaseException], None]
     ) -> None:
         self.number = number
+        self.received = 0
         self.faults = 0
         self._mark = mark
         self._judge = judge
@@ -66,6 +68,7 @@ class Queue:
         self._queue.unbind()
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
+        self.received += 1
         try:
             arrival = Arrival(
                 packet.get_payload(),
@@ -97,11 +100,6 @@ def listener(number: int) -> int | None:
         if row[0] == number:
             return row[1]
     return None
-
-
-def lost(number: int) -> int:
-    """Return how many packets the kernel dropped because the queue or its socket was full."""
-    return sum(row[5] + row[6] for row in _rows() if row[0] == number)
 
 
 def _rows() -> list[list[int]]:

@@ -33,6 +33,11 @@ class Pause:
         self.until = 0.0
         firewall.pause(0, 0)
 
+    def renew(self) -> None:
+        """Put it into a wall that is new, if there is one. Raises FirewallError."""
+        if seconds := int(self.left):
+            firewall.pause(seconds, int(time.time()))
+
     def take_over(self, seconds: int) -> None:
         """Take over a pause that a daemon before this one began and that has so many seconds left."""
         self.until = time.time() + seconds

@@ -12,6 +12,7 @@ from lab.process import Process
 from lab.topology import Lab
 
 PACKAGE = Path(__file__).parents[2] / "agent"
+DETOUR_TABLE = "4780"  # of redirected packets
 READY_SECONDS = 15  # it takes under one; two busy cores may stretch that
 
 Value = str | int | bool | list[str] | list[int]
@@ -67,11 +68,14 @@ class Agent:
         self._running.kill()
 
     def close(self) -> None:
-        """Ends the daemon whatever it is doing, and removes the table."""
+        """Ends the daemon whatever it is doing, and removes what it left in the kernel."""
         if self._process is not None:
             self._process.kill()
         if wall_stands(self._lab):
             self._lab.client.nft("delete table inet stunwall")
+        for family in ("-4", "-6"):
+            for left in ("rule", "route"):
+                self._lab.client.run("ip", family, left, "flush", "table", DETOUR_TABLE)
         self._folder.cleanup()
 
     @property

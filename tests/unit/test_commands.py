@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stunwall import commands, config, firewall
-from stunwall.commands import DROP_IN, Commands, note, plain
+from stunwall.commands import DROP_IN, Commands, plain
+from stunwall.entry import note
 from stunwall.config import Allow, Config
 from stunwall.control import Peer
 from stunwall.firewall import FirewallError
@@ -102,7 +103,7 @@ def test_status_is_for_those_with_rights_and_for_all_if_the_user_says_so(
 
 @pytest.mark.parametrize("command", ["nonsense", "", None, 1, [], {}, "Status", "allow"])
 def test_an_unknown_command_is_told_the_known_ones(served: Served, command: Any) -> None:
-    assert "known are status, pause, resume, allow-list" in served.ask(command)["error"]
+    assert "known are status, pause, resume, reload, allow-list" in served.ask(command)["error"]
     assert "unknown command" in served.commands.answer({}, ROOT)["error"]
 
 
@@ -317,7 +318,7 @@ def test_numbers_of_files_that_changed_since_are_not_trusted(served: Served) -> 
     served.add(**PORT)
     (served.drop_in.parent / "10-mine.toml").write_text('[[allow]]\nport = 1\nwhy = "x"\n')
     before = served.files()
-    assert "has changed: restart stunwalld first" in served.ask("allow-remove", number=1)["error"]
+    assert "has changed: `stunwall reload` first" in served.ask("allow-remove", number=1)["error"]
     assert served.files() == before
 
 

@@ -133,6 +133,11 @@ def test_adapters_do_not_import_each_other() -> None:
         "events",
         "control",
         "log",
+        "changes",
+        "heartbeat",
+        "service",
+        "folder",
+        "entry",
     }
     for file in FILES:
         if noun(file) in adapters:
@@ -143,7 +148,8 @@ def test_what_ties_adapters_together_knows_no_other() -> None:
     ties = {
         "network": {"links", "detour", "endpoints", "cgroups", "firewall"},
         "pause": {"firewall"},
-        "commands": {"control", "pause"},
+        "commands": {"control", "pause", "entry"},
+        "sentry": {"changes", "firewall", "network", "pause"},
     }
     for name, tied in ties.items():
         assert ours(AGENT / "stunwall" / f"{name}.py") <= CORE | tied, name

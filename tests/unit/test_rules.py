@@ -161,7 +161,8 @@ def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
 
 
 def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    assert rules("postrouting")[:2] == [
+    assert rules("postrouting")[:3] == [
+        'oifname "lo" meta mark $both ct state != untracked meta l4proto udp jump listener',  # the heartbeat
         'oifname "lo" accept',
         "ct state untracked meta mark $both counter drop",
     ]

@@ -40,6 +40,7 @@ app.command("vpn")(vpn.vpn)
 app.command("rules")(rules.rules)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
+app.command("reload")(configuration.reload)
 app.add_typer(allow.app, name="allow")
 app.add_typer(configuration.app, name="config")
 

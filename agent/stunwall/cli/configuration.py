@@ -1,4 +1,4 @@
-"""`stunwall config`: check a configuration before the daemon reads it."""
+"""`stunwall config` and `stunwall reload`: check a configuration, and have the daemon read it again."""
 
 import json
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stunwall import config
+from stunwall.control import request
 
 app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
 
@@ -47,6 +48,27 @@ def check(
     )
     for key, value in settings.items():
         typer.echo(f"  {key} = {json.dumps(value, default=_plain)}")
+
+
+def reload(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Have the daemon read its configuration again. A wrong one changes nothing, and is told.
+
+    \b
+    Example:
+      sudo stunwall reload        # or: sudo systemctl reload stunwall
+
+    `queue`, `mark_mask`, `state_dir` and `run_dir` need `sudo systemctl restart stunwall`.
+    """
+    changed = request(config.load(context.obj).run_dir, {"command": "reload"})["changed"]
+    if as_json:
+        typer.echo(json.dumps({"changed": changed}))
+    elif changed:
+        typer.echo(f"In force now: {', '.join(changed)}.")
+    else:
+        typer.echo("Nothing has changed.")
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - what json.dumps takes

@@ -161,6 +161,7 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
         lines.append(("Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"))
         if daemon.get("paused_until"):
             lines.append(("Paused", f"until {text.full_moment(float(daemon['paused_until']))}"))
+        lines += [("Gap", _gap(gap)) for gap in daemon.get("gaps", ())]
     elif report.state != "unknown":
         lines.append(("Daemon", "does not run"))
     if blocked is not None:
@@ -172,6 +173,14 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
     if report.next:
         lines.append(("Next", report.next))
     text.rows(lines)
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    seconds = float(gap["end"]) - float(gap["start"])
+    who = gap["who"] or "a program that is not known"
+    return (
+        f"{text.full_moment(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
+    )
 
 
 def _plain(report: _Report, blocked: dict[str, Any] | None) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""Word of every change that another program makes to the wall, and who it was (nfnetlink)."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from errno import ENOBUFS
+
+from stunwall.model import StunwallError
+
+_TABLE = b"stunwall"
+_NETLINK_NETFILTER = 12  # linux/netlink.h
+_GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
+_SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
+_NEWGEN = 15  # linux/netfilter/nf_tables.h: NFT_MSG_NEWGEN, which ends a transaction
+_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: what is in a set is no part of the wall
+_DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: what a set held is gone with it
+_NAME = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE
+_SET_NAME = 2  # NFTA_SET_NAME
+_ANONYMOUS = b"__"  # how nft names the set of a rule, as in `dport { 1, 2 }` (nftables, src/rule.c)
+_GEN_PID, _GEN_COMMAND = 2, 3  # NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
+_TYPE = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
+_HEADER, _FAMILY = 16, 4  # bytes: struct nlmsghdr, struct nfgenmsg
+_BUFFER = 1 << 20  # bytes; the wall and back are some 100 KiB
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
+
+_Message = tuple[int, dict[int, bytes]]  # type, attributes
+
+
+class ChangesError(StunwallError):
+    """Changes of the kernel's rules can't be followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Rules of the wall were changed by the program `who`, "" if it is not known; `wiped`: its sets are gone too."""
+
+    who: str
+    wiped: bool
+
+
+class Changes:
+    """Readable when a transaction has changed rules, of whichever table, in the namespace where this was made."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._socket.setblocking(False)
+        self._touched = False
+        self._wiped = False
+        try:
+            self._socket.bind((0, _GROUP))
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+        except OSError as error:
+            self._socket.close()
+            raise ChangesError(
+                f"cannot follow changes of the kernel's rules ({error.strerror}): it needs root (CAP_NET_ADMIN)"
+            ) from error
+
+    def close(self) -> None:
+        """Stop following."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once something changed."""
+        return self._socket.fileno()
+
+    def take(self) -> Change | None:
+        """Take what waits; return what was done to the wall, by ourselves too, None if nothing. Raises ChangesError."""
+        change: Change | None = None
+        while True:
+            try:
+                received = self._socket.recv(_BUFFER)
+            except BlockingIOError:
+                # Of a transaction whose end has not come yet, `_touched` and `_wiped` remember what was seen.
+                return change
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise ChangesError(f"the kernel's word of changed rules is cut off: {error}") from error
+                change = change or Change("", wiped=False)  # some words were lost, perhaps of the wall
+                continue
+            for kind, attributes in _messages(received):
+                if kind != _NEWGEN:
+                    ours = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE and kind not in _ELEMENTS
+                    self._touched |= ours
+                    self._wiped |= ours and _wipes(kind, attributes)
+                elif self._touched:
+                    if change is None or self._wiped:
+                        change = Change(_program(attributes), self._wiped)
+                    self._touched = self._wiped = False
+
+
+def _messages(received: bytes) -> Iterator[_Message]:
+    """Yield the nftables messages of a netlink datagram (RFC 3549 §2.2); what is cut short ends it."""
+    start = 0
+    while start + _HEADER + _FAMILY <= len(received):
+        length, kind = struct.unpack_from("=IH", received, start)
+        if length < _HEADER + _FAMILY:
+            return
+        if kind >> 8 == _SUBSYSTEM:
+            yield kind & 0xFF, _attributes(received[start + _HEADER + _FAMILY : start + length])
+        start += length + 3 & ~3
+
+
+def _attributes(data: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            break
+        found[kind & _TYPE] = data[4:length]
+        data = data[length + 3 & ~3 :]
+    return found
+
+
+def _wipes(kind: int, attributes: dict[int, bytes]) -> bool:
+    return kind == _DELTABLE or (
+        kind == _DELSET and not attributes.get(_SET_NAME, b"").startswith(_ANONYMOUS)
+    )
+
+
+def _program(attributes: dict[int, bytes]) -> str:
+    """Return the program and its pid, as `nft (pid 812)`, "" if the kernel does not say."""
+    command = attributes.get(_GEN_COMMAND, b"").rstrip(b"\0").decode(errors="backslashreplace")
+    if not command or len(attributes.get(_GEN_PID, b"")) != 4:
+        return ""
+    return f"{command} (pid {int.from_bytes(attributes[_GEN_PID])})"

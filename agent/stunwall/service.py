@@ -1,0 +1,25 @@
+"""What systemd wants to know of a service: sd_notify(3) and its watchdog."""
+
+import os
+import socket
+from contextlib import suppress
+
+
+def notify(state: str) -> None:
+    """Tell systemd, as "READY=1"; nothing happens where it did not start us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.send(state.encode())
+
+
+def watchdog() -> float | None:
+    """Return the seconds in which systemd wants a sign of life, None if it wants none (sd_watchdog_enabled(3))."""
+    try:
+        microseconds = int(os.environ.get("WATCHDOG_USEC", ""))
+        process = int(os.environ.get("WATCHDOG_PID", os.getpid()))
+    except ValueError:
+        return None
+    return microseconds / 1e6 if microseconds > 0 and process == os.getpid() else None
