@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from errno import ENETUNREACH
 from functools import partial
 from pathlib import Path
 
@@ -192,7 +193,8 @@ class Daemon:
             self._problem(
                 "watchdog", f"the queue can't be watched: no packet leaves by lo ({error.strerror})"
             )
-            service.notify("WATCHDOG=1")
+            if error.errno == ENETUNREACH:  # lo is down: no other daemon would do better
+                service.notify("WATCHDOG=1")
         else:
             self._problem("watchdog", "")
 
@@ -330,7 +332,7 @@ def take_down(log: Log) -> None:
 
     Raises FirewallError.
     """
-    Detour(0, 0, log.notice).remove()
+    Detour(0, 0, log.notice).close()
     firewall.remove()
     log.notice("the wall is removed: STUN is free to leave by any interface")
 

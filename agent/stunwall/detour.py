@@ -53,6 +53,11 @@ class Detour:
             raise DetourError(f"cannot set the route for redirected packets: {error}") from error
         self._targets[version] = index
 
+    def close(self) -> None:
+        """Remove all of it, and close the socket."""
+        self.remove()
+        self._netlink.close()
+
     def remove(self) -> None:
         """Take the rules and routes away, and put back the sysctls."""
         for family in _FAMILIES.values():
@@ -64,7 +69,8 @@ class Detour:
             with suppress(OSError):  # gone with its interface
                 sysctl.write_text("0")
                 self._tell(f"put {_name(sysctl)} back to 0")
-        self._netlink.close()
+        self._sysctls.clear()
+        self._targets.clear()
 
     def _stands(self, family: int, index: int) -> bool:
         """Whether rule and route are still there: a link that goes down for a moment loses its routes."""

@@ -37,7 +37,7 @@ class Network:
 
     def close(self) -> None:
         """Remove the detour, and stop following."""
-        self._detour.remove()
+        self._detour.close()
         self._cgroups.close()
         self._links.close()
 
@@ -98,7 +98,10 @@ class Network:
             contents, snapshot = self._look()
             firewall.fill(contents, settings.mark_mask, None)
             self._filled = contents
-            self._point(snapshot)
+            if settings.mode is Mode.REDIRECT:
+                self._point(snapshot)
+            else:
+                self._detour.remove()
             self._refused = ""
         except StunwallError:
             self._config = before

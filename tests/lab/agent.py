@@ -29,9 +29,7 @@ class Agent:
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-")
         folder = self.folder = Path(self._folder.name)
         self._file = folder / "stunwall.toml"
-        keys: dict[str, Value] = {"state_dir": f"{folder}/state", "run_dir": f"{folder}/run", **config}
-        # For strings, numbers, booleans and lists of them JSON is also TOML.
-        self._file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+        self.set(**config)
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -47,17 +45,29 @@ class Agent:
     ) -> None:
         self.close()
 
-    def begin(self) -> None:
+    def begin(self, *options: str, **environment: str) -> None:
         """Starts the daemon and returns at once."""
-        self._process = Process(self._lab.client, *self._command("stunwall.daemon"), env=_ENVIRONMENT)
+        command = [*self._command("stunwall.daemon"), *options]
+        self._process = Process(self._lab.client, *command, env=_ENVIRONMENT | environment)
 
     def wait_ready(self) -> None:
         """Returns when the daemon is ready; RuntimeError, with what it printed, if it ends before."""
         self._running.wait_line("ready", READY_SECONDS)
 
-    def start(self) -> None:
-        self.begin()
+    def start(self, *options: str, **environment: str) -> None:
+        self.begin(*options, **environment)
         self.wait_ready()
+
+    def set(self, **config: Value) -> None:
+        """Writes the configuration file anew, with these keys besides those of the folders."""
+        folders = {"state_dir": f"{self.folder}/state", "run_dir": f"{self.folder}/run"}
+        # For strings, numbers, booleans and lists of them JSON is also TOML.
+        keys: dict[str, Value] = {**folders, **config}
+        self._file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
+
+    def daemon(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`stunwalld --config … options`, run to its end on the client; its exit code isn't checked."""
+        return self._run("stunwall.daemon", *options)
 
     def stop(self) -> int:
         """Sends SIGTERM and returns the exit code."""
@@ -79,6 +89,10 @@ class Agent:
         self._folder.cleanup()
 
     @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
     def lines(self) -> list[str]:
         """What the running daemon has logged so far."""
         return list(self._running.lines)
@@ -89,8 +103,11 @@ class Agent:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`stunwall --config … arguments`, run on the client; its exit code isn't checked."""
+        return self._run("stunwall.cli", *arguments)
+
+    def _run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         assignments = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
-        return self._lab.client.run("env", *assignments, *self._command("stunwall.cli"), *arguments)
+        return self._lab.client.run("env", *assignments, *self._command(module), *arguments)
 
     def _command(self, module: str) -> list[str]:
         return [sys.executable, "-m", module, "--config", str(self._file)]

@@ -24,10 +24,10 @@ import pytest
 
 from stunwall import __version__, firewall
 from stunwall.cli import main
-from stunwall.entry import note
 from stunwall.config import Allow, Log
 from stunwall.control import FILE as SOCKET
 from stunwall.control import Control, Peer
+from stunwall.entry import note
 from stunwall.events import FILE, Recorder
 from stunwall.model import Event
 from unit import test_events

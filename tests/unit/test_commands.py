@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from stunwall import commands, config, firewall
 from stunwall.commands import DROP_IN, Commands, plain
-from stunwall.entry import note
 from stunwall.config import Allow, Config
 from stunwall.control import Peer
+from stunwall.entry import note
 from stunwall.firewall import FirewallError
 from stunwall.model import Event
 from stunwall.pause import LONGEST, Pause

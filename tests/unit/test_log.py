@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stunwall import commands, log
+from stunwall import entry, log
 from stunwall.log import Log
 from stunwall.model import Reason
 from unit.test_events import event
@@ -65,7 +65,7 @@ def test_what_was_let_through_is_a_notice_and_what_was_blocked_a_warning(pipe: P
 
 
 def test_an_event_that_is_about_no_packet_is_told_in_its_own_words(pipe: Pipe) -> None:
-    Log(pipe.writer, journal=True).event(commands.note("paused", "for 60 s, by user 0"))
+    Log(pipe.writer, journal=True).event(entry.note("paused", "for 60 s, by user 0"))
     assert pipe.lines() == ["<5>paused: for 60 s, by user 0"]
 
 

@@ -161,11 +161,14 @@ def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
 
 
 def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    assert rules("postrouting")[:3] == [
-        'oifname "lo" meta mark $both ct state != untracked meta l4proto udp jump listener',  # the heartbeat
-        'oifname "lo" accept',
-        "ct state untracked meta mark $both counter drop",
-    ]
+    assert (
+        rules("postrouting")[:3]
+        == [
+            'oifname "lo" meta l4proto udp @th,64,64 0x000100002112a442 meta mark $both jump listener',  # the heartbeat
+            'oifname "lo" accept',
+            "ct state untracked meta mark $both counter drop",
+        ]
+    )
     assert rules("refusals") == ["meta mark { $both, $behind } notrack"]
 
 
