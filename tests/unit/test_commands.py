@@ -80,7 +80,8 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "command", ["pause", "resume", "allow-add", "allow-remove", "allow-list", "nonsense", "", None, 1, [], {}]
+    "command",
+    ["pause", "resume", "reload", "allow-add", "allow-remove", "allow-list", "nonsense", "", None, 1, [], {}],
 )
 def test_a_peer_without_rights_may_do_nothing(served: Served, paused: list[int], command: Any) -> None:
     before = served.files()
@@ -381,3 +382,40 @@ def test_a_note_is_an_event_that_the_record_takes() -> None:
     event = note("paused", "for 60 s")
     assert (event.verdict, event.reason, event.count) == ("paused", "for 60 s", 1)
     assert event.time == event.last_time > 0
+
+
+# Reload
+
+
+def test_a_reload_puts_the_files_into_force_and_names_what_changed(served: Served) -> None:
+    served.file.write_text('mode = "redirect"\nguard_ports = [443]\n')
+    assert served.ask("reload") == {"changed": ["mode", "guard_ports"]}
+    (configured,) = served.configured
+    assert configured == config.load(served.file)
+    assert served.ask("reload") == {"changed": []}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["queue = 1", "mark_mask = 6", 'state_dir = "/x"', 'run_dir = "/x"', 'queue = 1\nmode = "redirect"'],
+)
+def test_a_reload_refuses_what_needs_a_restart_and_changes_nothing(served: Served, text: str) -> None:
+    served.file.write_text(text)
+    error = served.ask("reload")["error"]
+    assert error.startswith(f"nothing is changed, as {text.split()[0]} can't be")
+    assert "systemctl restart stunwall" in error
+    assert served.configured == []
+
+
+def test_a_reload_of_a_wrong_file_names_line_and_key_and_changes_nothing(served: Served) -> None:
+    served.file.write_text('mode = "off"')
+    assert "line 1: mode" in served.ask("reload")["error"]
+    assert served.configured == []
+
+
+def test_a_reload_that_the_kernel_refuses_changes_nothing(served: Served) -> None:
+    served.file.write_text('mode = "redirect"')
+    served.refusal = FirewallError("the kernel says no")
+    assert served.ask("reload") == {"error": "the kernel says no"}
+    served.refusal = None
+    assert served.ask("reload") == {"changed": ["mode"]}
