@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 from collections.abc import Iterator
 from socket import AF_INET, SOCK_DGRAM
 
@@ -29,7 +30,7 @@ def status(agent: Agent) -> tuple[int, dict[str, object]]:
 
 
 def events(agent: Agent) -> list[dict[str, object]]:
-    return [json.loads(line) for line in agent.cli("log", "--json").stdout.splitlines()]
+    return [json.loads(line) for line in agent.cli("log", "--json", "--limit", "100000").stdout.splitlines()]
 
 
 def recorded(agent: Agent) -> int:
@@ -156,6 +157,34 @@ def test_flood_is_dropped_in_the_kernel_and_counted_while_others_are_served(lab:
         until(lambda: bool(events(agent)), 5, "an event in the record")
         dropped = daemon["counters"]["over_limit"]
         until(lambda: recorded(agent) + dropped == packets, 5, "each packet in the record or the counter")
+
+
+def test_packets_that_the_queue_could_not_hold_are_counted(lab: Lab, vpn: None) -> None:
+    sent = 0
+    with Agent(lab) as agent, Wire(lab) as wire:
+        os.kill(agent.pid, signal.SIGSTOP)
+        while _queued(lab) < 1500:  # the queue holds 1024
+            # Packets that wait fill their socket's buffer, so each hundred has a socket of its own.
+            with connect(lab.client, SERVER, OUTSIDE) as sock:
+                for _ in range(100):
+                    send(sock, binding_request())
+            sent += 100
+        os.kill(agent.pid, signal.SIGCONT)
+        until(lambda: _waiting(lab) == 0, 5, "a verdict on every packet")
+        assert not wire.stun()
+        _, said = status(agent)
+        daemon = said["daemon"]
+        assert isinstance(daemon, dict)
+        assert daemon["queue_overruns"] > 0
+        dropped = daemon["queue_overruns"] + daemon["counters"]["over_limit"]
+        until(lambda: recorded(agent) + dropped == sent, 5, "each packet in the record or a counter")
+
+
+def _queued(lab: Lab) -> int:
+    """Packets that the wall has sent to the daemon."""
+    listing = json.loads(lab.client.run("nft", "-j", "list", "chain", "inet", "stunwall", "listener").stdout)
+    expressions = [e for item in listing["nftables"] if "rule" in item for e in item["rule"]["expr"]]
+    return sum(int(e["counter"]["packets"]) for e in expressions if "counter" in e)
 
 
 def test_second_daemon_in_the_same_network_is_refused_and_harms_nothing(lab: Lab, vpn: None) -> None:

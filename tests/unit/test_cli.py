@@ -472,7 +472,18 @@ def test_a_wrong_command_line_is_exit_code_2(stunwall: Stunwall, arguments: list
 @pytest.mark.parametrize(
     "arguments",
     [
-        *([], ["log"], ["show"], ["status"], ["rules"], ["vpn"], ["pause"], ["config"], ["config", "check"]),
+        *(
+            [],
+            ["log"],
+            ["show"],
+            ["status"],
+            ["rules"],
+            ["vpn"],
+            ["pause"],
+            ["reload"],
+            ["config"],
+            ["config", "check"],
+        ),
         *(["allow"], ["allow", "add"]),
     ],
 )
@@ -623,6 +634,35 @@ def test_status_counts_what_was_blocked_today(
         "redirected": 1,
         "lost": 0,
     }
+
+
+def test_status_shows_the_gaps_in_the_wall(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
+    start = datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    daemon["gaps"] = [
+        {"start": start, "end": start + 0.0314, "who": "nft (pid 812)"},
+        {"start": start, "end": start + 2, "who": ""},
+    ]
+    result = stunwall("status")
+    assert result.code == 0  # it is whole again
+    gaps = re.sub(r"\s+", " ", result.out)
+    assert re.search(
+        r"Gap 2026-01-02 03:04:05 \S+, 0.031 s: rules of the wall were changed by nft \(pid 812\)", gaps
+    )
+    assert "2.000 s: rules of the wall were changed by a program that is not known" in gaps
+
+
+def test_reload_asks_the_daemon_and_says_what_changed(
+    stunwall: Stunwall, served: Daemon, daemon: dict[str, Any]
+) -> None:
+    daemon["changed"] = ["mode", "allow"]
+    assert stunwall("reload").out == "In force now: mode, allow.\n"
+    assert json.loads(stunwall("reload", "--json").out) == {"changed": ["mode", "allow"]}
+    daemon["changed"] = []
+    assert stunwall("reload").out == "Nothing has changed.\n"
+    assert served.asked == [{"command": "reload"}] * 3
+    daemon["error"] = "nothing is changed, as queue can't be"
+    result = stunwall("reload")
+    assert (result.code, result.err) == (1, "stunwall: nothing is changed, as queue can't be\n")
 
 
 def test_status_with_a_broken_record_names_it_as_a_problem(
