@@ -1,27 +1,49 @@
 #!/bin/sh
-# Sets up stunwall on Debian or Ubuntu and starts it: packages, its own Python environment in /opt/stunwall,
-# user, configuration, rules, service. Run it again to upgrade: configuration and record are kept.
+# Sets up stunwall and starts it: packages, its own Python environment in /opt/stunwall, user, configuration, rules,
+# service, manual pages, completion. Run it again to upgrade: the wall stays up, configuration and record are kept.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 home=/opt/stunwall
+log=/var/log/stunwall-install.log
 
 say() { printf 'stunwall: %s\n' "$*"; }
 fail() { printf 'stunwall: %s\n' "$*" >&2; exit 1; }
+logged() { # logged WHAT COMMAND...: its output goes to the log, the end of it to the user if it fails
+    what=$1
+    shift
+    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed; $log has it all"; }
+}
 
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root: log in as root, or install sudo"
     exec sudo -- "$root/systemd/install.sh" "$@"
 fi
+if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
+    fail "the package stunwall is installed: upgrade that one, or remove it first (apt remove stunwall)"
+fi
+: >"$log"
 
-command -v apt-get >/dev/null || fail "only Debian, Ubuntu and their kin for now: apt-get was not found"
-
-say "installing the packages it needs (nftables, Python, a compiler for netfilterqueue) ..."
-export DEBIAN_FRONTEND=noninteractive
-{ apt-get update && apt-get install -y --no-install-recommends \
-    nftables ca-certificates gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev; } \
-    >/var/log/stunwall-install.log 2>&1 ||
-    { tail -n 20 /var/log/stunwall-install.log >&2; fail "apt-get failed; /var/log/stunwall-install.log has it all"; }
+# nft, a compiler and headers for netfilterqueue, and Python.
+if command -v apt-get >/dev/null; then
+    say "installing the packages it needs by apt-get ..."
+    export DEBIAN_FRONTEND=noninteractive
+    logged "apt-get update" apt-get update
+    logged "apt-get install" apt-get install -y --no-install-recommends nftables ca-certificates gcc libc6-dev \
+        python3 python3-dev python3-venv libnetfilter-queue-dev
+elif command -v dnf >/dev/null; then
+    say "installing the packages it needs by dnf ..."
+    logged "dnf" dnf install -y nftables gcc glibc-devel python3 python3-devel python3-pip libnetfilter_queue-devel
+elif command -v pacman >/dev/null; then
+    say "installing the packages it needs by pacman ..."
+    logged "pacman" pacman -S --needed --noconfirm nftables gcc python libnetfilter_queue
+else
+    say "no apt-get, dnf or pacman here, so these have to be there already: nft, gcc, Python 3.11 with its headers"
+    say "and venv, libnetfilter_queue with its headers"
+    for tool in nft gcc python3; do
+        command -v $tool >/dev/null || fail "$tool was not found: install it by your distribution's own means"
+    done
+fi
 
 # The distribution's own Python: one that belongs to a user may vanish.
 python=/usr/bin/python3
@@ -33,27 +55,41 @@ say "building its environment in $home (a minute) ..."
 new=$(mktemp -d "$home.XXXXXX")
 trap 'rm -rf -- "$new"' EXIT
 chmod 755 "$new"
-{ "$python" -m venv "$new" && "$new/bin/pip" install --disable-pip-version-check "$root"; } \
-    >>/var/log/stunwall-install.log 2>&1 ||
-    { tail -n 20 /var/log/stunwall-install.log >&2; fail "pip failed; /var/log/stunwall-install.log has it all"; }
+logged "venv" "$python" -m venv "$new"
+logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
 install -m 644 "$root/rules/stunwall.nft" "$root/README.md" "$root/SECURITY.md" "$new/"
+install -m 755 "$root/systemd/stopped.sh" "$new/"
 # The scripts name the interpreter by its path.
 grep -rIl --exclude-dir=lib -- "$new" "$new" | xargs -r sed -i "s|$new|$home|g"
 
-getent passwd stunwall >/dev/null ||
+if command -v systemd-sysusers >/dev/null; then
+    install -D -m 644 "$root/systemd/sysusers.conf" /etc/sysusers.d/stunwall.conf
+    logged "systemd-sysusers" systemd-sysusers stunwall.conf
+elif ! getent passwd stunwall >/dev/null; then
     useradd --system --user-group --home-dir /var/lib/stunwall --shell /usr/sbin/nologin stunwall
+fi
 install -d -m 755 /etc/stunwall /usr/local/bin /usr/local/sbin
 install -d -m 775 -o root -g stunwall /etc/stunwall/conf.d
 install -d -m 750 -o stunwall -g stunwall /var/lib/stunwall
 [ -e /etc/stunwall/stunwall.toml ] || install -m 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 
 # The old environment goes only when the new one is whole.
-if [ -e "$home" ]; then rm -rf -- "$home.old"; mv -- "$home" "$home.old"; fi
+rm -rf -- "$home.old"
+if [ -e "$home" ]; then mv -- "$home" "$home.old"; fi
 mv -- "$new" "$home"
 rm -rf -- "$home.old"
+if command -v restorecon >/dev/null; then restorecon -R "$home"; fi
 ln -sf "$home/bin/stunwall" /usr/local/bin/stunwall
 ln -sf "$home/bin/stunwalld" /usr/local/sbin/stunwalld
-stunwall config check >/dev/null || fail "the configuration is wrong (above): mend it, then run this again"
+for page in "$root"/systemd/man/*.[158]; do
+    install -D -m 644 "$page" "/usr/local/share/man/man${page##*.}/$(basename "$page")"
+done
+share=/usr/local/share
+install -D -m 644 "$root/systemd/completion/stunwall.bash" $share/bash-completion/completions/stunwall
+ln -sf stunwall $share/bash-completion/completions/stunwalld
+install -D -m 644 "$root/systemd/completion/_stunwall" $share/zsh/site-functions/_stunwall
+install -D -m 644 "$root/systemd/completion/stunwall.fish" $share/fish/vendor_completions.d/stunwall.fish
+"$home/bin/stunwall" config check >/dev/null || fail "the configuration is wrong (above): mend it, then run this again"
 
 if [ ! -d /run/systemd/system ]; then
     say "systemd does not run this machine: stunwalld now runs here, in the foreground. Ctrl-C ends it."
@@ -61,17 +97,12 @@ if [ ! -d /run/systemd/system ]; then
     exec "$home/bin/stunwalld"
 fi
 
+install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
-install -D -m 644 "$root/systemd/sysusers.conf" /etc/sysusers.d/stunwall.conf
+systemctl daemon-reload
 systemctl enable --quiet stunwall-wall.service stunwall.service
-# An upgrade kills the old daemon, for one that is told to stop would take the wall down: nothing leaks between.
-mkdir -p /run/systemd/system/stunwall.service.d
-printf '[Service]\nKillSignal=SIGKILL\n' >/run/systemd/system/stunwall.service.d/upgrade.conf
-systemctl daemon-reload
-started=yes
-systemctl restart stunwall-wall.service stunwall.service || started=no
-rm -r /run/systemd/system/stunwall.service.d
-systemctl daemon-reload
-[ $started = yes ] || { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start"; }
+# Neither takes the wall down: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
+systemctl restart stunwall-wall.service stunwall.service ||
+    { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start"; }
 say "installed and running. To read its record without sudo: sudo usermod -aG stunwall \$USER, and log in again."
-stunwall status || true
+"$home/bin/stunwall" status || true

@@ -12,18 +12,41 @@ if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root: log in as root, or install sudo"
     exec sudo -- "$0" "$@"
 fi
+if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
+    fail "the package stunwall is installed: remove that one (apt remove stunwall, or apt purge stunwall)"
+fi
 
 if [ -d /run/systemd/system ]; then
     systemctl disable --quiet --now stunwall.service stunwall-wall.service 2>/dev/null || true
-    rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.service
-    systemctl daemon-reload
 fi
-# A daemon that was killed leaves its table.
+# A daemon that was killed leaves the table and, with mode = "redirect", routing rules and routes (rules/README.md).
 if command -v nft >/dev/null && nft list table inet stunwall >/dev/null 2>&1; then
     nft delete table inet stunwall
 fi
-rm -rf /opt/stunwall /etc/sysusers.d/stunwall.conf /run/stunwall /var/log/stunwall-install.log
+if command -v ip >/dev/null; then
+    for family in -4 -6; do
+        ip $family rule flush table 4780 2>/dev/null || true
+        ip $family route flush table 4780 2>/dev/null || true
+    done
+fi
+rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
+rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
+rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.service
+share=/usr/local/share
+rm -f $share/man/man1/stunwall.1 $share/man/man5/stunwall.toml.5 $share/man/man8/stunwalld.8
+rm -f $share/bash-completion/completions/stunwall $share/bash-completion/completions/stunwalld
+rm -f $share/zsh/site-functions/_stunwall $share/fish/vendor_completions.d/stunwall.fish
+# Folders that the installation made, where nothing else is in them.
+for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
+    $share/bash-completion $share/zsh/site-functions $share/zsh $share/fish/vendor_completions.d $share/fish \
+    /etc/sysusers.d; do
+    [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
+done
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload
+    systemctl reset-failed stunwall.service stunwall-wall.service 2>/dev/null || true
+fi
 
 if [ "${1-}" = --purge ]; then
     rm -rf /etc/stunwall /var/lib/stunwall

@@ -65,14 +65,12 @@ put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf
 put 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 for page in "$root"/systemd/man/*.[158]; do
-    [ -e "$page" ] || continue
     pack "$page" "/usr/share/man/man${page##*.}/$(basename "$page")"
 done
-if [ -e "$root/systemd/completion" ]; then
 put 644 "$root/systemd/completion/stunwall.bash" /usr/share/bash-completion/completions/stunwall
+ln -s stunwall "$tree/usr/share/bash-completion/completions/stunwalld"
 put 644 "$root/systemd/completion/_stunwall" /usr/share/zsh/vendor-completions/_stunwall
 put 644 "$root/systemd/completion/stunwall.fish" /usr/share/fish/vendor_completions.d/stunwall.fish
-fi
 doc=/usr/share/doc/stunwall
 put 644 "$root/README.md" $doc/README.md
 put 644 "$root/SECURITY.md" $doc/SECURITY.md
