@@ -88,7 +88,9 @@ share=/usr/local/share
 install -D -m 644 "$root/systemd/completion/stunwall.bash" $share/bash-completion/completions/stunwall
 ln -sf stunwall $share/bash-completion/completions/stunwalld
 install -D -m 644 "$root/systemd/completion/_stunwall" $share/zsh/site-functions/_stunwall
-install -D -m 644 "$root/systemd/completion/stunwall.fish" $share/fish/vendor_completions.d/stunwall.fish
+# fish looks in no folder of /usr/local by itself.
+install -D -m 644 "$root/systemd/completion/stunwall.fish" /etc/fish/completions/stunwall.fish
+ln -sf stunwall.fish /etc/fish/completions/stunwalld.fish
 "$home/bin/stunwall" config check >/dev/null || fail "the configuration is wrong (above): mend it, then run this again"
 
 if [ ! -d /run/systemd/system ]; then

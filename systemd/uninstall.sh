@@ -36,10 +36,12 @@ rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.ser
 share=/usr/local/share
 rm -f $share/man/man1/stunwall.1 $share/man/man5/stunwall.toml.5 $share/man/man8/stunwalld.8
 rm -f $share/bash-completion/completions/stunwall $share/bash-completion/completions/stunwalld
-rm -f $share/zsh/site-functions/_stunwall $share/fish/vendor_completions.d/stunwall.fish
+rm -f $share/zsh/site-functions/_stunwall
+rm -f /etc/fish/completions/stunwall.fish /etc/fish/completions/stunwalld.fish
 # Folders that the installation made, where nothing else is in them.
 for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
-    $share/bash-completion $share/zsh/site-functions $share/zsh $share/fish/vendor_completions.d $share/fish \
+    $share/bash-completion $share/zsh/site-functions $share/zsh \
+    /etc/fish/completions /etc/fish \
     /etc/sysusers.d; do
     [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
 done

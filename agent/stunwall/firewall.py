@@ -120,7 +120,7 @@ def load(contents: Contents, mask: int) -> None:
     except FirewallRightsError:
         raise
     except FirewallError as error:
-        lacking = kernel.missing(_refused)
+        lacking = kernel.missing(refused)
         raise (FirewallError(lacking) if lacking else error) from error
 
 
@@ -202,6 +202,12 @@ def read() -> Wall | None:
         paused=next((_expires(item["set"]) for item in listing if _is_set(item, "paused")), 0),
         queue=_queue([rule for rule in rules if rule["chain"] == "listener"]),
     )
+
+
+def ruleset() -> list[dict[str, Any]]:
+    """Return all rules of the machine, as libnftables-json(5) has them. Raises FirewallError."""
+    found: list[dict[str, Any]] = json.loads(_nft("-j", "list", "ruleset"))["nftables"]
+    return found
 
 
 def listing() -> str:
@@ -350,7 +356,8 @@ def _queue(listener: list[dict[str, Any]]) -> int | None:
     return next((int(number[1]) for number in numbers if number), None)
 
 
-def _refused(text: str) -> str | None:
+def refused(text: str) -> str | None:
+    """Try a ruleset without loading it; return what nft said against it, None if nothing."""
     try:
         _nft("--check", "-f", "-", text=text)
     except FirewallError as error:

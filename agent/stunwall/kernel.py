@@ -33,3 +33,8 @@ def missing(refused: Callable[[str], str | None]) -> str | None:
                 f"or the distribution's stock kernel. nft said: {complaint}"
             )
     return None
+
+
+def queues(refused: Callable[[str], str | None]) -> bool:
+    """Whether nftables can queue by itself (CONFIG_NFT_QUEUE); else the xtables target NFQUEUE has to do it."""
+    return refused("table inet stunwall_probe {\nchain probe {\nqueue to 0\n}\n}\n") is None

@@ -79,6 +79,8 @@ class Sentry:
                 self._since = now, change.who
             if self._since is None:
                 return
+            if change is not None and not self._since[1]:  # it was noticed before it was told
+                self._since = self._since[0], change.who
             self.put_up()
         except StunwallError as error:
             self._since = self._since or (now, "")

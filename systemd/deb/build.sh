@@ -71,6 +71,7 @@ put 644 "$root/systemd/completion/stunwall.bash" /usr/share/bash-completion/comp
 ln -s stunwall "$tree/usr/share/bash-completion/completions/stunwalld"
 put 644 "$root/systemd/completion/_stunwall" /usr/share/zsh/vendor-completions/_stunwall
 put 644 "$root/systemd/completion/stunwall.fish" /usr/share/fish/vendor_completions.d/stunwall.fish
+ln -s stunwall.fish "$tree/usr/share/fish/vendor_completions.d/stunwalld.fish"
 doc=/usr/share/doc/stunwall
 put 644 "$root/README.md" $doc/README.md
 put 644 "$root/SECURITY.md" $doc/SECURITY.md

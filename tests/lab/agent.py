@@ -47,7 +47,7 @@ class Agent:
 
     def begin(self, *options: str, **environment: str) -> None:
         """Starts the daemon and returns at once."""
-        command = [*self._command("stunwall.daemon"), *options]
+        command = [*self.command("stunwall.daemon"), *options]
         self._process = Process(self._lab.client, *command, env=_ENVIRONMENT | environment)
 
     def wait_ready(self) -> None:
@@ -107,9 +107,10 @@ class Agent:
 
     def _run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         assignments = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
-        return self._lab.client.run("env", *assignments, *self._command(module), *arguments)
+        return self._lab.client.run("env", *assignments, *self.command(module), *arguments)
 
-    def _command(self, module: str) -> list[str]:
+    def command(self, module: str) -> list[str]:
+        """What a module of stunwall is run by, with this configuration."""
         return [sys.executable, "-m", module, "--config", str(self._file)]
 
     @property

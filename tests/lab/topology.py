@@ -15,21 +15,24 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from lab.addresses import STUN_PORT, STUN_SERVER
+from lab.addresses import ECHO_SERVER, PHYSICAL, STUN_PORT, STUN_SERVER
 from lab.coturn import Coturn
 from lab.deadline import until
 from lab.echo import Echo
 from lab.messages import binding_request
 from lab.namespace import Namespace, require_isolation
-from lab.probe import ask
+from lab.probe import Binding, ask, connect
+from lab.wire import MARKER_PORT
 from lab.wireguard import WireGuard
 
-CABLES = """
+CLIENT_CABLES = """
     link add phys0 netns client type veth peer name home netns isp
+    link add box0 netns client type veth peer name eth0 netns box
+"""
+CABLES = """
     link add wan netns isp type veth peer name isp netns internet
     link add port1 netns internet type veth peer name eth0 netns vpn
     link add port2 netns internet type veth peer name eth0 netns stun
-    link add box0 netns client type veth peer name eth0 netns box
 """
 
 CLIENT = """
@@ -110,42 +113,36 @@ table inet lab_nat {
 }
 """
 
+QUEUE_TOTAL = 2  # the column of /proc/net/netfilter/nfnetlink_queue that counts packets without a verdict yet
 LOOSE = 2  # rp_filter, as systemd's 50-default.conf sets it on most desktops
 
 
-class Lab:
-    """Everything above, with the servers running and the VPN down, from entering to leaving it."""
+class Outside:
+    """The provider and all behind it, with the servers running, from entering to leaving it.
 
-    client: Namespace
+    Who enters it brings the client, and with it the provider's end of the client's cable, `home`.
+    """
+
     isp: Namespace
     internet: Namespace
     server: Namespace
     stun: Namespace
-    box: Namespace
-    vpn: WireGuard
     coturn: Coturn
     echo: Echo
 
     def __enter__(self) -> Self:
         require_isolation()
         with ExitStack() as stack:
-            self.client, self.isp, self.internet, self.server, self.stun, self.box = (
-                self._namespace(stack, name) for name in ("client", "isp", "internet", "vpn", "stun", "box")
+            self.isp, self.internet, self.server, self.stun = (
+                namespace(stack, name) for name in ("isp", "internet", "vpn", "stun")
             )
+            self._bring_client(stack)
             self._connect()
             self.coturn = Coturn(self.stun)
             stack.callback(self.coturn.close)
             self.echo = Echo(self.stun)
             stack.callback(self.echo.close)
-            self.vpn = WireGuard(self.client, self.server)
-            stack.callback(self.vpn.close)
-            # The first packet by IPv6 may come before the neighbours know each other.
-            for address in STUN_SERVER.values():
-                until(
-                    partial(ask, self.client, (address, STUN_PORT), binding_request()),
-                    10,
-                    f"STUN at {address}",
-                )
+            self._finish(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -154,29 +151,75 @@ class Lab:
     ) -> None:
         self._stack.close()
 
-    @staticmethod
-    def _namespace(stack: ExitStack, name: str) -> Namespace:
-        namespace = Namespace(name)
-        stack.callback(namespace.close)
-        # Nothing here has a twin address, and waiting for the check would only cost seconds.
-        for scope in ("all", "default"):
-            namespace.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
-            # Nor has any link a router that would announce itself; tests count packets.
-            namespace.sysctl(f"ipv6/conf/{scope}/router_solicitations", 0)
-            namespace.sysctl(f"ipv4/conf/{scope}/rp_filter", LOOSE)
-        return namespace
+    def _bring_client(self, stack: ExitStack) -> None:
+        """Makes `home`, and whatever else the client consists of."""
+        raise NotImplementedError
+
+    def _finish(self, stack: ExitStack) -> None:
+        """What has to wait until all is connected."""
 
     def _connect(self) -> None:
-        for router in (self.client, self.isp, self.internet, self.server):
-            router.sysctl("ipv4/ip_forward", 1)
-            router.sysctl("ipv6/conf/all/forwarding", 1)
-        self.client.ip(CABLES)
-        for namespace, script in (
-            (self.client, CLIENT), (self.box, BOX), (self.isp, ISP),
-            (self.internet, INTERNET), (self.server, VPN), (self.stun, STUN),
+        for router in (self.isp, self.internet, self.server):
+            route(router)
+        self.internet.ip(CABLES)
+        for where, script in (
+            (self.isp, ISP), (self.internet, INTERNET), (self.server, VPN), (self.stun, STUN),
         ):  # fmt: skip
-            namespace.ip(script)
+            where.ip(script)
         self.isp.nft(ISP_NAT)
+
+
+class Lab(Outside):
+    """Everything above, with the servers running and the VPN down, from entering to leaving it."""
+
+    client: Namespace
+    box: Namespace
+    vpn: WireGuard
+
+    def _bring_client(self, stack: ExitStack) -> None:
+        self.client, self.box = (namespace(stack, name) for name in ("client", "box"))
+        route(self.client)
+        self.client.ip(CLIENT_CABLES)
+        self.client.ip(CLIENT)
+        self.box.ip(BOX)
         self.client.nft(BOX_NAT)
         # wg-quick sets this one: the mark of a reply must count when its reverse path is checked.
         self.client.sysctl("ipv4/conf/all/src_valid_mark", 1)
+
+    def _finish(self, stack: ExitStack) -> None:
+        self.vpn = WireGuard(self.client, self.server)
+        stack.callback(self.vpn.close)
+        # The first packet by IPv6 may come before the neighbours know each other.
+        for address in STUN_SERVER.values():
+            until(
+                partial(ask, self.client, (address, STUN_PORT), binding_request()), 10, f"STUN at {address}"
+            )
+
+    def send_marker(self, family: int, marker: bytes) -> None:
+        """Sends `marker` from the client by its physical interface, to where nobody listens."""
+        with connect(self.client, (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)) as sock:
+            sock.send(marker)
+
+    def queues_empty(self) -> bool:
+        """Whether no packet of the client waits for a verdict."""
+        table = self.client.read("netfilter/nfnetlink_queue")
+        return all(line.split()[QUEUE_TOTAL] == "0" for line in table.splitlines())
+
+
+def namespace(stack: ExitStack, name: str) -> Namespace:
+    """A new one, with what all of the lab's have in common; `stack` closes it."""
+    made = Namespace(name)
+    stack.callback(made.close)
+    # Nothing here has a twin address, and waiting for the check would only cost seconds.
+    for scope in ("all", "default"):
+        made.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
+        # Nor has any link a router that would announce itself; tests count packets.
+        made.sysctl(f"ipv6/conf/{scope}/router_solicitations", 0)
+        made.sysctl(f"ipv4/conf/{scope}/rp_filter", LOOSE)
+    return made
+
+
+def route(router: Namespace) -> None:
+    """Makes it forward."""
+    router.sysctl("ipv4/ip_forward", 1)
+    router.sysctl("ipv6/conf/all/forwarding", 1)

@@ -10,28 +10,35 @@ import struct
 import threading
 from socket import AF_PACKET, IPPROTO_UDP, SOCK_RAW, SOL_SOCKET
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from lab.addresses import ECHO_SERVER, FAMILIES, PHYSICAL, VPN_PORT, VPN_SERVER
+from lab.addresses import FAMILIES, VPN_PORT, VPN_SERVER
 from lab.deadline import until
 from lab.frame import Packet, join_fragments, parse
 from lab.messages import COOKIE
-from lab.probe import Binding, connect
-from lab.topology import Lab
+from lab.namespace import Namespace
 
 # Linux's numbers, which the socket module doesn't have.
 ETH_P_ALL, SO_RCVBUFFORCE, SOL_PACKET, PACKET_STATISTICS = 3, 33, 263, 6
 PACKET_OUTGOING = 4
 
-BUFFER = 64 << 20  # bytes; a test sends far less
 MARKER_PORT = 9  # discard; nobody listens
-QUEUE_TOTAL = 2  # the column of /proc/net/netfilter/nfnetlink_queue that counts packets without a verdict yet
+BUFFER = 64 << 20  # bytes; a test sends far less
+
+
+class Watched(Protocol):
+    """A client behind its provider: the lab's namespace, or a machine in its place."""
+
+    isp: Namespace
+
+    def send_marker(self, family: int, marker: bytes) -> None: ...
+    def queues_empty(self) -> bool: ...
 
 
 class Wire:
     """Records from entering to leaving. A frame that the kernel lost is an error, not an omission."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Watched) -> None:
         self._lab = lab
         self._frames: list[bytes] = []
         self._ended = threading.Event()
@@ -76,19 +83,12 @@ class Wire:
 
         First nothing waits in the client's packet queues, then a marker sent on the same path has been seen.
         """
-        until(self._queues_empty, 5, "a verdict for every packet queued to user space")
+        until(self._lab.queues_empty, 5, "a verdict for every packet queued to user space")
         for family in FAMILIES:
             marker = b"marker " + os.urandom(16).hex().encode()
-            with connect(
-                self._lab.client, (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)
-            ) as sock:
-                sock.send(marker)
+            self._lab.send_marker(family, marker)
             until(lambda marker=marker: self._seen(marker), 5, "the marker on the wire")  # type: ignore[misc]
         self._check_complete()
-
-    def _queues_empty(self) -> bool:
-        table = self._lab.client.read("netfilter/nfnetlink_queue")
-        return all(line.split()[QUEUE_TOTAL] == "0" for line in table.splitlines())
 
     def _seen(self, needle: bytes) -> bool:
         return any(needle in frame for frame in list(self._frames))

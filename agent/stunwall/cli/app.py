@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stunwall import __version__
-from stunwall.cli import allow, configuration, pause, record, rules, status, vpn
+from stunwall.cli import allow, configuration, doctor, pause, record, rules, status, vpn
 from stunwall.config import DEFAULT_FILE
 from stunwall.model import StunwallError
 
@@ -20,6 +20,7 @@ First steps:
   stunwall log                 what was blocked lately
   stunwall log --follow        watch, while you open a page that makes calls
   stunwall show 12             one entry whole, with its packet taken apart
+  stunwall doctor              what keeps it from working
   stunwall vpn                 which interfaces are the VPN, and why
   stunwall pause 10m           let all STUN pass for a while
 
@@ -32,12 +33,13 @@ Exit codes:
   4  rights are missing, so it can't be told (try sudo, or join the group stunwall)
 """
 
-app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("status")(status.status)
 app.command("log")(record.log)
 app.command("show")(record.show)
 app.command("vpn")(vpn.vpn)
 app.command("rules")(rules.rules)
+app.command("doctor")(doctor.doctor)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("reload")(configuration.reload)

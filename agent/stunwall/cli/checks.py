@@ -1,0 +1,302 @@
+"""What `stunwall doctor` looks at; a check yields what it found, and one that fails hides no other."""
+
+import os
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from stunwall import __version__, config, firewall, kernel
+from stunwall.cli import surroundings, text
+from stunwall.cli.finding import SYSTEMD, Check, Finding, Machine, Result, output
+from stunwall.config import ConfigError, Mode, WhenVpnDown
+from stunwall.control import ask
+from stunwall.events import FILE, Record
+from stunwall.model import GROUP, StunwallError
+
+_RELEASED = 1764547200  # Unix seconds, 2025-12-01: a clock before that is wrong
+_LITTLE, _TOO_LITTLE = 100 << 20, 4 << 20  # bytes free for the record
+_UNITS = ("stunwall-wall.service", "stunwall.service")
+
+
+def examine(file: Path) -> list[Finding]:
+    """Look at everything; the configuration is in `file`."""
+    machine = Machine(file)
+    return [finding for name, check in _CHECKS.items() for finding in _guarded(name, check, machine)]
+
+
+def _guarded(name: str, check: Check, machine: Machine) -> list[Finding]:
+    try:
+        return list(check(machine))
+    except (StunwallError, OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+        return [Finding(name, Result.UNKNOWN, f"could not be checked: {error}")]
+
+
+def _configuration(machine: Machine) -> Iterator[Finding]:
+    try:
+        machine.settings = config.load(machine.file)
+    except ConfigError as error:
+        why = "a daemon that is started with it ends at once; the wall stays shut, and nothing is recorded"
+        yield Finding(
+            "configuration", Result.PROBLEM, str(error), why, "mend it, then `stunwall config check`"
+        )
+        return
+    said = "is fine" if machine.file.exists() else "is not there: the defaults are in force"
+    yield Finding("configuration", Result.OK, f"{machine.file} {said}")
+    settings = machine.settings
+    if settings.when_vpn_down is WhenVpnDown.ALLOW:
+        why = "while the VPN reconnects, or fails, pages see the real address"
+        yield Finding(
+            "configuration",
+            Result.WARNING,
+            'when_vpn_down = "allow"',
+            why,
+            'set it to "block" unless you mean it',
+        )
+    for number, rule in enumerate(settings.allow, 1):
+        if rule.to is None and rule.user is None and rule.unit is None:
+            yield Finding(
+                "configuration", Result.WARNING, f"exception {number} ({rule.why}) holds for every destination",
+                "whoever is asked by STUN in that way learns the real address", "narrow it with `to`, `user` or `unit`",
+            )  # fmt: skip
+
+
+def _files(machine: Machine) -> Iterator[Finding]:
+    settings = machine.settings
+    sources = [file for file in config.sources(machine.file) if file.exists()]
+    for path in {*sources, *(file.parent for file in sources)}:
+        found = path.stat()
+        strange = found.st_uid not in (0, os.getuid()) and found.st_gid != _group()
+        if found.st_mode & stat.S_IWOTH or strange:
+            yield Finding(
+                "rights", Result.PROBLEM, f"{path} can be changed by others than root and the group {GROUP}",
+                "whoever writes there decides what leaks", f"sudo chown root {path}; sudo chmod o-w {path}",
+            )  # fmt: skip
+    state = settings.state_dir
+    if not state.exists():
+        yield Finding(
+            "rights", Result.WARNING, f"{state} is missing", "there is no record", "start stunwalld once"
+        )
+    elif state.stat().st_mode & stat.S_IWOTH:
+        yield Finding(
+            "rights", Result.PROBLEM, f"{state} can be written by everybody", "the record can be forged",
+            f"sudo chmod 750 {state}",
+        )  # fmt: skip
+    else:
+        yield Finding("rights", Result.OK, "configuration and record belong to root and stunwall alone")
+
+
+def _group() -> int | None:
+    import grp
+
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+def _kernel(machine: Machine) -> Iterator[Finding]:
+    release, nft = os.uname().release, output("nft", "--version").strip()
+    firewall.read()  # raises where rights are missing
+    if missing := kernel.missing(firewall.refused):
+        yield Finding(
+            "kernel", Result.PROBLEM, missing, "without it there is no wall", "see above, then restart"
+        )
+        return
+    yield Finding("kernel", Result.OK, f"Linux {release} and {nft} have what the wall needs")
+    if not kernel.queues(firewall.refused):
+        yield Finding(
+            "kernel", Result.NOTE, "nftables has no `queue` here: the xtables target NFQUEUE is used in its place",
+            "it does the same; `nft list` remarks that iptables-nft manages the table",
+        )  # fmt: skip
+
+
+def _daemon(machine: Machine) -> Iterator[Finding]:
+    machine.daemon = ask(machine.settings.run_dir, {"command": "status"})
+    daemon = machine.daemon
+    if daemon is None:
+        why = "what is blocked is not recorded, and a VPN that comes up is not let through"
+        yield Finding("daemon", Result.PROBLEM, "it does not run", why, "sudo systemctl start stunwall")
+        return
+    if "error" in daemon:
+        machine.daemon = None
+        yield Finding("daemon", Result.UNKNOWN, str(daemon["error"]))
+        return
+    if daemon["version"] != __version__:
+        yield Finding(
+            "daemon", Result.WARNING, f"version {daemon['version']} runs, {__version__} is installed",
+            "an upgrade has not taken hold", "sudo systemctl restart stunwall",
+        )  # fmt: skip
+    for problem in daemon["problems"]:
+        yield Finding("daemon", Result.PROBLEM, problem)
+    if daemon["state"] in ("open", "paused"):
+        next_ = (
+            "`sudo stunwall resume`"
+            if daemon["state"] == "paused"
+            else 'connect the VPN, or when_vpn_down = "block"'
+        )
+        yield Finding(
+            "daemon", Result.PROBLEM, f"its state is {daemon['state']}", "all STUN passes now", next_
+        )
+    if daemon["queue_overruns"]:
+        yield Finding(
+            "daemon", Result.WARNING, f"{daemon['queue_overruns']} packets were more than it could take",
+            "they were blocked, but are not in the record", "look for the program that sends so many: `stunwall log`",
+        )  # fmt: skip
+    if not daemon["problems"]:
+        yield Finding("daemon", Result.OK, f"runs as process {daemon['pid']}, {daemon['state']}")
+
+
+def _wall(machine: Machine) -> Iterator[Finding]:
+    wall = firewall.read()
+    if wall is None or not wall.whole:
+        what = "there is none" if wall is None else "rules of it are gone, or others are between them"
+        yield Finding(
+            "wall",
+            Result.PROBLEM,
+            what,
+            "STUN leaves by any interface",
+            "sudo systemctl restart stunwall-wall stunwall",
+        )
+    elif wall.queue is None and machine.daemon is not None:
+        yield Finding(
+            "wall", Result.PROBLEM, "its door is shut though the daemon runs", "nothing is answered or recorded",
+            "sudo systemctl restart stunwall",
+        )  # fmt: skip
+    else:
+        yield Finding("wall", Result.OK, "stands, and is whole")
+    for gap in (machine.daemon or {}).get("gaps", ()):
+        yield Finding(
+            "wall", Result.WARNING,
+            f"{gap['who'] or 'a program that is not known'} removed rules of it at "
+            f"{text.full_moment(gap['start'])}, for {gap['end'] - gap['start']:.3f} s",
+            "STUN could leave in that time", "find out why that program flushes rules that are not its own",
+        )  # fmt: skip
+
+
+def _service(machine: Machine) -> Iterator[Finding]:
+    if not SYSTEMD.is_dir():
+        yield Finding(
+            "service", Result.NOTE, "systemd does not run this machine: nothing starts stunwall at boot"
+        )
+        return
+    for unit in _UNITS:
+        lines = output("systemctl", "show", unit).splitlines()
+        yield from _unit(unit, dict(line.split("=", 1) for line in lines if "=" in line))
+
+
+def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
+    if shown.get("LoadState") == "not-found":
+        why = "after the next boot nothing is blocked"
+        yield Finding(
+            "service", Result.PROBLEM, f"{unit} is not installed", why, "install stunwall as a service"
+        )
+        return
+    if shown.get("UnitFileState") != "enabled":
+        why = "after the next boot it is not there"
+        yield Finding(
+            "service",
+            Result.PROBLEM,
+            f"{unit} is {shown.get('UnitFileState')}",
+            why,
+            f"sudo systemctl enable {unit}",
+        )
+    if shown.get("ActiveState") != "active":
+        what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
+        yield Finding(
+            "service", Result.PROBLEM, what, "", f"sudo systemctl restart {unit}; journalctl -u {unit}"
+        )
+    else:
+        yield Finding("service", Result.OK, f"{unit} is active")
+    if shown.get("NeedDaemonReload") == "yes":
+        next_ = "sudo systemctl daemon-reload"
+        yield Finding(
+            "service", Result.WARNING, f"{unit} has changed on disk", "systemd uses the old one", next_
+        )
+    if (restarts := int(shown.get("NRestarts") or 0)) > 0:
+        yield Finding(
+            "service", Result.WARNING, f"{unit} was restarted {restarts} times since it was started",
+            "it failed or hung", f"journalctl -u {unit} -p warning",
+        )  # fmt: skip
+
+
+def _clock(machine: Machine) -> Iterator[Finding]:
+    if time.time() < _RELEASED:
+        what = f"it shows {time.strftime('%Y-%m-%d')}, before this stunwall was made"
+        yield Finding("clock", Result.PROBLEM, what, "times in the record are wrong", "set it: `timedatectl`")
+        return
+    if SYSTEMD.is_dir() and output("timedatectl", "show", "-P", "NTPSynchronized").strip() == "no":
+        why = "times in the record may be wrong, and a pause ends when the clock jumps ahead"
+        yield Finding("clock", Result.NOTE, "it is not set by the network", why, "timedatectl set-ntp true")
+        return
+    yield Finding("clock", Result.OK, time.strftime("%Y-%m-%d %H:%M:%S %z"))
+
+
+def _disk(machine: Machine) -> Iterator[Finding]:
+    folder = machine.settings.state_dir
+    if not folder.exists():  # `rights` has said so
+        return
+    found = os.statvfs(folder)
+    free = found.f_bavail * found.f_frsize
+    if found.f_flag & os.ST_RDONLY:
+        why = "what is blocked is not recorded"
+        yield Finding("disk", Result.PROBLEM, f"{folder} is on a disk that is read-only", why, "see `dmesg`")
+    elif free < _LITTLE:
+        result = Result.PROBLEM if free < _TOO_LITTLE else Result.WARNING
+        why = "the record waits in memory once the disk is full, and is lost with the daemon"
+        yield Finding("disk", result, f"{free >> 20} MiB are left for {folder}", why, "make room")
+    else:
+        yield Finding("disk", Result.OK, f"{free >> 20:,} MiB are left for the record")
+
+
+def _record(machine: Machine) -> Iterator[Finding]:
+    folder = machine.settings.state_dir
+    if not folder.exists():
+        return
+    with closing(Record(folder)) as record:
+        flows, lost = record.last_id(), record.lost()
+    size = (folder / FILE).stat().st_size >> 10
+    if lost:
+        why = "the disk could not keep up, or was full"
+        yield Finding("record", Result.WARNING, f"{lost} packets were blocked and not recorded", why)
+    yield Finding("record", Result.OK, f"can be read: {flows:,} entries so far, {size:,} KiB")
+    for broken in folder.glob(f"{FILE}.*.broken"):
+        what = f"a damaged record was moved aside to {broken}"
+        yield Finding(
+            "record", Result.WARNING, what, "it has what was blocked before", "look for a failing disk"
+        )
+
+
+def _vpn(machine: Machine) -> Iterator[Finding]:
+    if machine.daemon is None:
+        return
+    counting = [each for each in machine.daemon["interfaces"] if each["counts"]]
+    if not counting:
+        yield Finding(
+            "vpn", Result.WARNING, "no interface counts as the VPN", "all STUN is blocked, and no call works",
+            'connect it; if it is connected, name its interface: interfaces = ["wg0"] (`stunwall vpn` says more)',
+        )  # fmt: skip
+    for each in counting:
+        yield Finding("vpn", Result.OK, f"{each['interface']}: {each['why']}")
+    if counting and machine.settings.mode is Mode.REDIRECT and not machine.daemon["redirects"]:
+        why = "its interface has no address or default route that redirected flows could use"
+        yield Finding("vpn", Result.WARNING, "nothing can be redirected into it", why, "see `stunwall vpn`")
+
+
+_CHECKS: dict[str, Check] = {
+    "configuration": _configuration,
+    "rights": _files,
+    "kernel": _kernel,
+    "daemon": _daemon,
+    "wall": _wall,
+    "queue": surroundings.queue,
+    "marks": surroundings.marks,
+    "neighbours": surroundings.programs,
+    "service": _service,
+    "clock": _clock,
+    "disk": _disk,
+    "record": _record,
+    "vpn": _vpn,
+}

@@ -1,0 +1,66 @@
+"""`stunwall doctor`: looks for what can keep stunwall from working, explains it, and says what to do."""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from stunwall.cli import checks, text
+from stunwall.cli.finding import Finding, Result
+
+_COLOURS = {
+    Result.PROBLEM: typer.colors.RED,
+    Result.WARNING: typer.colors.YELLOW,
+    Result.UNKNOWN: typer.colors.YELLOW,
+    Result.NOTE: typer.colors.CYAN,
+    Result.OK: typer.colors.GREEN,
+}
+
+
+def doctor(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of findings.")] = False,
+) -> None:
+    """Look for what keeps stunwall from working: kernel, rules of others, service, rights, configuration, disk.
+
+    \b
+    Example:
+      sudo stunwall doctor
+
+    It changes nothing and sends nothing. Exits 1 if there is a problem: STUN can leak, or will at the next boot, or
+    nothing is recorded; 4 if there is none but your rights were too few to look everywhere; else 0, with warnings too.
+
+    Fields of --json: check, result (problem, warning, unknown, note, ok), what, why, next.
+    """
+    waits = sys.stderr.isatty() and not as_json
+    if waits:
+        typer.echo("Looking ...\r", nl=False, err=True)
+    findings = checks.examine(context.obj)
+    if waits:
+        typer.echo("           \r", nl=False, err=True)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        _print(findings)
+    results = {finding.result for finding in findings}
+    if Result.PROBLEM in results:
+        raise typer.Exit(1)
+    raise typer.Exit(4 if Result.UNKNOWN in results else 0)
+
+
+def _print(findings: list[Finding]) -> None:
+    for result in Result:
+        for finding in (each for each in findings if each.result is result):
+            head = typer.style(
+                result.value.upper().ljust(8), fg=_COLOURS[result], bold=result is Result.PROBLEM
+            )
+            typer.echo(f"{head} {text.clean(f'{finding.check}: {finding.what}')}")
+            text.rows([("         why", finding.why)] if finding.why else [], 15)
+            text.rows([("         next", finding.next)] if finding.next else [], 15)
+    counts = Counter(finding.result for finding in findings)
+    said = [text.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
+    unknown = f", {counts[Result.UNKNOWN]} could not be told (try sudo)" if counts[Result.UNKNOWN] else ""
+    typer.echo(f"\n{' and '.join(said)}; {counts[Result.OK]} checks are fine{unknown}.")

@@ -1,0 +1,52 @@
+"""What a check of `stunwall doctor` finds, and what it looks at."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from stunwall.config import Config
+from stunwall.control import Status
+
+SYSTEMD = Path("/run/systemd/system")
+_TIMEOUT = 10  # seconds for another program's answer
+
+
+class Result(StrEnum):
+    """How bad it is, the worst first."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+    UNKNOWN = "unknown"
+    NOTE = "note"
+    OK = "ok"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: what it is, why it matters, what to do next."""
+
+    check: str
+    result: Result
+    what: str
+    why: str = ""
+    next: str = ""
+
+
+@dataclass
+class Machine:
+    """What the checks look at: the configuration, the defaults if it is wrong, and what the daemon says, if it runs."""
+
+    file: Path
+    settings: Config = field(default_factory=Config)
+    daemon: Status | None = None
+
+
+Check = Callable[[Machine], Iterator[Finding]]
+
+
+def output(*command: str) -> str:
+    """Return what a program prints, whatever its exit code. Raises OSError and SubprocessError."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    return done.stdout

@@ -1,0 +1,194 @@
+"""Who else is in the kernel's rules, and whether they get in stunwall's way: from the ruleset as nft's JSON has it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Ruleset = list[dict[str, Any]]  # the list `nftables` of libnftables-json(5)
+
+_OURS = ("inet", "stunwall")
+_ALL = 0xFFFFFFFF
+# Marks that programs are known by, to name who has a bit of ours.
+_KNOWN_MARKS = {
+    0xCA6C: "wg-quick",
+    0x6D6F6C65: "Mullvad",
+    0x80000: "Tailscale",
+    0x40000: "Tailscale",
+    0x4000: "kube-proxy",
+    0x8000: "kube-proxy",
+    0x1BD00: "NetBird",
+    0x2023: "sing-box",
+    0x2024: "sing-box",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Another program's use of mark bits or of a queue: where it stands, and the value (a mark's bits, a queue)."""
+
+    where: str
+    value: int
+
+    @property
+    def program(self) -> str:
+        """Who uses such a mark, "" if it is not known."""
+        return _KNOWN_MARKS.get(self.value, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A program that has rules or interfaces here, and what that means for stunwall."""
+
+    name: str
+    seen: str
+    meaning: str
+
+
+def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
+    """Return the rules of others that set or look for bits of `mask` in the packet or connection mark."""
+    found = []
+    for rule in _others_rules(ruleset):
+        for expression in rule["expr"]:
+            for value in _mark_bits(expression):
+                if value & mask:
+                    found.append(Claim(_place(rule), value))
+    return list(dict.fromkeys(found))
+
+
+def hidden_marks(ruleset: Ruleset) -> list[str]:
+    """Return where iptables matches or sets marks in a way that nft's JSON does not show."""
+    return list(
+        dict.fromkeys(
+            _place(rule)
+            for rule in _others_rules(ruleset)
+            for expression in rule["expr"]
+            if str(expression.get("xt", {}).get("name", "")).lower() in ("mark", "connmark")
+        )
+    )
+
+
+def routing_claims(rules: Iterable[dict[str, Any]], mask: int, ours: int) -> list[Claim]:
+    """Return the rules of `ip -j rule` that look for bits of `mask`, but for those of table `ours`."""
+    found = []
+    for rule in rules:
+        if "fwmark" not in rule or str(rule.get("table")) == str(ours):
+            continue
+        value, width = _number(rule["fwmark"]), _number(rule.get("fwmask", _ALL))
+        if value & width & mask:
+            found.append(Claim(f"ip rule, priority {rule.get('priority')}", value))
+    return found
+
+
+def queue_claims(ruleset: Ruleset) -> list[Claim]:
+    """Return the rules of others that hand packets to a queue."""
+    found = []
+    for rule in _others_rules(ruleset):
+        for expression in rule["expr"]:
+            number = (expression.get("queue") or {}).get("num") if "queue" in expression else None
+            match number:
+                case int():
+                    found.append(Claim(_place(rule), number))
+                case {"range": [int(first), int(last)]}:
+                    found += [Claim(_place(rule), each) for each in range(first, last + 1)]
+    return list(dict.fromkeys(found))
+
+
+def present(ruleset: Ruleset, interfaces: Iterable[str]) -> list[Presence]:
+    """Return the programs that are known by their tables, chains and interfaces."""
+    tables = {item["table"]["name"] for item in ruleset if "table" in item}
+    chains = {item["chain"]["name"] for item in ruleset if "chain" in item}
+    names = set(interfaces)
+    found: list[Presence] = []
+    for name, kind, what, meaning in _PROGRAMS:
+        there = {"table": tables, "chain": chains, "interface": names}[kind]
+        matching = (
+            each for each in sorted(there) if each == what or (kind != "table" and each.startswith(what))
+        )
+        seen = next((f"{kind} {each}" for each in matching), "")
+        if seen and all(name != each.name for each in found):
+            found.append(Presence(name, seen, meaning))
+    return found
+
+
+_FORWARDED = (
+    "STUN of its containers and machines is blocked outside the VPN like any other, and never redirected; "
+    "an exception by `unit` or `user` does not reach it, one by `to` does"
+)
+_FIREWALL = "no rule of it can let out what stunwall drops, and its reload leaves stunwall's table alone"
+_STUN_OF_ITS_OWN = (
+    "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it"
+)
+# Program, how it is known, by what (the whole name of a table, the beginning of another's), what it means.
+_PROGRAMS = (
+    ("Docker", "chain", "DOCKER", _FORWARDED),
+    ("Docker", "interface", "docker", _FORWARDED),
+    ("Podman", "table", "netavark", _FORWARDED),
+    ("Podman", "chain", "NETAVARK", _FORWARDED),
+    ("Podman", "interface", "podman", _FORWARDED),
+    ("libvirt", "chain", "LIBVIRT", _FORWARDED),
+    ("libvirt", "table", "libvirt_network", _FORWARDED),
+    ("libvirt", "interface", "virbr", _FORWARDED),
+    ("firewalld", "table", "firewalld", _FIREWALL),
+    ("ufw", "chain", "ufw-", _FIREWALL),
+    (
+        "OpenSnitch", "table", "opensnitch",
+        "it asks about a connection before stunwall sees it; what it allows is blocked all the same where it is STUN",
+    ),
+    ("Mullvad", "table", "mullvad", "its own firewall drops what is outside its VPN too; both may stand together"),
+    ("Tailscale", "chain", "ts-", _STUN_OF_ITS_OWN),
+    ("Tailscale", "interface", "tailscale", _STUN_OF_ITS_OWN),
+    ("NetBird", "table", "netbird", _STUN_OF_ITS_OWN),
+    ("NetBird", "interface", "wt", _STUN_OF_ITS_OWN),
+)  # fmt: skip
+
+
+def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:
+    for item in ruleset:
+        rule = item.get("rule")
+        if rule is not None and (rule["family"], rule["table"]) != _OURS:
+            yield rule
+
+
+def _place(rule: dict[str, Any]) -> str:
+    return f"table {rule['family']} {rule['table']}, chain {rule['chain']}"
+
+
+def _mark_bits(expression: dict[str, Any]) -> Iterator[int]:
+    """Yield the bits of the mark that an expression sets to one, or looks for."""
+    mangle, match = expression.get("mangle"), expression.get("match")
+    if mangle is not None and _is_mark(mangle["key"]):
+        yield from _set_bits(mangle["value"])
+    if match is not None:
+        left = match["left"]
+        if _is_mark(left):
+            yield from _numbers(match["right"])
+        elif isinstance(left, dict) and "&" in left and _is_mark(left["&"][0]):
+            yield from (bits for bits in _numbers(left["&"][1]))
+
+
+def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - as nft's JSON has it
+    if isinstance(value, dict) and "|" in value:
+        value = value["|"][1]
+    yield from _numbers(value)  # of what clears bits (`&`) or copies a mark there are none
+
+
+def _is_mark(value: Any) -> bool:  # noqa: ANN401
+    match value:
+        case {"meta": {"key": "mark"}} | {"ct": {"key": "mark"}}:
+            return True
+    return False
+
+
+def _numbers(value: Any) -> Iterator[int]:  # noqa: ANN401
+    match value:
+        case int():
+            yield value
+        case {"prefix": {"len": int(length)}}:  # how nft prints a mask of the highest bits
+            yield _ALL << (32 - length) & _ALL
+        case {"set": list(elements)}:
+            for element in elements:
+                yield from _numbers(element)
+
+
+def _number(value: Any) -> int:  # noqa: ANN401 - `ip` prints 0x… as text
+    return int(value, 0) if isinstance(value, str) else int(value)
