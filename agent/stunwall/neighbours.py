@@ -118,6 +118,7 @@ _FIREWALL = "no rule of it can let out what stunwall drops, and its reload leave
 _STUN_OF_ITS_OWN = (
     "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it"
 )
+_ASKS = "it asks about connections before stunwall sees them; what it allows is blocked all the same where it is STUN"
 # Program, how it is known, by what (the whole name of a table, the beginning of another's), what it means.
 _PROGRAMS = (
     ("Docker", "chain", "DOCKER", _FORWARDED),
@@ -130,10 +131,8 @@ _PROGRAMS = (
     ("libvirt", "interface", "virbr", _FORWARDED),
     ("firewalld", "table", "firewalld", _FIREWALL),
     ("ufw", "chain", "ufw-", _FIREWALL),
-    (
-        "OpenSnitch", "table", "opensnitch",
-        "it asks about a connection before stunwall sees it; what it allows is blocked all the same where it is STUN",
-    ),
+    ("OpenSnitch", "table", "opensnitch", _ASKS),
+    ("OpenSnitch", "chain", "opensnitch", _ASKS),
     ("Mullvad", "table", "mullvad", "its own firewall drops what is outside its VPN too; both may stand together"),
     ("Tailscale", "chain", "ts-", _STUN_OF_ITS_OWN),
     ("Tailscale", "interface", "tailscale", _STUN_OF_ITS_OWN),

@@ -96,10 +96,12 @@ class Queue:
 
 def listener(number: int) -> int | None:
     """Return the netlink port of whoever listens on a queue in this network namespace, or None."""
-    for row in _rows():
-        if row[0] == number:
-            return row[1]
-    return None
+    return listeners().get(number)
+
+
+def listeners() -> dict[int, int]:
+    """Return the netlink port of the listener on each queue; empty where the rights are too few (root)."""
+    return {row[0]: row[1] for row in _rows()}
 
 
 def _rows() -> list[list[int]]:

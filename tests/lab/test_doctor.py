@@ -105,6 +105,16 @@ def test_reader_of_the_queue_is_named(lab: Lab) -> None:
         agent.close()
 
 
+def test_reader_of_another_queue_is_a_neighbour(lab: Lab) -> None:
+    with Agent(lab) as agent, reader(lab, 0) as process:
+        code, found = findings(agent, "note")
+        assert code == 0
+        assert (
+            f"{Path(sys.executable).name} (pid {process.pid}) decides on the packets in queue 0"
+            in found["neighbours"]
+        )
+
+
 def test_bits_of_the_mark_that_others_use_are_found_in_rules_and_routing(lab: Lab) -> None:
     with Agent(lab) as agent:
         lab.client.nft(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stunwall.neighbours import Claim, hidden_marks, mark_claims, present, queue_claims, routing_claims
+from vectors.rulesets import RULESETS
 
 MASK = 0x90000000
 
@@ -127,6 +128,14 @@ def test_a_program_that_is_here_is_named_once(
     (found,) = present(ruleset(text), interfaces)
     assert found.name == name
     assert found.meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld")]
+)
+def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> None:
+    assert known in [each.name for each in present(RULESETS[name], [])]
+    assert mark_claims(RULESETS[name], MASK) == []
 
 
 def test_nobody_is_here(ruleset: Any) -> None:

@@ -65,6 +65,12 @@ def programs(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "neighbours", Result.NOTE, f"{presence.name} is here ({presence.seen})", presence.meaning
         )
+    for number, port in nfqueue.listeners().items():
+        if number != machine.settings.queue:
+            yield Finding(
+                "neighbours", Result.NOTE, f"{_program(port)} decides on the packets in queue {number}",
+                "what leaves needs the leave of both: what it allows is blocked all the same where it is STUN",
+            )  # fmt: skip
     if not _NFTABLES_CONF.exists() or "flush ruleset" not in _NFTABLES_CONF.read_text(errors="replace"):
         return
     if SYSTEMD.is_dir() and output("systemctl", "is-enabled", "nftables.service").strip() == "enabled":
