@@ -1,0 +1,73 @@
+"""Two boots of a machine that sends STUN from its first moment: as Debian made it, and with stunwall installed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lab.addresses import CLIENT, STUN_SERVER
+from lab.deadline import until
+from lab.frame import Packet
+from lab.wire import Wire
+from vm.early import Outcome, outcomes, wait_round
+from vm.machine import BOOT_SECONDS, Machine, Snapshot
+from vm.outside import MachineLab
+
+UNITS = ("early.service", "stunwall-wall.service", "systemd-networkd.service", "stunwall.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What was seen of one boot, from power-on until all was started and guest/early.c had sent by every way."""
+
+    leaks: list[Packet]
+    """STUN on the wire."""
+    packets: list[Packet]
+    """All that the machine sent."""
+    outcomes: list[Outcome]
+    timeline: dict[str, float]
+    """Seconds from the kernel's start until each of UNITS was up."""
+    failed: str
+    """The units that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boots:
+    """Both, and the machine after the second one."""
+
+    without: Boot
+    protected: Boot
+    snapshot: Snapshot
+
+    @classmethod
+    def observe(cls, lab: MachineLab, start: Callable[[bool], Machine], memory: Path) -> Self:
+        """`start(installed)` powers a machine on, on whose disk stunwall is or is not."""
+        with Wire(lab) as wire, start(False) as machine:
+            without = _observe(lab, machine, wire)
+        with Wire(lab) as wire, start(True) as machine:
+            protected = _observe(lab, machine, wire)
+            return cls(without, protected, machine.freeze(memory))
+
+
+def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
+    lab.machine = machine
+    machine.wait_ready()
+    for family, address in CLIENT.items():
+        source = f"src {address} "
+        until(
+            lambda family=family, source=source: source in machine.run("ip", "route", "get", STUN_SERVER[family]),  # type: ignore[misc]
+            BOOT_SECONDS, f"{address} to be used",
+        )  # fmt: skip
+    wait_round(machine)
+    # The wire settles only without new packets; what it recorded so far stays.
+    machine.run("systemctl", "stop", "early")
+    return Boot(
+        wire.stun(), wire.packets(), outcomes(machine),
+        {unit: _up(machine, unit) for unit in UNITS},
+        machine.run("systemctl", "--failed", "--plain", "--no-legend"),
+    )  # fmt: skip
+
+
+def _up(machine: Machine, unit: str) -> float:
+    shown = machine.run("systemctl", "show", "--value", "-p", "ActiveEnterTimestampMonotonic", unit)
+    return int(shown) / 1_000_000

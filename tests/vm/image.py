@@ -1,0 +1,284 @@
+"""The disk that the virtual machine starts from, made of nothing but Debian's packages.
+
+One root file system with systemd, two of Debian's stock kernels beside it, and an initramfs for each.
+"""
+
+import fcntl
+import hashlib
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_RELEASE = "bookworm"
+# Linux 6.1 and 6.12, built by Debian for virtual machines.
+KERNELS = {"6.1": "bookworm", "6.12": "trixie"}
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+PACKAGES = (
+    "systemd-sysv", "udev", "kmod", "mount", "passwd", "procps", "iproute2", "nftables",
+    # What stunwall's package depends on: there is no network to get it by.
+    "python3", "libnetfilter-queue1",
+    "wireguard-tools", "charon-systemd", "strongswan-swanctl",
+    # What `stunwall doctor` has to find.
+    "ufw",
+)  # fmt: skip
+# Files that no test looks at; leaving them out makes the image small and quick to build.
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/i18n/*")
+# What stands between power-on and the root file system, as modules, and the port of guest/control.py; ext4 is part of
+# Debian's kernel.
+BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
+
+# Chores of a machine that lives for years; a test has no use for them, and they cost seconds of emulation.
+MASKED = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
+    "fstrim.timer", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "getty.target",
+    "systemd-networkd-wait-online.service", "strongswan.service",
+    "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "systemd-binfmt.service",
+    "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+    "modprobe@loop.service", "modprobe@drm.service", "kmod-static-nodes.service", "systemd-pstore.service",
+    "systemd-network-generator.service", "systemd-journal-flush.service",
+)  # fmt: skip
+
+GUEST = Path(__file__).with_name("guest")
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+for module in /modules/*; do /bin/busybox insmod "$module"; done
+until [ -b /dev/vda ]; do /bin/busybox usleep 10000; done
+/bin/busybox mount -t ext4 -o noatime /dev/vda /root
+/bin/busybox mount --move /dev /root/dev
+exec /bin/busybox switch_root /root /sbin/init
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A finished image: the root file system as a folder and as a disk, and the kernels. Nothing writes to it any more."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        """The root file system, without a partition table."""
+        return self.folder / "root.ext4"
+
+    def with_package(self, deb: Path) -> Path:
+        """The disk of a system on which `deb` was installed too: by dpkg, while the system was not running."""
+        key = hashlib.sha256(self.folder.name.encode() + deb.read_bytes()).hexdigest()[:16]
+        folder = cache() / f"installed-{key}"
+        with cache().joinpath("lock-installed").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                _clear("installed-*")
+                with tempfile.TemporaryDirectory(dir=cache(), prefix="new-installed.") as name:
+                    new = Path(name)
+                    _run("cp", "-a", str(self.folder / "root"), str(new / "root"))
+                    shutil.copy(deb, new / "root/tmp/stunwall.deb")
+                    _run("chroot", str(new / "root"), "dpkg", "-i", "/tmp/stunwall.deb")
+                    (new / "disk").mkdir()
+                    _make_disk(new / "root", new / "disk/root.ext4")
+                    (new / "disk").rename(folder)
+        return folder / "root.ext4"
+
+    def kernel(self, version: str) -> Path:
+        """The bzImage of Linux `version`, a key of KERNELS."""
+        return self.folder / f"vmlinuz-{version}"
+
+    def initramfs(self, version: str) -> Path:
+        return self.folder / f"initramfs-{version}"
+
+
+def cache() -> Path:
+    """The folder that keeps what takes long to build."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache", "stunwall-vm")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def image() -> Image:
+    """The image of this checkout, built first unless this machine has it."""
+    folder = cache() / f"image-{_key()}"
+    with cache().joinpath("lock-image").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _clear("image-*")
+            with tempfile.TemporaryDirectory(dir=cache(), prefix="new-image.") as new:
+                _build(Path(new, "image"), Path(new))
+                Path(new, "image").rename(folder)
+    return Image(folder)
+
+
+def _clear(pattern: str) -> None:
+    """Removes what older states of the checkout left in the cache, and what an interrupted build did."""
+    for folder in (*cache().glob(pattern), *cache().glob(f"new-{pattern.replace('-', '.')}")):
+        shutil.rmtree(folder)
+
+
+def _key() -> str:
+    digest = hashlib.sha256()
+    for file in (Path(__file__), *sorted(path for path in GUEST.rglob("*") if path.is_file())):
+        digest.update(str(file.relative_to(Path(__file__).parent)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(result: Path, work: Path) -> None:
+    root = result / "root"
+    result.mkdir()
+    with ThreadPoolExecutor() as pool:
+        kernels = {
+            version: pool.submit(_get_kernel, release, work / version) for version, release in KERNELS.items()
+        }
+        _make_root(root)
+        for version, kernel in kernels.items():
+            _add_kernel(kernel.result(), version, root, result)
+    _adapt(root)
+    _make_disk(root, result / "root.ext4")
+
+
+def _make_disk(root: Path, disk: Path) -> None:
+    _run("truncate", "-s", "2G", str(disk))
+    _run(
+        "mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-d", str(root),
+        str(disk),
+    )  # fmt: skip
+
+
+def _run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
+    """What the command prints; RuntimeError with its errors if it fails."""
+    done = subprocess.run(arguments, input=text, capture_output=True, text=True, cwd=cwd)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def _sources() -> str:
+    """This machine's own sources of Debian packages, as the lines of a sources.list."""
+    targets = _run("apt-get", "indextargets", "--format", "$(CODENAME) $(SITE) $(RELEASE) $(COMPONENT)",
+                   "Created-By: Packages")  # fmt: skip
+    lines = [line.split() for line in targets.splitlines()]
+    wanted = (ROOT_RELEASE, f"{ROOT_RELEASE}-security", f"{ROOT_RELEASE}-updates")
+    found = [
+        f"deb [signed-by={KEYRING}] {site} {release} {component}\n"
+        for code, site, release, component in lines
+        if code in wanted and component == "main"
+    ]
+    if not found:
+        raise RuntimeError(
+            f"apt on this machine knows no source of Debian {ROOT_RELEASE}: add one, then `apt-get update`"
+        )
+    return "".join(dict.fromkeys(found))
+
+
+class _Apt:
+    """A package source of one release, with lists of its own: this machine's stay as they are."""
+
+    def __init__(self, release: str, folder: Path) -> None:
+        self._folder = folder
+        for needed in ("lists/partial", "cache/archives/partial", "got"):
+            (folder / needed).mkdir(parents=True)
+        (folder / "sources.list").write_text(_sources().replace(f" {ROOT_RELEASE} ", f" {release} "))
+        self._options = (
+            "-o", f"Dir::Etc::SourceList={folder}/sources.list", "-o", "Dir::Etc::SourceParts=-",
+            "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache",
+            "-o", "APT::Sandbox::User=root",
+        )  # fmt: skip
+        _run("apt-get", *self._options, "update")
+
+    def kernel(self) -> str:
+        """The name of the package that KERNEL_PACKAGE stands for."""
+        depends = _run("apt-cache", *self._options, "depends", KERNEL_PACKAGE)
+        found = re.search(r"Depends: (linux-image-\S+)", depends)
+        if found is None:
+            raise RuntimeError(f"{KERNEL_PACKAGE} depends on no kernel: {depends}")
+        return found[1]
+
+    def unpack(self, package: str, target: Path) -> None:
+        got = self._folder / "got"
+        _run("apt-get", *self._options, "download", package, cwd=got)
+        (file,) = got.glob("*.deb")
+        _run("dpkg-deb", "-x", str(file), str(target))
+        file.unlink()
+
+
+def _get_kernel(release: str, folder: Path) -> Path:
+    """The folder with a kernel's package and busybox unpacked into it."""
+    apt = _Apt(release, folder / "apt")
+    for package in (apt.kernel(), "busybox-static"):
+        apt.unpack(package, folder / "files")
+    return folder / "files"
+
+
+def _make_root(root: Path) -> None:
+    excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
+    _run(
+        "mmdebstrap", "--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded,
+        f"--include={','.join(PACKAGES)}", ROOT_RELEASE, str(root), "-", text=_sources(),
+    )  # fmt: skip
+
+
+def _add_kernel(files: Path, version: str, root: Path, result: Path) -> None:
+    # Older packages unpack to /lib and /bin, newer ones to /usr.
+    (built,) = (*files.glob("lib/modules/*"), *files.glob("usr/lib/modules/*"))
+    (busybox,) = (*files.glob("bin/busybox"), *files.glob("usr/bin/busybox"))
+    release = built.name
+    shutil.copy(files / f"boot/vmlinuz-{release}", result / f"vmlinuz-{version}")
+    modules = root / "lib/modules" / release
+    modules.parent.mkdir(exist_ok=True)
+    built.rename(modules)
+    _run("chroot", str(root), "depmod", release)
+    _make_initramfs(modules, busybox, result / f"initramfs-{version}")
+
+
+def _make_initramfs(modules: Path, busybox: Path, result: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for inside in ("bin", "dev", "modules", "root"):
+            (folder / inside).mkdir()
+        shutil.copy(busybox, folder / "bin/busybox")
+        for number, file in enumerate(_with_dependencies(modules)):
+            data = (modules / file).read_bytes()
+            plain = lzma.decompress(data) if file.endswith(".xz") else data
+            (folder / f"modules/{number:02}").write_bytes(plain)
+        (folder / "init").write_text(INIT)
+        (folder / "init").chmod(0o755)
+        names = "\n".join(str(path.relative_to(folder)) for path in sorted(folder.rglob("*")))
+        _run("cpio", "--quiet", "-o", "-H", "newc", "-F", str(result), text=names + "\n", cwd=folder)
+
+
+def _with_dependencies(modules: Path) -> list[str]:
+    """The files of BOOT_MODULES, each after those that it needs (depmod lists those in reverse order)."""
+    needs = dict(line.split(":") for line in (modules / "modules.dep").read_text().splitlines())
+    built_in = (modules / "modules.builtin").read_text()
+    ordered: list[str] = []
+    for wanted in BOOT_MODULES:
+        if f"/{wanted}.ko\n" in built_in:
+            continue
+        (file,) = (name for name in needs if Path(name).name.split(".")[0] == wanted)
+        ordered += [name for name in (*reversed(needs[file].split()), file) if name not in ordered]
+    return ordered
+
+
+def _adapt(root: Path) -> None:
+    """What Debian's installer would have asked for, and the control program of guest/."""
+    shutil.copytree(GUEST / "etc", root / "etc", dirs_exist_ok=True)
+    programs = root / "usr/local/lib/machine"
+    programs.mkdir(parents=True)
+    shutil.copy(GUEST / "control.py", programs)
+    _run("gcc", "-static", "-O2", "-Wall", "-Werror", "-o", str(programs / "early"), str(GUEST / "early.c"))
+    (root / "etc/hostname").write_text("machine\n")
+    (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+    systemctl = ("chroot", str(root), "systemctl", "--quiet")
+    _run(*systemctl, "enable", "control.service", "early.service", "systemd-networkd.service")
+    _run(*systemctl, "set-default", "multi-user.target")
+    _run(*systemctl, "mask", *MASKED)
+
+
+if __name__ == "__main__":
+    print(image().folder)

@@ -1,0 +1,18 @@
+"""Builds what the tests in here need from a network: the image and stunwall's package. They themselves have none."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from vm.image import image
+from vm.package import NEXT, package, sweep
+
+
+def main() -> None:
+    with ThreadPoolExecutor() as pool:
+        system, old, new = pool.submit(image), pool.submit(package), pool.submit(package, NEXT)
+        sweep([old.result(), new.result()])
+        print(f"image: {system.result().folder}\npackages: {old.result()} {new.result()}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
