@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -53,11 +54,7 @@ def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
     lab.machine = machine
     machine.wait_ready()
     for family, address in CLIENT.items():
-        source = f"src {address} "
-        until(
-            lambda family=family, source=source: source in machine.run("ip", "route", "get", STUN_SERVER[family]),  # type: ignore[misc]
-            BOOT_SECONDS, f"{address} to be used",
-        )  # fmt: skip
+        until(partial(_sends, machine, address, STUN_SERVER[family]), BOOT_SECONDS, f"{address} to be used")
     wait_round(machine)
     # The wire settles only without new packets; what it recorded so far stays.
     machine.run("systemctl", "stop", "early")
@@ -66,6 +63,10 @@ def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
         {unit: _up(machine, unit) for unit in UNITS},
         machine.run("systemctl", "--failed", "--plain", "--no-legend"),
     )  # fmt: skip
+
+
+def _sends(machine: Machine, source: str, target: str) -> bool:
+    return f"src {source} " in machine.attempt("ip", "route", "get", target).output
 
 
 def _up(machine: Machine, unit: str) -> float:

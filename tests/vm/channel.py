@@ -52,6 +52,12 @@ class Running:
         order = self._channel.send({"signal": number, "to": self._order.number})
         self._channel.wait(order, 10)
 
+    def stop(self) -> None:
+        """Ends it, unless it has ended."""
+        if not self.ended:
+            self.signal()
+            self.wait()
+
     def wait(self, seconds: float = 60) -> Done:
         answer = self._channel.wait(self._order, seconds)
         return Done(self._command, answer["code"], answer["output"], answer["errors"])

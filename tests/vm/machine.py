@@ -63,11 +63,12 @@ class Machine:
             self._wait_file(folder / "qmp")
             self._monitor = Monitor(folder / "qmp")
             self.channel = Channel(folder / "control")
+            if snapshot:
+                until(lambda: self.ask("query-status")["status"] != "inmigrate", 60, "the snapshot to be read")
+                self.ask("cont")  # it was stopped when it was taken
         except BaseException:
             self._process.kill()
             raise
-        if snapshot:
-            until(lambda: self._monitor.ask("query-status")["status"] == "running", 60, "the snapshot to run")
 
     def _wait_file(self, path: Path) -> None:
         until(lambda: path.exists() or not self._process.running, 20, f"qemu's {path.name}")

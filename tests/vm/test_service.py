@@ -36,12 +36,12 @@ def under_traffic(lab: MachineLab, machine: Machine) -> Iterator[Wire]:
             wait_round(machine)
             yield wire
             last = wait_round(machine)
-            sender.signal()
+            sender.stop()
             leaks = wire.stun()
             print(f"STUN outside: {len(leaks)} of {len(wire.packets())} packets, {last} rounds of STUN sent")
             assert not leaks
         finally:
-            sender.signal()
+            sender.stop()
 
 
 def status(machine: Machine) -> dict[str, Any]:
@@ -200,4 +200,4 @@ def test_purged_package_leaves_nothing_and_the_leak_is_back(lab: MachineLab, mac
     with Wire(lab) as wire:
         sender = machine.start(PROGRAM)
         until(lambda: bool(wire.stun()), SLOW, "the leak")  # so the tests above would have seen one
-        sender.signal()
+        sender.stop()
