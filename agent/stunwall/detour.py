@@ -4,14 +4,17 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from stunwall.model import DETOUR_TABLE, StunwallError
 
-# Ahead of what VPN clients and proxies use (sing-box 9000, wg-quick 32764), behind `local` (0).
+# Ahead of what VPN clients and proxies use (sing-box 9000, wg-quick 32764), behind `local` (0). A rule that is added
+# without a priority goes ahead of the first one (net/core/fib_rules.c, fib_default_rule_pref); ours then moves.
 PRIORITY = 50
+_LOCAL = 255  # linux/rtnetlink.h: RT_TABLE_LOCAL
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 _STRICT = "1"  # ip-sysctl: rp_filter
@@ -64,7 +67,7 @@ class Detour:
             with suppress(NetlinkError, OSError):
                 self._netlink.flush_routes(family=family, table=DETOUR_TABLE)
             with suppress(NetlinkError, OSError):
-                self._netlink.flush_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
+                self._remove_rules(family)
         for sysctl in self._sysctls:
             with suppress(OSError):  # gone with its interface
                 sysctl.write_text("0")
@@ -75,17 +78,38 @@ class Detour:
     def _stands(self, family: int, index: int) -> bool:
         """Whether rule and route are still there: a link that goes down for a moment loses its routes."""
         routes = self._netlink.get_routes(family=family, table=DETOUR_TABLE)
-        rules = self._netlink.get_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
-        return any(route.get("oif") == index for route in routes) and any(rules)
+        wanted = self._priority(family)
+        rules = [_priority_of(rule) for rule in self._rules(family)]
+        return any(route.get("oif") == index for route in routes) and rules == [wanted]
+
+    def _priority(self, family: int) -> int:
+        """Return where the rule belongs: ahead of all others."""
+        others = (
+            _priority_of(rule)
+            for rule in self._netlink.get_rules(family=family)
+            if rule.get("table") not in (_LOCAL, DETOUR_TABLE)
+        )
+        return max(0, min((PRIORITY, *(priority - 1 for priority in others))))
+
+    def _rules(self, family: int) -> list[Any]:
+        """Return our own, and what a killed daemon left, which may have another mark."""
+        found = self._netlink.get_rules(family=family, table=DETOUR_TABLE)
+        return [rule for rule in found if rule.get("fwmark")]
+
+    def _remove_rules(self, family: int) -> None:
+        for rule in self._rules(family):
+            named = {key: rule.get(key) for key in ("fwmark", "fwmask")}
+            self._netlink.rule(
+                "del", family=family, table=DETOUR_TABLE, priority=_priority_of(rule), **named
+            )
 
     def _add_rule(self, family: int) -> None:
-        # One that was left by a daemon that was killed may have another mark.
-        self._netlink.flush_rules(family=family, table=DETOUR_TABLE, priority=PRIORITY)
+        self._remove_rules(family)
         self._netlink.rule(
             "add",
             family=family,
             table=DETOUR_TABLE,
-            priority=PRIORITY,
+            priority=self._priority(family),
             fwmark=self._mark,
             fwmask=self._mask,
         )
@@ -101,6 +125,10 @@ class Detour:
         if sysctl not in self._sysctls:  # else its interface was made anew
             self._sysctls.append(sysctl)
         self._tell(f"set {_name(sysctl)} to 1, as rp_filter is strict there; it is put back at the end")
+
+
+def _priority_of(rule: Any) -> int:
+    return int(rule.get("priority") or 0)  # 0 is not said
 
 
 def _read(interface: str, key: str) -> str:

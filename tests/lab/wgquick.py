@@ -14,6 +14,26 @@ INTERFACE = "wgq0"
 ADDRESS = {AF_INET: "10.9.0.3", AF_INET6: "fd09::3"}
 
 
+class Account:
+    """A client that the lab's WireGuard server knows, from the constructor until close()."""
+
+    def __init__(self) -> None:
+        key = _wg("genkey")
+        self._public = _wg("pubkey", text=key)
+        addresses = f"{ADDRESS[AF_INET]}/32, {ADDRESS[AF_INET6]}/128"
+        _wg("set", SERVER_INTERFACE, "peer", self._public, "allowed-ips", addresses.replace(" ", ""))
+        self.config = (
+            f"[Interface]\nAddress = {addresses}\nPrivateKey = {key}\n"
+            f"[Peer]\nPublicKey = {_wg('show', SERVER_INTERFACE, 'public-key')}\n"
+            f"Endpoint = {VPN_SERVER[AF_INET]}:{VPN_PORT}\n"
+            "AllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 25\n"
+        )
+        """What wg-quick reads (wg-quick(8)): both IP versions through the VPN."""
+
+    def close(self) -> None:
+        _wg("set", SERVER_INTERFACE, "peer", self._public, "remove")
+
+
 class WgQuick:
     """A second client of the lab's WireGuard server, to be used while the lab's own is down."""
 
@@ -21,22 +41,14 @@ class WgQuick:
         self._client = client
         self._is_up = False
         self._folder = tempfile.TemporaryDirectory(prefix="wg-quick-")
-        key = _wg("genkey")
-        self._peer = _wg("pubkey", text=key)
-        addresses = f"{ADDRESS[AF_INET]}/32, {ADDRESS[AF_INET6]}/128"
-        _wg("set", SERVER_INTERFACE, "peer", self._peer, "allowed-ips", addresses.replace(" ", ""))
+        self._account = Account()
         self._file = Path(self._folder.name, f"{INTERFACE}.conf")
         self._file.touch(0o600)
-        self._file.write_text(
-            f"[Interface]\nAddress = {addresses}\nPrivateKey = {key}\n"
-            f"[Peer]\nPublicKey = {_wg('show', SERVER_INTERFACE, 'public-key')}\n"
-            f"Endpoint = {VPN_SERVER[AF_INET]}:{VPN_PORT}\n"
-            "AllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 25\n"
-        )
+        self._file.write_text(self._account.config)
 
     def close(self) -> None:
         self.down()
-        _wg("set", SERVER_INTERFACE, "peer", self._peer, "remove")
+        self._account.close()
         self._folder.cleanup()
 
     def up(self) -> None:

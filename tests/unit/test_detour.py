@@ -165,6 +165,24 @@ def test_what_was_lost_meanwhile_is_put_back_at_the_next_look(made: Made, vpn: T
     assert ip(f"-{version}", "rule").count("lookup 4780") == 1
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_rule_that_others_put_ahead_is_overtaken_at_the_next_look(
+    made: Made, vpn: Tun, home: Tun, version: int
+) -> None:
+    made.point(vpn)
+    ip(f"-{version}", "route", "add", "default", "dev", home.name, "table", "100")
+    for _ in range(2):
+        ip(f"-{version}", "rule", "add", "fwmark", hex(MARK), "lookup", "100")  # without `pref`: ahead of all
+        assert way(version, MARK) == home.name
+        made.point(vpn)
+        assert way(version, MARK) == vpn.name
+    for _ in range(2):
+        ip(f"-{version}", "rule", "delete", "lookup", "100")
+    ip(f"-{version}", "route", "flush", "table", "100")
+    made.point(vpn)
+    assert re.search(r"^50:.* lookup 4780", ip(f"-{version}", "rule"), re.M)
+
+
 def test_pointing_to_the_same_again_changes_nothing_or_it_would_be_told_of_its_own_doing(
     made: Made, vpn: Tun
 ) -> None:

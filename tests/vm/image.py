@@ -26,6 +26,7 @@ PACKAGES = (
     # What stunwall's package depends on: there is no network to get it by.
     "python3", "libnetfilter-queue1",
     "wireguard-tools", "charon-systemd", "strongswan-swanctl",
+    "libcharon-extra-plugins",  # for the other end (ipsec.py), which runs from this root too
     # What `stunwall doctor` has to find.
     "ufw",
 )  # fmt: skip
@@ -39,7 +40,7 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
     "fstrim.timer", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "getty.target",
-    "systemd-networkd-wait-online.service", "strongswan.service",
+    "systemd-networkd-wait-online.service",
     "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
     "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "systemd-binfmt.service",
     "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
@@ -102,22 +103,24 @@ def cache() -> Path:
     return folder
 
 
-def image() -> Image:
-    """The image of this checkout, built first unless this machine has it."""
+def image(build: bool = False) -> Image:
+    """The image of this checkout; RuntimeError if it has not been built, unless it shall be: that takes a network."""
     folder = cache() / f"image-{_key()}"
+    if not build and not folder.exists():
+        raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
     with cache().joinpath("lock-image").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            _clear("image-*")
             with tempfile.TemporaryDirectory(dir=cache(), prefix="new-image.") as new:
                 _build(Path(new, "image"), Path(new))
+                _clear("image-*")
                 Path(new, "image").rename(folder)
     return Image(folder)
 
 
 def _clear(pattern: str) -> None:
-    """Removes what older states of the checkout left in the cache, and what an interrupted build did."""
-    for folder in (*cache().glob(pattern), *cache().glob(f"new-{pattern.replace('-', '.')}")):
+    """Removes what older states of the checkout left in the cache."""
+    for folder in cache().glob(pattern):
         shutil.rmtree(folder)
 
 
@@ -276,9 +279,10 @@ def _adapt(root: Path) -> None:
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     systemctl = ("chroot", str(root), "systemctl", "--quiet")
     _run(*systemctl, "enable", "control.service", "early.service", "systemd-networkd.service")
+    _run(*systemctl, "disable", "strongswan.service")
     _run(*systemctl, "set-default", "multi-user.target")
     _run(*systemctl, "mask", *MASKED)
 
 
 if __name__ == "__main__":
-    print(image().folder)
+    print(image(build=True).folder)

@@ -15,9 +15,14 @@ NEXT = "9.9.9"
 CONTENTS = ("agent", "rules", "systemd", "pyproject.toml", "README.md", "SECURITY.md", "CHANGELOG.md")
 
 
-def package(version: str = "") -> Path:
-    """The .deb, with the checkout's own version unless one is given; built first if it isn't there."""
+def package(version: str = "", build: bool = False) -> Path:
+    """The .deb, with the checkout's own version unless one is given.
+
+    RuntimeError if it has not been built, unless it shall be: that takes a network.
+    """
     folder = cache() / f"deb-{_key(version)}"
+    if not build and not folder.exists():
+        raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
     with cache().joinpath(f"lock-deb{version}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():

@@ -9,7 +9,8 @@ from vm.package import NEXT, package, sweep
 
 def main() -> None:
     with ThreadPoolExecutor() as pool:
-        system, old, new = pool.submit(image), pool.submit(package), pool.submit(package, NEXT)
+        system = pool.submit(image, build=True)
+        old, new = pool.submit(package, build=True), pool.submit(package, NEXT, build=True)
         sweep([old.result(), new.result()])
         print(f"image: {system.result().folder}\npackages: {old.result()} {new.result()}", file=sys.stderr)
 

@@ -1,0 +1,148 @@
+"""VPNs of Linux itself: STUN passes through them, and what goes around them doesn't leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from socket import AF_INET, AF_INET6
+from typing import Protocol
+
+import pytest
+
+from lab.addresses import CLIENT, FAMILIES, PHYSICAL, REAL, STUN_PORT, STUN_SERVER, VPN_SERVER
+from lab.deadline import until
+from lab.messages import binding_request, reflexive_address
+from lab.probe import UNBOUND, Binding
+from lab.wgquick import INTERFACE, Account
+from vm.early import SLOW, under_traffic
+from vm.image import Image
+from vm.ipsec import PREFERENCE, Gateway, Tunnel
+from vm.machine import Machine
+from vm.outside import MachineLab
+from vm.service import configure, ready, status, systemctl
+
+CYCLES = 3
+AROUND = {family: Binding(source=CLIENT[family]) for family in FAMILIES}
+"""A socket that is bound to the physical address, from which AROUND_RULES lead past the VPN."""
+AROUND_RULES = tuple(
+    f"ip {version} rule add from {CLIENT[family]} lookup main"
+    for version, family in (("-4", AF_INET), ("-6", AF_INET6))
+)
+"""As of those who want to reach the machine by its own address while its VPN is up."""
+
+
+class Vpn(Protocol):
+    def up(self) -> None: ...
+    def down(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WireGuard:
+    """wg-quick over Linux's own WireGuard."""
+
+    machine: Machine
+
+    def up(self) -> None:
+        self.machine.run("wg-quick", "up", INTERFACE, seconds=SLOW)
+
+    def down(self) -> None:
+        self.machine.run("wg-quick", "down", INTERFACE, seconds=SLOW)
+
+
+@pytest.fixture
+def wireguard(lab: MachineLab, machine: Machine) -> Iterator[WireGuard]:
+    account = Account()
+    hooks = "".join(f"PostUp = {rule}\nPreDown = {rule.replace('add', 'del')}\n" for rule in AROUND_RULES)
+    config = account.config.replace("[Peer]", f"{hooks}[Peer]")
+    machine.run("install", "-m", "600", "/dev/stdin", f"/etc/wireguard/{INTERFACE}.conf", text=config)
+    yield WireGuard(machine)
+    account.close()
+
+
+@pytest.fixture(scope="session")
+def gateway(lab: MachineLab, built: Image) -> Iterator[Gateway]:
+    gateway = Gateway(lab.server, built)
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def policies(gateway: Gateway, machine: Machine) -> Tunnel:
+    return ipsec(machine, routed=False)
+
+
+@pytest.fixture
+def interface(gateway: Gateway, machine: Machine) -> Tunnel:
+    return ipsec(machine, routed=True)
+
+
+def ipsec(machine: Machine, routed: bool) -> Tunnel:
+    tunnel = Tunnel(machine, routed)
+    tunnel.configure()
+    for rule in AROUND_RULES:
+        machine.run(*rule.split(), "pref", str(PREFERENCE // 10))
+    return tunnel
+
+
+def address_seen(lab: MachineLab, family: int, binding: Binding = UNBOUND) -> str | None:
+    """The machine's address as the STUN server sees it, or None if it sees nothing."""
+    return reflexive_address(lab.ask((STUN_SERVER[family], STUN_PORT), binding_request(), binding))
+
+
+def wait_passes(lab: MachineLab, family: int, binding: Binding = UNBOUND) -> None:
+    until(lambda: address_seen(lab, family, binding) == VPN_SERVER[family], SLOW, "STUN through the VPN")
+
+
+def assert_leaks_without_stunwall(lab: MachineLab, machine: Machine, vpn: Vpn) -> None:
+    systemctl(machine, "stop")
+    vpn.up()
+    for family in FAMILIES:
+        wait_passes(lab, family)
+        assert address_seen(lab, family, AROUND[family]) == REAL[family]
+    vpn.down()
+    systemctl(machine, "start")
+    ready(machine)
+
+
+def assert_sealed_while_it_comes_and_goes(lab: MachineLab, machine: Machine, vpn: Vpn) -> None:
+    with under_traffic(lab, machine):
+        for _ in range(CYCLES):
+            vpn.up()
+            for family in FAMILIES:
+                wait_passes(lab, family)
+                assert address_seen(lab, family, AROUND[family]) is None
+            vpn.down()
+            for family in FAMILIES:
+                assert address_seen(lab, family) is None
+
+
+def test_wireguard(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
+    assert_leaks_without_stunwall(lab, machine, wireguard)
+    assert_sealed_while_it_comes_and_goes(lab, machine, wireguard)
+
+
+def test_wireguard_carries_what_would_go_around_it_in_redirect_mode(
+    lab: MachineLab, machine: Machine, wireguard: WireGuard
+) -> None:
+    configure(machine, 'mode = "redirect"\n')
+    systemctl(machine, "reload")
+    with under_traffic(lab, machine):
+        wireguard.up()
+        for family in FAMILIES:
+            wait_passes(lab, family, AROUND[family])
+            assert address_seen(lab, family, Binding(device=PHYSICAL)) is None  # it can't be led elsewhere
+        wireguard.down()
+
+
+def test_ipsec_by_policies(lab: MachineLab, machine: Machine, policies: Tunnel) -> None:
+    assert_leaks_without_stunwall(lab, machine, policies)
+    assert_sealed_while_it_comes_and_goes(lab, machine, policies)
+
+
+def test_ipsec_with_an_interface(lab: MachineLab, machine: Machine, interface: Tunnel) -> None:
+    assert_leaks_without_stunwall(lab, machine, interface)
+    assert_sealed_while_it_comes_and_goes(lab, machine, interface)
+
+
+def test_vpn_that_is_up_is_told(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
+    assert status(machine)["state"] == "sealed"
+    wireguard.up()
+    until(lambda: status(machine)["state"] == "protected", SLOW, "the state 'protected'")
