@@ -12,7 +12,7 @@ fail() { printf 'stunwall: %s\n' "$*" >&2; exit 1; }
 logged() { # logged WHAT COMMAND...: its output goes to the log, the end of it to the user if it fails
     what=$1
     shift
-    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed; $log has it all"; }
+    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed, see above; $log has it all. Mend that, then run this again"; }
 }
 
 if [ "$(id -u)" != 0 ]; then
@@ -105,6 +105,6 @@ systemctl daemon-reload
 systemctl enable --quiet stunwall-wall.service stunwall.service
 # Neither takes the wall down: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
 systemctl restart stunwall-wall.service stunwall.service ||
-    { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start"; }
+    { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start, see above: 'sudo stunwall doctor' looks for the cause"; }
 say "installed and running. To read its record without sudo: sudo usermod -aG stunwall \$USER, and log in again."
 "$home/bin/stunwall" status || true

@@ -42,7 +42,7 @@ rm -f /etc/fish/completions/stunwall.fish /etc/fish/completions/stunwalld.fish
 for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
     $share/bash-completion $share/zsh/site-functions $share/zsh \
     /etc/fish/completions /etc/fish \
-    /etc/sysusers.d; do
+    /etc/sysusers.d /etc/tmpfiles.d; do
     [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
 done
 if [ -d /run/systemd/system ]; then

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests need, and runs them: all, or one part.
-#   run.sh [unit|lab|browser] [pytest options]
-#   run.sh demo       what a web page sees, without stunwall and with it
+#   run.sh [unit|lab|browser|vm] [pytest options]
+#   run.sh demo          what a web page sees, without stunwall and with it
+#   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -11,8 +12,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | lab | browser | demo) ;;
-    *) fail "usage: run.sh [unit|lab|browser|demo] [pytest options]" ;;
+    all | unit | lab | browser | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options]" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -21,10 +22,18 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
+unit="bash zsh fish mandoc groff shellcheck"
+deb="dpkg-dev binutils lintian"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps"
+browser="chromium firefox-esr"
+vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
-    lab) packages="$packages coturn stun-client wireguard-go wireguard-tools openvpn openssl procps" ;;
-    browser | demo | all)
-        packages="$packages coturn stun-client wireguard-go wireguard-tools openvpn openssl procps chromium firefox-esr" ;;
+    unit) packages="$packages $unit $deb" ;;
+    lab) packages="$packages $lab" ;;
+    browser | demo) packages="$packages $lab $browser" ;;
+    vm) packages="$packages $lab $vm $deb" ;;
+    deb) packages="$packages $deb" ;;
+    all) packages="$packages $unit $lab $browser $vm $deb" ;;
 esac
 missing=
 for package in $packages; do

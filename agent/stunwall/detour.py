@@ -99,9 +99,7 @@ class Detour:
     def _remove_rules(self, family: int) -> None:
         for rule in self._rules(family):
             named = {key: rule.get(key) for key in ("fwmark", "fwmask")}
-            self._netlink.rule(
-                "del", family=family, table=DETOUR_TABLE, priority=_priority_of(rule), **named
-            )
+            self._netlink.rule("del", family=family, table=DETOUR_TABLE, priority=_priority_of(rule), **named)
 
     def _add_rule(self, family: int) -> None:
         self._remove_rules(family)
@@ -127,7 +125,7 @@ class Detour:
         self._tell(f"set {_name(sysctl)} to 1, as rp_filter is strict there; it is put back at the end")
 
 
-def _priority_of(rule: Any) -> int:
+def _priority_of(rule: Any) -> int:  # noqa: ANN401 - as pyroute2 has it
     return int(rule.get("priority") or 0)  # 0 is not said
 
 

@@ -23,7 +23,7 @@ _NFT_TIMEOUT = 10  # seconds; a transaction takes milliseconds
 DOORS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
 # What stunwalld puts rules into; the others must be as in the file.
 _FILLED_CHAINS = frozenset({*DOORS, "allowed", "programs"})
-_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 class FirewallError(StunwallError):
@@ -367,7 +367,7 @@ def refused(text: str) -> str | None:
 
 def _nft(*arguments: str, text: str | None = None) -> str:
     """Run nft once, `text` as its input; return what it printed. Raises FirewallError with its complaint."""
-    program = which("nft", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
+    program = which("nft", path=f"{os.environ.get('PATH', '')}:{SBIN}")
     if program is None:
         raise FirewallError("the program nft is missing: install the package nftables")
     try:

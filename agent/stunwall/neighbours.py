@@ -145,7 +145,8 @@ def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:
     for item in ruleset:
         rule = item.get("rule")
         if rule is not None and (rule["family"], rule["table"]) != _OURS:
-            yield rule
+            # What nft has no JSON for comes as text: before 1.0.6 all that is from xtables (nftables, src/json.c).
+            yield rule | {"expr": [each for each in rule.get("expr", ()) if isinstance(each, dict)]}
 
 
 def _place(rule: dict[str, Any]) -> str:

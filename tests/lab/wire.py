@@ -63,10 +63,12 @@ class Wire:
             self._socket.close()
 
     def _record(self) -> None:
-        while not self._ended.is_set():
+        while True:
             try:
                 frame, address = self._socket.recvfrom(1 << 18)
             except TimeoutError:
+                if self._ended.is_set():
+                    return  # and nothing is left to read
                 continue
             if address[2] != PACKET_OUTGOING:  # towards the client
                 self._frames.append(frame)
@@ -103,6 +105,10 @@ class Wire:
         Settles first, so that an empty list means that none left.
         """
         self.settle()
+        return self.seen(needle)
+
+    def seen(self, needle: bytes) -> list[Packet]:
+        """As leaks(), but those recorded so far: for a client that can't answer, and after leaving."""
         outside = [packet for packet in self.packets() if not _is_vpn(packet)]
         found = [packet for packet in outside if needle in packet.frame]
         if not found and any(needle in whole for whole in join_fragments(outside)):

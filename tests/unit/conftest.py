@@ -1,9 +1,12 @@
 """How hypothesis runs here: no test depends on how fast the machine is. And what needs a network of its own."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from unit.made import Made, make
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
@@ -16,3 +19,9 @@ def lab() -> None:
         pytest.fail(
             "this test changes the kernel's rules and routes: run it by tests/run.sh unit", pytrace=False
         )
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """What `stunwall doctor` looks at: a machine that is made up, and well."""
+    return make(tmp_path, monkeypatch)

@@ -575,7 +575,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 
 def test_a_machine_without_nft_is_told_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(firewall, "_SBIN", "/nowhere")
+    monkeypatch.setattr(firewall, "SBIN", "/nowhere")
     with pytest.raises(FirewallError, match="install the package nftables"):
         firewall.read()
 

@@ -61,7 +61,7 @@ exec /bin/busybox switch_root /root /sbin/init
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished image: the root file system as a folder and as a disk, and the kernels. Nothing writes to it any more."""
+    """A finished image: the root file system, as a folder and as a disk, and the kernels. Nothing is written to it."""
 
     folder: Path
 

@@ -64,7 +64,9 @@ class Machine:
             self._monitor = Monitor(folder / "qmp")
             self.channel = Channel(folder / "control")
             if snapshot:
-                until(lambda: self.ask("query-status")["status"] != "inmigrate", 60, "the snapshot to be read")
+                until(
+                    lambda: self.ask("query-status")["status"] != "inmigrate", 60, "the snapshot to be read"
+                )
                 self.ask("cont")  # it was stopped when it was taken
         except BaseException:
             self._process.kill()
@@ -124,6 +126,15 @@ class Machine:
         with suppress(RuntimeError):  # it may be gone before it answers
             self.channel.start("systemctl", "poweroff").wait(BOOT_SECONDS)
         until(lambda: not self._process.running, BOOT_SECONDS, "the machine to power off")
+
+    def sleep(self) -> None:
+        """Suspends it to memory; returns once it sleeps."""
+        self.start("sh", "-c", "echo mem >/sys/power/state")
+        until(lambda: self.ask("query-status")["status"] == "suspended", BOOT_SECONDS, "the machine to sleep")
+
+    def wake(self) -> None:
+        """As somebody who opens the lid."""
+        self.ask("system_wakeup")
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """What qemu itself answers to a command of its machine protocol (QMP)."""

@@ -23,7 +23,9 @@ def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
         assert begun(machine)[: len(known)] == known
 
 
-def test_purged_package_leaves_nothing_and_an_installed_one_seals_at_once(lab: MachineLab, machine: Machine) -> None:
+def test_purged_package_leaves_nothing_and_an_installed_one_seals_at_once(
+    lab: MachineLab, machine: Machine
+) -> None:
     configure(machine, 'mode = "redirect"\n')
     systemctl(machine, "restart")
     machine.run("systemctl", "kill", "-s", "KILL", UNIT)  # what a killed daemon left has to go too

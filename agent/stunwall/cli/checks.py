@@ -12,8 +12,8 @@ from stunwall import __version__, config, firewall, kernel
 from stunwall.cli import surroundings, text
 from stunwall.cli.finding import SYSTEMD, Check, Finding, Machine, Result, output
 from stunwall.config import ConfigError, Mode, WhenVpnDown
-from stunwall.control import ask
-from stunwall.events import FILE, Record
+from stunwall.control import ControlError, ControlRightsError, Status, ask
+from stunwall.events import FILE, EventsError, EventsRightsError, Record
 from stunwall.model import GROUP, StunwallError
 
 _RELEASED = 1764547200  # Unix seconds, 2025-12-01: a clock before that is wrong
@@ -28,10 +28,17 @@ def examine(file: Path) -> list[Finding]:
 
 
 def _guarded(name: str, check: Check, machine: Machine) -> list[Finding]:
+    found: list[Finding] = []  # so that what it found before it failed is told
     try:
-        return list(check(machine))
-    except (StunwallError, OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
-        return [Finding(name, Result.UNKNOWN, f"could not be checked: {error}")]
+        found.extend(check(machine))
+    except (StunwallError, OSError, subprocess.SubprocessError) as error:
+        found.append(Finding(name, Result.UNKNOWN, f"could not be checked: {error}"))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # nft, ip or the daemon, of another version perhaps, printed something else than is known.
+        found.append(
+            Finding(name, Result.UNKNOWN, f"could not be checked: an answer was not understood ({error!r})")
+        )
+    return found
 
 
 def _configuration(machine: Machine) -> Iterator[Finding]:
@@ -56,7 +63,8 @@ def _configuration(machine: Machine) -> Iterator[Finding]:
             'set it to "block" unless you mean it',
         )
     for number, rule in enumerate(settings.allow, 1):
-        if rule.to is None and rule.user is None and rule.unit is None:
+        everywhere = rule.to is None or rule.to.prefixlen == 0
+        if everywhere and rule.user is None and rule.unit is None:
             yield Finding(
                 "configuration", Result.WARNING, f"exception {number} ({rule.why}) holds for every destination",
                 "whoever is asked by STUN in that way learns the real address", "narrow it with `to`, `user` or `unit`",
@@ -64,17 +72,20 @@ def _configuration(machine: Machine) -> Iterator[Finding]:
 
 
 def _files(machine: Machine) -> Iterator[Finding]:
-    settings = machine.settings
-    sources = [file for file in config.sources(machine.file) if file.exists()]
-    for path in {*sources, *(file.parent for file in sources)}:
+    folder, fine, group = machine.file.parent, True, _group()
+    for path in (folder, folder / "conf.d", *config.sources(machine.file)):
+        if not path.exists():
+            continue
         found = path.stat()
-        strange = found.st_uid not in (0, os.getuid()) and found.st_gid != _group()
-        if found.st_mode & stat.S_IWOTH or strange:
+        strange = found.st_uid not in (0, os.getuid()) and found.st_gid != group
+        by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getgid(), group)
+        if found.st_mode & stat.S_IWOTH or strange or by_group:
+            fine = False
             yield Finding(
                 "rights", Result.PROBLEM, f"{path} can be changed by others than root and the group {GROUP}",
-                "whoever writes there decides what leaks", f"sudo chown root {path}; sudo chmod o-w {path}",
+                "whoever writes there decides what leaks", f"sudo chown root:{GROUP} {path}; sudo chmod o-w {path}",
             )  # fmt: skip
-    state = settings.state_dir
+    state = machine.settings.state_dir
     if not state.exists():
         yield Finding(
             "rights", Result.WARNING, f"{state} is missing", "there is no record", "start stunwalld once"
@@ -84,7 +95,7 @@ def _files(machine: Machine) -> Iterator[Finding]:
             "rights", Result.PROBLEM, f"{state} can be written by everybody", "the record can be forged",
             f"sudo chmod 750 {state}",
         )  # fmt: skip
-    else:
+    elif fine:
         yield Finding("rights", Result.OK, "configuration and record belong to root and stunwall alone")
 
 
@@ -98,8 +109,8 @@ def _group() -> int | None:
 
 
 def _kernel(machine: Machine) -> Iterator[Finding]:
+    firewall.read()  # raises where nft or rights are missing
     release, nft = os.uname().release, output("nft", "--version").strip()
-    firewall.read()  # raises where rights are missing
     if missing := kernel.missing(firewall.refused):
         yield Finding(
             "kernel", Result.PROBLEM, missing, "without it there is no wall", "see above, then restart"
@@ -114,16 +125,24 @@ def _kernel(machine: Machine) -> Iterator[Finding]:
 
 
 def _daemon(machine: Machine) -> Iterator[Finding]:
-    machine.daemon = ask(machine.settings.run_dir, {"command": "status"})
-    daemon = machine.daemon
+    why = "what is blocked is not recorded, and a VPN that comes up is not let through"
+    try:
+        daemon = ask(machine.settings.run_dir, {"command": "status"})
+    except ControlRightsError:
+        raise
+    except ControlError as error:
+        yield Finding("daemon", Result.PROBLEM, str(error), why, "sudo systemctl restart stunwall")
+        return
     if daemon is None:
-        why = "what is blocked is not recorded, and a VPN that comes up is not let through"
         yield Finding("daemon", Result.PROBLEM, "it does not run", why, "sudo systemctl start stunwall")
-        return
-    if "error" in daemon:
-        machine.daemon = None
+    elif "error" in daemon:
         yield Finding("daemon", Result.UNKNOWN, str(daemon["error"]))
-        return
+    else:
+        machine.daemon = daemon
+        yield from _running(daemon)
+
+
+def _running(daemon: Status) -> Iterator[Finding]:
     if daemon["version"] != __version__:
         yield Finding(
             "daemon", Result.WARNING, f"version {daemon['version']} runs, {__version__} is installed",
@@ -188,20 +207,24 @@ def _service(machine: Machine) -> Iterator[Finding]:
 
 
 def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
-    if shown.get("LoadState") == "not-found":
+    if "LoadState" not in shown:
+        yield Finding("service", Result.UNKNOWN, f"systemd does not tell of {unit}")
+        return
+    if shown["LoadState"] == "not-found":
         why = "after the next boot nothing is blocked"
         yield Finding(
             "service", Result.PROBLEM, f"{unit} is not installed", why, "install stunwall as a service"
         )
         return
-    if shown.get("UnitFileState") != "enabled":
+    if (state := shown.get("UnitFileState")) != "enabled":
         why = "after the next boot it is not there"
+        next_ = f"sudo systemctl unmask {unit}; " if shown["LoadState"] == "masked" else ""
         yield Finding(
             "service",
             Result.PROBLEM,
-            f"{unit} is {shown.get('UnitFileState')}",
+            f"{unit} is {state}",
             why,
-            f"sudo systemctl enable {unit}",
+            f"{next_}sudo systemctl enable {unit}",
         )
     if shown.get("ActiveState") != "active":
         what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
@@ -255,13 +278,19 @@ def _record(machine: Machine) -> Iterator[Finding]:
     folder = machine.settings.state_dir
     if not folder.exists():
         return
-    with closing(Record(folder)) as record:
-        flows, lost = record.last_id(), record.lost()
-    size = (folder / FILE).stat().st_size >> 10
-    if lost:
-        why = "the disk could not keep up, or was full"
-        yield Finding("record", Result.WARNING, f"{lost} packets were blocked and not recorded", why)
-    yield Finding("record", Result.OK, f"can be read: {flows:,} entries so far, {size:,} KiB")
+    try:
+        with closing(Record(folder)) as record:
+            flows, lost = record.last_id(), record.lost()
+    except EventsRightsError:
+        raise
+    except EventsError as error:
+        yield Finding("record", Result.WARNING, str(error))
+    else:
+        size = (folder / FILE).stat().st_size >> 10
+        if lost:
+            why = "the disk could not keep up, or was full"
+            yield Finding("record", Result.WARNING, f"{lost} packets were blocked and not recorded", why)
+        yield Finding("record", Result.OK, f"can be read: {flows:,} entries so far, {size:,} KiB")
     for broken in folder.glob(f"{FILE}.*.broken"):
         what = f"a damaged record was moved aside to {broken}"
         yield Finding(

@@ -1,5 +1,6 @@
 """What a check of `stunwall doctor` finds, and what it looks at."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from stunwall.config import Config
 from stunwall.control import Status
+from stunwall.firewall import SBIN
 
 SYSTEMD = Path("/run/systemd/system")
 _TIMEOUT = 10  # seconds for another program's answer
@@ -48,5 +50,9 @@ Check = Callable[[Machine], Iterator[Finding]]
 
 def output(*command: str) -> str:
     """Return what a program prints, whatever its exit code. Raises OSError and SubprocessError."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    # `su` may leave a PATH without the folders of the system's own programs.
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{SBIN}"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
+    )
     return done.stdout

@@ -1,6 +1,7 @@
 """What `stunwall doctor` finds of others: the queue, the marks, programs with rules of their own."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from stunwall import firewall, neighbours, nfqueue
 from stunwall.cli.finding import SYSTEMD, Finding, Machine, Result, output
 from stunwall.model import DETOUR_TABLE
 
+_INTERFACES = Path("/sys/class/net")
 _NFTABLES_CONF = Path("/etc/nftables.conf")
 
 
@@ -15,7 +17,9 @@ def queue(machine: Machine) -> Iterator[Finding]:
     """Whether the queue is stunwalld's alone."""
     number = machine.settings.queue
     port = nfqueue.listener(number)
+    alone = True
     if port is not None and (machine.daemon is None or port != machine.daemon["pid"]):
+        alone = False
         yield Finding(
             "queue", Result.PROBLEM, f"queue {number} is read by {_program(port)}", "stunwalld gets no packets",
             "end that program, or set another `queue` in the configuration",
@@ -23,13 +27,14 @@ def queue(machine: Machine) -> Iterator[Finding]:
     claims = neighbours.queue_claims(firewall.ruleset())
     for claim in claims:
         if claim.value == number:
+            alone = False
             yield Finding(
                 "queue", Result.PROBLEM, f"{claim.where} sends packets to queue {number} too",
                 "stunwalld gets packets that are none of its business", "set another `queue` in the configuration",
             )  # fmt: skip
     taken = sorted({claim.value for claim in claims} - {number})
     beside = f"; others use {', '.join(map(str, taken))}" if taken else ""
-    if port is None or machine.daemon is not None:
+    if alone:
         yield Finding("queue", Result.OK, f"{number} is stunwall's alone{beside}")
 
 
@@ -60,7 +65,7 @@ def marks(machine: Machine) -> Iterator[Finding]:
 
 def programs(machine: Machine) -> Iterator[Finding]:
     """Who else has rules here, and what that means."""
-    interfaces = [path.name for path in Path("/sys/class/net").iterdir()]
+    interfaces = [path.name for path in _INTERFACES.iterdir()]
     for presence in neighbours.present(firewall.ruleset(), interfaces):
         yield Finding(
             "neighbours", Result.NOTE, f"{presence.name} is here ({presence.seen})", presence.meaning
@@ -71,12 +76,13 @@ def programs(machine: Machine) -> Iterator[Finding]:
                 "neighbours", Result.NOTE, f"{_program(port)} decides on the packets in queue {number}",
                 "what leaves needs the leave of both: what it allows is blocked all the same where it is STUN",
             )  # fmt: skip
-    if not _NFTABLES_CONF.exists() or "flush ruleset" not in _NFTABLES_CONF.read_text(errors="replace"):
+    text = _NFTABLES_CONF.read_text(errors="replace") if _NFTABLES_CONF.exists() else ""
+    if not re.search(r"^\s*flush\s+ruleset\b", text, re.MULTILINE):  # not in a comment
         return
     if SYSTEMD.is_dir() and output("systemctl", "is-enabled", "nftables.service").strip() == "enabled":
         yield Finding(
             "neighbours", Result.WARNING,
-            f"{_NFTABLES_CONF} begins with `flush ruleset`, and nftables.service loads it",
+            f"{_NFTABLES_CONF} has `flush ruleset`, and nftables.service loads it",
             "at a boot that comes before the wall; at `systemctl reload nftables` the wall is gone for a moment, "
             "until stunwalld has put it back",
             f"replace that line of {_NFTABLES_CONF} by a `flush table` for each table in it",

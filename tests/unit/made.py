@@ -1,0 +1,117 @@
+"""A machine that is made up, for the checks of `stunwall doctor`; conftest.py puts it in the real one's place."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stunwall import __version__, firewall, kernel, nfqueue
+from stunwall.cli import checks, surroundings
+from stunwall.cli.finding import Finding, Machine, Result
+from stunwall.config import Config
+from stunwall.firewall import Wall
+
+PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
+OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
+NOBODY = 1 << 30  # above the highest pid (linux/threads.h, PID_MAX_LIMIT)
+
+
+def status(**changed: Any) -> dict[str, Any]:
+    """What a daemon says that is well."""
+    wg0 = {"interface": "wg0", "counts": True, "why": "a wireguard interface"}
+    well = {"version": __version__, "pid": OURS, "problems": [], "state": "protected", "queue_overruns": 0}
+    return well | {"gaps": [], "interfaces": [wg0], "redirects": [4, 6]} | changed
+
+
+def wall(*, whole: bool = True, queue: int | None = 4780) -> Wall:
+    rules = firewall.expected(firewall.rules_file().read_text())
+    loaded = tuple(firewall.Rule(chain, comment, 0, 0) for chain, comment in rules)
+    return Wall(loaded if whole else loaded[1:], {}, {}, queue)
+
+
+def unit(**changed: str) -> str:
+    """What `systemctl show` prints of a unit that is well."""
+    well = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "Result": "success"}
+    shown = well | {"NeedDaemonReload": "no", "NRestarts": "0"} | changed
+    return "".join(f"{name}={value}\n" for name, value in shown.items())
+
+
+@dataclass
+class Made:
+    """All that the checks see of a machine; it is well until a test changes it."""
+
+    folder: Path
+    systemd: Path
+    wall: Any = field(default_factory=wall)
+    daemon: Any = field(default_factory=status)
+    ruleset: Any = field(default_factory=list)
+    missing: str | None = None
+    queues: bool = True
+    listeners: dict[int, int] = field(default_factory=lambda: {4780: OURS})
+    printed: dict[str, str] = field(default_factory=dict)
+    """What programs print, by the words that they are started with."""
+
+    @property
+    def machine(self) -> Machine:
+        settings = Config(state_dir=self.folder / "state", run_dir=self.folder)
+        return Machine(self.folder / "stunwall.toml", settings, self.daemon)
+
+    def output(self, *command: str) -> str:
+        if " ".join(command) not in self.printed:
+            raise FileNotFoundError(2, "No such file or directory", command[0])
+        return self.printed[" ".join(command)]
+
+    def find(self, check: str, machine: Machine | None = None) -> dict[Result, list[Finding]]:
+        """What a check finds, by its result."""
+        found: dict[Result, list[Finding]] = {}
+        for each in checks._guarded(check, checks._CHECKS[check], machine or self.machine):
+            found.setdefault(each.result, []).append(each)
+        return found
+
+    def one(self, check: str, result: Result) -> Finding:
+        """The one thing that a check finds, which is no other than of this result."""
+        found = self.find(check)
+        assert found.keys() == {result}, found
+        (only,) = found[result]
+        return only
+
+
+def told(value: Any) -> Callable[[], Any]:
+    """A function that returns what a test has set, or raises it."""
+
+    def tell() -> Any:
+        if isinstance(value(), Exception):
+            raise value()
+        return value()
+
+    return tell
+
+
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """Put a made-up machine that is well where the checks look."""
+    made = Made(tmp_path / "etc", tmp_path / "systemd")
+    state = made.folder / "state"
+    state.mkdir(0o750, parents=True)
+    made.systemd.mkdir()
+    (tmp_path / "net").mkdir()
+    (made.folder / "stunwall.toml").write_text(f'state_dir = "{state}"\nrun_dir = "{made.folder}"\n')
+    made.printed = {"nft --version": "nftables v1.0.6\n", "ip -4 -j rule": "[]\n", "ip -6 -j rule": ""}
+    made.printed["systemctl is-enabled nftables.service"] = "disabled\n"
+    made.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
+    made.printed |= {f"systemctl show {name}": unit() for name in checks._UNITS}
+    monkeypatch.setattr(firewall, "read", told(lambda: made.wall))
+    monkeypatch.setattr(firewall, "ruleset", told(lambda: made.ruleset))
+    monkeypatch.setattr(firewall, "refused", lambda text: None)
+    monkeypatch.setattr(kernel, "missing", lambda refused: made.missing)
+    monkeypatch.setattr(kernel, "queues", lambda refused: made.queues)
+    monkeypatch.setattr(nfqueue, "listeners", lambda: made.listeners)
+    monkeypatch.setattr(checks, "ask", lambda folder, request: told(lambda: made.daemon)())
+    monkeypatch.setattr(surroundings, "_INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(surroundings, "_NFTABLES_CONF", tmp_path / "nftables.conf")
+    for module in (checks, surroundings):
+        monkeypatch.setattr(module, "output", made.output)
+        monkeypatch.setattr(module, "SYSTEMD", made.systemd)
+    return made

@@ -1,0 +1,416 @@
+"""cli/checks.py: each check by itself, on a machine that is made up."""
+
+import os
+import time
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stunwall import __version__, config
+from stunwall.cli import checks
+from stunwall.cli.finding import Machine, Result
+from stunwall.config import Config, Mode
+from stunwall.control import ControlError, ControlRightsError
+from stunwall.events import FILE, Recorder
+from stunwall.firewall import FirewallError, Wall
+from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made, status, unit, wall
+from unit.test_events import event, sql
+
+
+def test_of_a_machine_that_is_well_every_check_says_so(made: Made) -> None:
+    record(made)
+    found = checks.examine(made.machine.file)
+    assert {each.result for each in found} == {OK}
+    # Of neighbours there is nothing to say.
+    assert {each.check for each in found} == checks._CHECKS.keys() - {"neighbours"}
+
+
+# configuration
+
+
+def test_a_configuration_that_is_named_and_missing_is_a_problem_and_the_defaults_are_looked_at(
+    made: Made,
+) -> None:
+    machine = Machine(made.folder / "other.toml")
+    (problem,) = made.find("configuration", machine)[PROBLEM]
+    assert f"{made.folder}/other.toml: cannot be read: No such file" in problem.what
+    assert "stunwall config check" in problem.next
+    assert machine.settings == Config()
+
+
+def test_the_default_configuration_may_be_missing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.machine.file.unlink()
+    monkeypatch.setattr(config, "DEFAULT_FILE", made.machine.file)
+    assert made.one("configuration", OK).what.endswith("is not there: the defaults are in force")
+
+
+@pytest.mark.parametrize(
+    ("rule", "wide"),
+    [
+        ("port = 3478", True),
+        ('interface = "eth0"', True),
+        ('to = "0.0.0.0/0"', True),
+        ('to = "::/0"\nport = 3478', True),
+        ('to = "192.0.2.0/24"', False),
+        ("user = 1000", False),
+        ('to = "0.0.0.0/0"\nuser = 1000', False),
+        ('unit = "tailscaled.service"', False),
+    ],
+)
+def test_an_exception_for_every_destination_of_every_program_is_warned_of(
+    made: Made, rule: str, wide: bool
+) -> None:
+    made.machine.file.write_text(f'[[allow]]\nwhy = "a test"\n{rule}\n')
+    warned = [each.what for each in made.find("configuration").get(WARNING, [])]
+    assert warned == (["exception 1 (a test) holds for every destination"] if wide else [])
+
+
+# rights
+
+OTHERS, GROUP = 12345, 4780  # numbers that no user or group of the tests has
+
+
+@pytest.fixture
+def group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The group `stunwall`, with a number that nothing else has."""
+    monkeypatch.setattr(checks, "_group", lambda: GROUP)
+
+
+@pytest.mark.usefixtures("lab", "group")
+@pytest.mark.parametrize(
+    ("mode", "user", "owner", "well"),
+    [
+        (0o644, 0, 0, True),
+        (0o664, 0, GROUP, True),
+        (0o600, OTHERS, GROUP, True),
+        (0o646, 0, 0, False),
+        (0o664, 0, OTHERS, False),
+        (0o644, OTHERS, OTHERS, False),
+    ],
+)
+@pytest.mark.parametrize("name", ["stunwall.toml", "conf.d/1.toml", "conf.d", ""])
+def test_whoever_but_root_and_the_group_may_change_the_configuration_is_a_problem(
+    made: Made, name: str, mode: int, user: int, owner: int, well: bool
+) -> None:
+    (made.folder / "conf.d").mkdir(0o755)
+    if name == "conf.d/1.toml":
+        (made.folder / name).touch()
+    path = made.folder / name
+    path.chmod(mode | 0o111 if path.is_dir() else mode)
+    os.chown(path, user, owner)
+    if well:
+        assert "root and stunwall alone" in made.one("rights", OK).what
+    else:
+        problem = made.one("rights", PROBLEM)
+        assert problem.what.startswith(f"{path} can be changed by others")
+        assert f"chown root:stunwall {path}" in problem.next
+
+
+@pytest.mark.usefixtures("group")
+def test_a_missing_folder_of_the_record_is_a_warning_and_no_matter_for_disk_and_record(made: Made) -> None:
+    (made.folder / "state").rmdir()
+    assert made.one("rights", WARNING).what == f"{made.folder}/state is missing"
+    assert made.find("disk") == made.find("record") == {}
+
+
+@pytest.mark.parametrize(("name", "number"), [("root", 0), ("no-such-group", None)])
+def test_the_group_may_be_missing(monkeypatch: pytest.MonkeyPatch, name: str, number: int | None) -> None:
+    monkeypatch.setattr(checks, "GROUP", name)
+    assert checks._group() == number
+
+
+# kernel
+
+
+def test_a_missing_kernel_piece_is_a_problem(made: Made) -> None:
+    made.missing = "the kernel lacks something. Load it"
+    assert made.one("kernel", PROBLEM).what == made.missing
+
+
+def test_a_kernel_without_queue_in_nftables_is_fine_with_a_note(made: Made) -> None:
+    made.queues = False
+    found = made.find("kernel")
+    assert found.keys() == {OK, NOTE}
+    assert "NFQUEUE is used in its place" in found[NOTE][0].what
+
+
+def test_a_missing_nft_is_named_with_its_package(made: Made) -> None:
+    made.wall = FirewallError("the program nft is missing: install the package nftables")
+    del made.printed["nft --version"]
+    assert "install the package nftables" in made.one("kernel", UNKNOWN).what
+
+
+# daemon
+
+
+@pytest.mark.parametrize(
+    ("said", "result", "what", "cure"),
+    [
+        (None, PROBLEM, "it does not run", "systemctl start stunwall"),
+        (ControlError("stunwalld does not answer"), PROBLEM, "stunwalld does not answer", "restart stunwall"),
+        (
+            ControlRightsError("the socket is for root: try with sudo"),
+            UNKNOWN,
+            "could not be checked: the socket is for root: try with sudo",
+            "",
+        ),
+        ({"error": "status is for root"}, UNKNOWN, "status is for root", ""),
+    ],
+)
+def test_a_daemon_that_says_nothing_is_told_from_one_that_may_not(
+    made: Made, said: Any, result: Result, what: str, cure: str
+) -> None:
+    made.daemon = said
+    machine = Machine(made.machine.file, made.machine.settings)
+    (told_,) = made.find("daemon", machine)[result]
+    assert told_.what == what
+    assert cure in told_.next
+    assert machine.daemon is None
+    assert made.find("vpn", machine) == {}
+
+
+@pytest.mark.parametrize("state", ["protected", "sealed"])
+def test_a_daemon_that_is_well_is_told_with_its_state(made: Made, state: str) -> None:
+    made.daemon = status(state=state, pid=812)
+    assert made.one("daemon", OK).what == f"runs as process 812, {state}"
+
+
+@pytest.mark.parametrize(
+    ("state", "cure"), [("open", 'when_vpn_down = "block"'), ("paused", "stunwall resume")]
+)
+def test_a_state_in_which_stun_leaves_is_a_problem_with_its_way_out(
+    made: Made, state: str, cure: str
+) -> None:
+    made.daemon = status(state=state)
+    (problem,) = made.find("daemon")[PROBLEM]
+    assert problem.what == f"its state is {state}"
+    assert cure in problem.next
+
+
+def test_what_the_daemon_complains_of_are_problems(made: Made) -> None:
+    made.daemon = status(state="degraded", problems=["the disk is full", "links cannot be read"])
+    found = made.find("daemon")
+    assert [each.what for each in found[PROBLEM]] == ["the disk is full", "links cannot be read"]
+    assert OK not in found
+
+
+def test_a_daemon_of_another_version_is_a_warning(made: Made) -> None:
+    made.daemon = status(version="0.0.1")
+    (warning,) = made.find("daemon")[WARNING]
+    assert warning.what == f"version 0.0.1 runs, {__version__} is installed"
+    assert "restart" in warning.next
+
+
+def test_of_a_daemon_that_says_less_than_this_one_the_version_is_told_all_the_same(made: Made) -> None:
+    made.daemon = {"version": "0.0.1", "pid": 1, "problems": []}
+    found = made.find("daemon")
+    assert "0.0.1 runs" in found[WARNING][0].what
+    assert "an answer was not understood (KeyError('state'))" in found[UNKNOWN][0].what
+
+
+def test_packets_that_were_too_many_are_a_warning(made: Made) -> None:
+    made.daemon = status(queue_overruns=7)
+    assert made.find("daemon")[WARNING][0].what.startswith("7 packets were more than it could take")
+
+
+# wall
+
+
+@pytest.mark.parametrize(
+    ("stands", "daemon", "what"),
+    [
+        (None, None, "there is none"),
+        (wall(whole=False), status(), "rules of it are gone, or others are between them"),
+        (wall(queue=None), status(), "its door is shut though the daemon runs"),
+    ],
+    ids=["none", "damaged", "shut"],
+)
+def test_a_wall_that_does_not_stand_as_it_should_is_a_problem(
+    made: Made, stands: Wall | None, daemon: Any, what: str
+) -> None:
+    made.wall, made.daemon = stands, daemon
+    problem = made.one("wall", PROBLEM)
+    assert problem.what == what
+    assert "systemctl restart" in problem.next
+
+
+def test_a_shut_door_is_right_while_no_daemon_runs(made: Made) -> None:
+    made.wall, made.daemon = wall(queue=None), None
+    assert made.one("wall", OK).what == "stands, and is whole"
+
+
+@pytest.mark.parametrize(("who", "named"), [("nft (pid 7)", "nft (pid 7)"), ("", "a program that is not")])
+def test_each_gap_is_a_warning_that_names_who_made_it_and_how_long_it_was(
+    made: Made, who: str, named: str
+) -> None:
+    made.daemon = status(gaps=[{"who": who, "start": 1.8e9, "end": 1.8e9 + 0.03125}])
+    (warning,) = made.find("wall")[WARNING]
+    assert warning.what.startswith(named)
+    assert warning.what.endswith("for 0.031 s")
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.8e9)) in warning.what
+
+
+# service
+
+
+def test_where_systemd_does_not_run_a_note_says_that_nothing_starts_it(made: Made) -> None:
+    made.systemd.rmdir()
+    made.printed.clear()  # nobody asks systemctl
+    assert "nothing starts stunwall at boot" in made.one("service", NOTE).what
+
+
+@pytest.mark.parametrize("name", checks._UNITS)
+@pytest.mark.parametrize(
+    ("shown", "result", "what", "cure"),
+    [
+        ({"LoadState": "not-found"}, PROBLEM, "{} is not installed", "install stunwall"),
+        ({"UnitFileState": "disabled"}, PROBLEM, "{} is disabled", "sudo systemctl enable {}"),
+        ({"UnitFileState": "enabled-runtime"}, PROBLEM, "{} is enabled-runtime", "sudo systemctl enable {}"),
+        (
+            {"LoadState": "masked", "UnitFileState": "masked"},
+            PROBLEM,
+            "{} is masked",
+            "sudo systemctl unmask {}; sudo systemctl enable {}",
+        ),
+        (
+            {"ActiveState": "failed", "Result": "watchdog"},
+            PROBLEM,
+            "{} is failed (watchdog)",
+            "journalctl -u {}",
+        ),
+        ({"ActiveState": "inactive"}, PROBLEM, "{} is inactive (success)", "sudo systemctl restart {}"),
+        ({"NeedDaemonReload": "yes"}, WARNING, "{} has changed on disk", "sudo systemctl daemon-reload"),
+        ({"NRestarts": "3"}, WARNING, "{} was restarted 3 times", "journalctl -u {} -p warning"),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_a_unit_that_is_not_well_is_told_with_the_way_to_mend_it(
+    made: Made, name: str, shown: dict[str, str], result: Result, what: str, cure: str
+) -> None:
+    made.printed[f"systemctl show {name}"] = unit(**shown)
+    (told_,) = made.find("service")[result]
+    assert told_.what.startswith(what.format(name))
+    assert cure.format(name, name) in told_.next
+
+
+def test_a_unit_may_have_several_faults(made: Made) -> None:
+    name = checks._UNITS[0]
+    made.printed[f"systemctl show {name}"] = unit(
+        UnitFileState="disabled", ActiveState="failed", NRestarts="2"
+    )
+    found = made.find("service")
+    assert len(found[PROBLEM]) == 2
+    assert len(found[WARNING]) == 1
+    assert [each.what for each in found[OK]] == [f"{checks._UNITS[1]} is active"]
+
+
+def test_a_systemd_that_does_not_answer_is_no_judgement_on_the_units(made: Made) -> None:
+    made.printed |= {f"systemctl show {name}": "" for name in checks._UNITS}
+    assert made.find("service").keys() == {UNKNOWN}
+
+
+# clock, disk
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    clock = SimpleNamespace(
+        time=lambda: seconds, strftime=lambda form: time.strftime(form, (2000,) + (1,) * 8)
+    )
+    monkeypatch.setattr(checks, "time", clock)
+
+
+def test_a_clock_before_this_release_is_a_problem(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(monkeypatch, checks._RELEASED - 1)
+    assert made.one("clock", PROBLEM).what == "it shows 2000-01-01, before this stunwall was made"
+
+
+@pytest.mark.parametrize(
+    ("synchronized", "systemd", "result"),
+    [("yes", True, OK), ("no", True, NOTE), ("", True, OK), ("no", False, OK)],
+)
+def test_a_clock_that_nobody_sets_is_a_note(
+    made: Made, monkeypatch: pytest.MonkeyPatch, synchronized: str, systemd: bool, result: Result
+) -> None:
+    set_clock(monkeypatch, checks._RELEASED)
+    made.printed["timedatectl show -P NTPSynchronized"] = f"{synchronized}\n"
+    if not systemd:
+        made.systemd.rmdir()
+    made.one("clock", result)
+
+
+@pytest.mark.parametrize(
+    ("free", "flags", "result", "what"),
+    [
+        (100 << 20, 0, OK, "100 MiB are left for the record"),
+        ((100 << 20) - 4096, 0, WARNING, "99 MiB are left for "),
+        (4 << 20, 0, WARNING, "4 MiB are left for "),
+        ((4 << 20) - 4096, 0, PROBLEM, "3 MiB are left for "),
+        (100 << 20, os.ST_RDONLY, PROBLEM, "on a disk that is read-only"),
+    ],
+)
+def test_the_less_room_for_the_record_the_worse(
+    made: Made, monkeypatch: pytest.MonkeyPatch, free: int, flags: int, result: Result, what: str
+) -> None:
+    answer = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_flag=flags)
+    monkeypatch.setattr(os, "statvfs", lambda folder: answer)
+    assert what in made.one("disk", result).what
+
+
+# record
+
+
+def record(made: Made) -> None:
+    """A record of one entry."""
+    with closing(Recorder(made.folder / "state", config.Log(), lambda event: None, lambda text: None)) as new:
+        new.record(event())
+
+
+def test_a_record_that_is_whole_is_told_with_its_size(made: Made) -> None:
+    record(made)
+    assert made.one("record", OK).what.startswith("can be read: 1 entries so far, ")
+
+
+def test_packets_that_were_not_recorded_are_a_warning(made: Made) -> None:
+    record(made)
+    sql(made.folder / "state", "INSERT INTO lost (time, count) VALUES (1, 5)")
+    found = made.find("record")
+    assert found.keys() == {WARNING, OK}
+    assert found[WARNING][0].what == "5 packets were blocked and not recorded"
+
+
+@pytest.mark.parametrize("content", [None, b"garbage" * 999, b""])
+def test_a_record_that_is_missing_or_damaged_is_a_warning(made: Made, content: bytes | None) -> None:
+    if content is not None:
+        (made.folder / "state" / FILE).write_bytes(content)
+    assert str(made.folder / "state" / FILE) in made.one("record", WARNING).what
+
+
+def test_a_record_that_was_moved_aside_is_a_warning_also_while_there_is_no_other(made: Made) -> None:
+    broken = made.folder / "state" / f"{FILE}.20270101.broken"
+    broken.touch()
+    assert f"moved aside to {broken}" in made.find("record")[WARNING][1].what
+
+
+# vpn
+
+
+def test_every_interface_that_counts_is_told_and_none_is_a_warning(made: Made) -> None:
+    eth0 = {"interface": "eth0", "counts": False, "why": "an Ethernet card"}
+    assert made.one("vpn", OK).what == "wg0: a wireguard interface"
+    made.daemon = status(interfaces=[eth0])
+    assert made.one("vpn", WARNING).what == "no interface counts as the VPN"
+
+
+@pytest.mark.parametrize(
+    ("mode", "families", "warned"),
+    [(Mode.REDIRECT, [], True), (Mode.REDIRECT, [4], False), (Mode.BLOCK, [], False)],
+)
+def test_a_vpn_that_nothing_can_be_redirected_into_is_a_warning_where_that_is_wanted(
+    made: Made, mode: Mode, families: list[int], warned: bool
+) -> None:
+    made.daemon = status(redirects=families)
+    machine = made.machine
+    machine.settings = Config(mode=mode)
+    assert (WARNING in made.find("vpn", machine)) == warned
