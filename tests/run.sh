@@ -76,11 +76,30 @@ checks() {
     ruff check .
     ruff format --check .
     mypy
+    shellcheck .ci/run tests/run.sh systemd/*.sh systemd/deb/build.sh systemd/deb/p*
 }
 
 case $part in
     demo) isolated python -m lab.demo ;;
+    deb)
+        folder=${1-$root/build}
+        "$root/systemd/deb/build.sh" "$folder"
+        lintian --allow-root --fail-on error,warning "$folder"/stunwall_*.deb
+        ;;
     unit) checks; isolated python -m pytest tests/unit "$@" ;;
     lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
-    all) checks; isolated python -m pytest tests/unit tests/lab tests/browser "$@" ;;
+    vm) python -m vm.prepare; isolated python -m pytest tests/vm "$@" ;;
+    all)
+        checks
+        # At the same time, since both wait a lot; what the machine's tests say comes after the rest.
+        said=$(mktemp)
+        setsid "$root/tests/run.sh" vm "$@" >"$said" 2>&1 &
+        machine=$!
+        trap 'kill -- "-$machine" 2>/dev/null || true; rm -f "$said"' EXIT
+        failed=0
+        isolated python -m pytest tests/unit tests/lab tests/browser "$@" || failed=$?
+        wait "$machine" || failed=$?
+        cat "$said"
+        exit "$failed"
+        ;;
 esac

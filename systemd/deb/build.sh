@@ -40,7 +40,7 @@ pack() { # pack FILE WHERE: as `put`, compressed as Debian wants it
 rm -rf "$tree$home/lib/bin" "$tree$home/lib/share"
 find "$tree$home/lib" -name '*.so' -exec strip --strip-unneeded {} +
 find "$tree$home/lib" -type f -exec chmod 644 {} +
-find "$tree$home/lib" -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
+find "$tree$home/lib" -type d \( -name tests -o -name __pycache__ -o -name .agents \) -prune -exec rm -rf {} +
 
 mkdir -p "$tree$home/bin" "$tree/usr/bin" "$tree/usr/sbin" "$tree/etc/stunwall/conf.d"
 for command in stunwall:stunwall.cli stunwalld:stunwall.daemon; do
@@ -79,7 +79,6 @@ put 644 "$root/systemd/deb/copyright" $doc/copyright
 pack "$root/CHANGELOG.md" $doc/changelog
 sed "s|@version@|$version|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$work/changelog"
 pack "$work/changelog" $doc/changelog.Debian
-put 644 "$root/systemd/deb/lintian-overrides" /usr/share/lintian/overrides/stunwall
 
 mkdir "$tree/DEBIAN" "$work/debian"
 for script in preinst postinst prerm postrm; do

@@ -5,7 +5,6 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lab.deadline import until
@@ -64,11 +63,10 @@ class Running:
 
 
 class Channel:
-    """Connects to guest/control.py through qemu's socket at `path`."""
+    """Speaks to guest/control.py, through a connection to qemu."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self.ready = threading.Event()
         """Set once the machine has said that it listens."""
         self._ended = False

@@ -12,25 +12,25 @@ from vm.boots import Boots
 from vm.image import KERNELS, Image, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
-from vm.package import NEXT, package
+from vm.package import CONTENTS, NEXT, ROOT, package, wheels
 
 try:
     require_isolation()
 except RuntimeError as error:
     pytest.exit(str(error), returncode=4)
 
-TESTS = Path(__file__).parents[1]
 CONSOLE_LINES = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kernel", choices=sorted(KERNELS), default="6.1", help="the machine's Linux")
+    parser.addoption("--kernel", choices=KERNELS, help="the machine's Linux, if not each of them in turn")
     parser.addoption("--deb", type=Path, help="stunwall's package, if not of the checkout as it is now")
 
 
-@pytest.fixture(scope="session")
-def kernel(request: pytest.FixtureRequest) -> str:
-    return str(request.config.getoption("--kernel"))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kernel" in metafunc.fixturenames:
+        one = metafunc.config.getoption("--kernel")
+        metafunc.parametrize("kernel", [one] if one else list(KERNELS), scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +52,18 @@ def deb(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def checkout(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A disk with the tests' own files, stunwall's package and the one to upgrade to, at /run/checkout inside."""
+    """A disk for /run/checkout: the checkout, two versions of the package, the wheels that install.sh needs."""
     folder, disk = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("disk") / "checkout.ext4"
-    for part in ("lab", "vm"):
-        shutil.copytree(TESTS / part, folder / "tests" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in (*CONTENTS, "tests/lab", "tests/vm"):
+        copy_to = folder / part
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, copy_to, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, copy_to)
+    shutil.copytree(wheels(), folder / "wheels")
     shutil.copy(deb, folder / "stunwall.deb")
     shutil.copy(package(NEXT), folder / "next.deb")
-    subprocess.run(["truncate", "-s", "64M", str(disk)], check=True)
+    subprocess.run(["truncate", "-s", "128M", str(disk)], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-d", str(folder), str(disk)], check=True)
     return disk
 

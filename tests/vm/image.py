@@ -23,8 +23,9 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 PACKAGES = (
     "systemd-sysv", "udev", "kmod", "mount", "passwd", "procps", "iproute2", "nftables",
-    # What stunwall's package depends on: there is no network to get it by.
+    # What stunwall's package depends on, and what install.sh asks for: there is no network to get it by.
     "python3", "libnetfilter-queue1",
+    "ca-certificates", "gcc", "libc6-dev", "python3-dev", "python3-venv", "libnetfilter-queue-dev",
     "wireguard-tools", "charon-systemd", "strongswan-swanctl",
     "libcharon-extra-plugins",  # for the other end (ipsec.py), which runs from this root too
     # What `stunwall doctor` has to find.

@@ -60,9 +60,8 @@ class Machine:
             *(("-incoming", f"exec:cat {snapshot.memory}") if snapshot else ()),
         )  # fmt: skip
         try:
-            self._wait_file(folder / "qmp")
-            self._monitor = Monitor(folder / "qmp")
-            self.channel = Channel(folder / "control")
+            self._monitor = Monitor(self._connected(folder / "qmp"))
+            self.channel = Channel(self._connected(folder / "control"))
             if snapshot:
                 until(
                     lambda: self.ask("query-status")["status"] != "inmigrate", 60, "the snapshot to be read"
@@ -72,10 +71,15 @@ class Machine:
             self._process.kill()
             raise
 
-    def _wait_file(self, path: Path) -> None:
-        until(lambda: path.exists() or not self._process.running, 20, f"qemu's {path.name}")
+    def _connected(self, path: Path) -> socket.socket:
+        """A connection to one of qemu's sockets, once qemu listens there: the file is there before that."""
+        found = socket.socket(socket.AF_UNIX)
+        until(
+            lambda: found.connect_ex(str(path)) == 0 or not self._process.running, 20, f"qemu's {path.name}"
+        )
         if not self._process.running:
             raise RuntimeError(f"qemu ended:\n{self._process.output}")
+        return found
 
     def close(self) -> None:
         """Ends the machine as a power cut does."""
@@ -161,9 +165,8 @@ class Machine:
 class Monitor:
     """qemu's machine protocol (QMP)."""
 
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
         self._lines = self._socket.makefile("rb")
         self._lines.readline()  # its greeting
         self.ask("qmp_capabilities")

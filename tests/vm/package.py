@@ -1,10 +1,14 @@
-"""The Debian package of this checkout, built by its own script and kept until a file of it changes."""
+"""What stunwall is installed from: the Debian package of this checkout, by its own script, and install.sh's wheels.
+
+Both are kept until a file that they are made of changes.
+"""
 
 import fcntl
 import hashlib
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 
 from vm.image import cache
@@ -12,7 +16,16 @@ from vm.image import cache
 ROOT = Path(__file__).parents[2]
 NEXT = "9.9.9"
 """The version of the package that the tests upgrade to."""
-CONTENTS = ("agent", "rules", "systemd", "pyproject.toml", "README.md", "SECURITY.md", "CHANGELOG.md")
+CONTENTS = (
+    "agent",
+    "rules",
+    "systemd",
+    "pyproject.toml",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+)
 
 
 def package(version: str = "", build: bool = False) -> Path:
@@ -33,12 +46,42 @@ def package(version: str = "", build: bool = False) -> Path:
     return file
 
 
+def wheels(build: bool = False) -> Path:
+    """A folder with all that pip gets from the network for install.sh, compiled for the system's Python.
+
+    RuntimeError as for package().
+    """
+    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + _python("-VV").encode())
+    folder = cache() / f"wheels-{digest.hexdigest()[:16]}"
+    if not build and not folder.exists():
+        raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=cache(), prefix="new-wheels.") as new:
+            _python("-m", "venv", f"{new}/venv")
+            needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+            _run(
+                f"{new}/venv/bin/pip", "wheel", "--quiet", "--wheel-dir", f"{new}/wheels", str(ROOT), *needed
+            )
+            for own in Path(new, "wheels").glob("stunwall-*"):
+                own.unlink()  # pip shall build that one from the checkout
+            Path(new, "wheels").rename(folder)
+    return folder
+
+
+def _python(*arguments: str) -> str:
+    return _run("/usr/bin/python3", *arguments)
+
+
 def _build(version: str, result: Path) -> None:
     options = ["--version", version] if version else []
-    script = [str(ROOT / "systemd/deb/build.sh"), *options, str(result)]
-    done = subprocess.run(script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    _run(str(ROOT / "systemd/deb/build.sh"), *options, str(result))
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(script)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
+    return done.stdout
 
 
 def _key(version: str) -> str:
@@ -55,7 +98,7 @@ def _key(version: str) -> str:
 
 
 def sweep(keep: list[Path]) -> None:
-    """Removes the packages of older states of the checkout."""
-    for folder in cache().glob("deb-*"):
-        if folder not in [file.parent for file in keep]:
+    """Removes the packages and wheels of older states of the checkout; `keep` are the folders of this one's."""
+    for folder in (*cache().glob("deb-*"), *cache().glob("wheels-*")):
+        if folder not in keep:
             shutil.rmtree(folder)

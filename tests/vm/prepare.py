@@ -4,14 +4,15 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from vm.image import image
-from vm.package import NEXT, package, sweep
+from vm.package import NEXT, package, sweep, wheels
 
 
 def main() -> None:
     with ThreadPoolExecutor() as pool:
         system = pool.submit(image, build=True)
         old, new = pool.submit(package, build=True), pool.submit(package, NEXT, build=True)
-        sweep([old.result(), new.result()])
+        got = pool.submit(wheels, build=True)
+        sweep([old.result().parent, new.result().parent, got.result()])
         print(f"image: {system.result().folder}\npackages: {old.result()} {new.result()}", file=sys.stderr)
 
 

@@ -51,6 +51,26 @@ def table_stands(machine: Machine) -> bool:
     return machine.attempt("nft", "list", "table", "inet", "stunwall").code == 0
 
 
+def assert_nothing_remains(machine: Machine) -> None:
+    """After a purge: no rule, route, user or file of stunwall's."""
+    assert not table_stands(machine)
+    found = machine.run(
+        "sh", "-c", "find / -xdev -name '*stunwall*' -not -path '/sys/*' -not -path '/run/checkout/*' "
+        "-not -path '/var/lib/systemd/catalog/*' -not -path '/run/systemd/*'", seconds=SLOW,
+    )  # fmt: skip
+    assert found == ""
+    for family in ("-4", "-6"):
+        assert "4780" not in machine.run("ip", family, "rule")
+        assert machine.attempt("ip", family, "route", "show", "table", "4780").output == ""
+    for database in ("passwd", "group"):
+        assert machine.attempt("getent", database, "stunwall").code != 0
+
+
+def begun(machine: Machine) -> list[tuple[int, float]]:
+    """Number and time of each event in the record; what else an event has may still change."""
+    return [(event["id"], event["time"]) for event in log(machine)]
+
+
 def configure(machine: Machine, text: str) -> None:
     """Writes a file of settings; the daemon reads it when it is started or reloaded."""
     machine.run("tee", "/etc/stunwall/conf.d/10-test.toml", text=text)

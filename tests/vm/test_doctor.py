@@ -17,7 +17,18 @@ def findings(machine: Machine, code: int) -> list[dict[str, str]]:
 
 def test_healthy_system_has_no_problem(machine: Machine) -> None:
     results = {(finding["check"], finding["result"]) for finding in findings(machine, 0)}
-    for check in ("configuration", "rights", "kernel", "daemon", "wall", "queue", "marks", "service", "disk", "record"):
+    for check in (
+        "configuration",
+        "rights",
+        "kernel",
+        "daemon",
+        "wall",
+        "queue",
+        "marks",
+        "service",
+        "disk",
+        "record",
+    ):
         assert (check, "ok") in results
 
 

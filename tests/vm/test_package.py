@@ -1,14 +1,19 @@
 """stunwall's Debian package on a running system: installed, upgraded, removed and purged."""
 
-from vm.early import SLOW, under_traffic, wait_leak
+from vm.early import under_traffic, wait_leak
 from vm.machine import Machine
 from vm.outside import MachineLab
-from vm.service import UNIT, configure, log, ready, status, systemctl, table_stands, wait_event
-
-
-def begun(machine: Machine) -> list[tuple[int, float]]:
-    """Number and time of each event in the record; what else an event has may still change."""
-    return [(event["id"], event["time"]) for event in log(machine)]
+from vm.service import (
+    UNIT,
+    assert_nothing_remains,
+    begun,
+    configure,
+    ready,
+    status,
+    systemctl,
+    table_stands,
+    wait_event,
+)
 
 
 def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
@@ -33,16 +38,7 @@ def test_purged_package_leaves_nothing_and_an_installed_one_seals_at_once(
     assert not table_stands(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"
     machine.run("dpkg", "--purge", "stunwall", seconds=300)
-    found = machine.run(
-        "sh", "-c", "find / -xdev -name '*stunwall*' -not -path '/sys/*' -not -path '/run/checkout/*' "
-        "-not -path '/var/lib/systemd/catalog/*' -not -path '/run/systemd/*'", seconds=SLOW,
-    )  # fmt: skip
-    assert found == ""
-    for family in ("-4", "-6"):
-        assert "4780" not in machine.run("ip", family, "rule")
-        assert machine.attempt("ip", family, "route", "show", "table", "4780").output == ""
-    for database in ("passwd", "group"):
-        assert machine.attempt("getent", database, "stunwall").code != 0
+    assert_nothing_remains(machine)
     wait_leak(lab, machine)  # so the tests here would have seen one
     machine.run("dpkg", "-i", "/run/checkout/stunwall.deb", seconds=300)
     with under_traffic(lab, machine):

@@ -1,0 +1,46 @@
+"""install.sh and uninstall.sh on a running system, as from a checkout: pip's packages come from a folder."""
+
+from vm.early import under_traffic, wait_leak
+from vm.machine import Machine
+from vm.outside import MachineLab
+from vm.service import (
+    UNIT,
+    assert_nothing_remains,
+    begun,
+    configure,
+    ready,
+    status,
+    systemctl,
+    table_stands,
+    wait_event,
+)
+
+SCRIPTS = "/run/checkout/systemd"
+OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/run/checkout/wheels")
+
+
+def install(machine: Machine) -> str:
+    return machine.run(*OFFLINE, f"{SCRIPTS}/install.sh", seconds=900)
+
+
+def test_installed_upgraded_and_uninstalled(lab: MachineLab, machine: Machine) -> None:
+    machine.run("dpkg", "--purge", "stunwall", seconds=300)
+    machine.run("sh", "-c", "rm -rf /etc/apt/sources.list*")  # all that apt-get is asked for is there
+    wait_leak(lab, machine)
+    print(install(machine))
+    configure(machine, 'on_block = "drop"\nmode = "redirect"\n')
+    systemctl(machine, "reload")
+    with under_traffic(lab, machine):
+        wait_event(machine, "blocked")
+        known = begun(machine)
+        assert known
+        install(machine)
+        ready(machine)
+        assert status(machine)["daemon"]["on_block"] == "drop"
+        assert begun(machine)[: len(known)] == known
+    machine.run("systemctl", "kill", "-s", "KILL", UNIT)  # what a killed daemon left has to go too
+    print(machine.run(f"{SCRIPTS}/uninstall.sh", seconds=300))
+    assert not table_stands(machine)
+    assert machine.run("ls", "/etc/stunwall", "/var/lib/stunwall") != ""
+    print(machine.run(f"{SCRIPTS}/uninstall.sh", "--purge", seconds=300))
+    assert_nothing_remains(machine)
