@@ -1,7 +1,11 @@
 #!/bin/sh
 # Run by stunwall.service when the daemon has ended. Only where somebody stops the service for good the wall goes:
-# at a restart or an upgrade the job is another one, at a crash there is none, and at shutdown the wall stays to the end.
+# at a restart or an upgrade the job is another one, at a crash there is none, and where the system goes down, for good
+# or to its rescue, the wall stays to the end.
 set -eu
-[ "$(systemctl is-system-running)" != stopping ] || exit 0
-systemctl list-jobs --no-legend --plain | grep -Eq '[[:space:]]stunwall\.service[[:space:]]+stop[[:space:]]' || exit 0
-exec /opt/stunwall/bin/stunwalld --stopped
+case $(systemctl is-system-running) in stopping | maintenance) exit 0 ;; esac
+jobs=$(systemctl list-jobs --no-legend --plain)
+job() { printf '%s\n' "$jobs" | grep -Eq "[[:space:]]$1[[:space:]]+$2[[:space:]]"; }
+if job 'stunwall\.service' stop && ! job '(rescue|emergency)\.target' start; then
+    exec /opt/stunwall/bin/stunwalld --stopped
+fi

@@ -76,7 +76,6 @@ checks() {
     ruff check .
     ruff format --check .
     mypy
-    shellcheck .ci/run tests/run.sh systemd/*.sh systemd/deb/build.sh systemd/deb/p*
 }
 
 case $part in

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+from contextlib import suppress
 from socket import AF_PACKET, IPPROTO_UDP, SOCK_RAW, SOL_SOCKET
 from types import TracebackType
 from typing import Protocol, Self
@@ -24,6 +25,7 @@ PACKET_OUTGOING = 4
 
 MARKER_PORT = 9  # discard; nobody listens
 BUFFER = 64 << 20  # bytes; a test sends far less
+SETTLE_SECONDS = 30  # a virtual machine beside other tests is slow
 
 
 class Watched(Protocol):
@@ -63,15 +65,18 @@ class Wire:
             self._socket.close()
 
     def _record(self) -> None:
-        while True:
-            try:
-                frame, address = self._socket.recvfrom(1 << 18)
-            except TimeoutError:
-                if self._ended.is_set():
-                    return  # and nothing is left to read
-                continue
-            if address[2] != PACKET_OUTGOING:  # towards the client
-                self._frames.append(frame)
+        while not self._ended.is_set():
+            with suppress(TimeoutError):
+                self._take()
+        self._socket.setblocking(False)
+        with suppress(BlockingIOError):  # what had come by then is read all the same
+            while True:
+                self._take()
+
+    def _take(self) -> None:
+        frame, address = self._socket.recvfrom(1 << 18)
+        if address[2] != PACKET_OUTGOING:  # towards the client
+            self._frames.append(frame)
 
     def _check_complete(self) -> None:
         seen, dropped = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
@@ -85,11 +90,11 @@ class Wire:
 
         First nothing waits in the client's packet queues, then a marker sent on the same path has been seen.
         """
-        until(self._lab.queues_empty, 5, "a verdict for every packet queued to user space")
+        until(self._lab.queues_empty, SETTLE_SECONDS, "a verdict for every packet queued to user space")
         for family in FAMILIES:
             marker = b"marker " + os.urandom(16).hex().encode()
             self._lab.send_marker(family, marker)
-            until(lambda marker=marker: self._seen(marker), 5, "the marker on the wire")  # type: ignore[misc]
+            until(lambda marker=marker: self._seen(marker), SETTLE_SECONDS, "the marker on the wire")  # type: ignore[misc]
         self._check_complete()
 
     def _seen(self, needle: bytes) -> bool:

@@ -327,8 +327,19 @@ def test_an_unknown_option_of_uninstall_removes_nothing(root: Root) -> None:
         ("running", "812 stunwall-wall.service stop running", False),
         ("running", "", False),
         ("stopping", "812 stunwall.service stop running", False),
+        ("running", "812 stunwall.service stop running\n813 rescue.target start waiting", False),
+        ("maintenance", "812 stunwall.service stop running", False),
     ],
-    ids=["stop", "stop, with another unit failed", "restart", "the wall's unit", "crash", "shutdown"],
+    ids=[
+        "stop",
+        "stop, with another unit failed",
+        "restart",
+        "the wall's unit",
+        "crash",
+        "shutdown",
+        "on the way to the rescue system",
+        "in the rescue system",
+    ],
 )
 def test_when_the_daemon_has_ended_the_wall_goes_only_where_the_service_is_stopped_for_good(
     root: Root, state: str, job: str, goes: bool

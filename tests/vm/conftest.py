@@ -27,10 +27,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--deb", type=Path, help="stunwall's package, if not of the checkout as it is now")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "any_kernel: for what no kernel makes different; with the first one only"
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kernel" in metafunc.fixturenames:
-        one = metafunc.config.getoption("--kernel")
-        metafunc.parametrize("kernel", [one] if one else list(KERNELS), scope="session")
+        asked = metafunc.config.getoption("--kernel")
+        kernels = [asked] if asked else list(KERNELS)
+        once = metafunc.definition.get_closest_marker("any_kernel") is not None
+        metafunc.parametrize("kernel", kernels[:1] if once else kernels, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 """stunwall's Debian package on a running system: installed, upgraded, removed and purged."""
 
+import subprocess
+from pathlib import Path
+
 from vm.early import under_traffic, wait_leak
 from vm.machine import Machine
 from vm.outside import MachineLab
@@ -14,6 +17,12 @@ from vm.service import (
     table_stands,
     wait_event,
 )
+
+
+def test_lintian_has_nothing_against_it(deb: Path) -> None:
+    command = ["lintian", "--allow-root", "--fail-on", "error,warning", str(deb)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:

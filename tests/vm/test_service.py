@@ -129,3 +129,29 @@ def test_stop_takes_the_wall_down_unless_told_otherwise(lab: MachineLab, machine
     with under_traffic(lab, machine):
         systemctl(machine, "stop")
         assert table_stands(machine)
+
+
+def test_rescue_system_keeps_the_wall(lab: MachineLab, machine: Machine) -> None:
+    with under_traffic(lab, machine):
+        machine.run("systemctl", "isolate", "rescue.target", seconds=SLOW)
+        until(lambda: shown(machine, "ActiveState") == "inactive", SLOW, "the end of the daemon")
+        assert table_stands(machine)
+
+
+def test_locked_down_daemon_makes_the_way_for_redirected_packets(machine: Machine) -> None:
+    for scope in ("all", "default"):
+        machine.run("sysctl", f"net.ipv4.conf.{scope}.rp_filter=1")
+    for command in (
+        "link add wg0 type wireguard", "address add 10.9.0.2/32 dev wg0", "link set wg0 up",
+        "route add default dev wg0 table 99", "rule add lookup 99 pref 5000",
+    ):  # fmt: skip
+        machine.run("ip", *command.split())
+    configure(machine, 'mode = "redirect"\n')
+    systemctl(machine, "reload")
+    assert "dev wg0" in machine.run("ip", "route", "show", "table", "4780")
+    assert "lookup 4780" in machine.run("ip", "rule")
+    seen = ("sysctl", "-n", "net.ipv4.conf.wg0.src_valid_mark")
+    assert machine.run(*seen) == "1\n"
+    systemctl(machine, "stop")
+    assert machine.run(*seen) == "0\n"
+    assert "4780" not in machine.run("ip", "rule")
