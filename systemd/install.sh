@@ -22,7 +22,7 @@ fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
     fail "the package stunwall is installed: upgrade that one, or remove it first (apt remove stunwall)"
 fi
-: >"$log"
+rm -f "$log"  # where others may write to the folder, it may be a link of theirs
 
 # nft, a compiler and headers for netfilterqueue, and Python.
 if command -v apt-get >/dev/null; then
@@ -54,6 +54,8 @@ say "building its environment in $home (a minute) ..."
 # Built beside the old one: an upgrade that fails leaves what runs as it is.
 new=$(mktemp -d "$home.XXXXXX")
 trap 'rm -rf -- "$new"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 chmod 755 "$new"
 logged "venv" "$python" -m venv "$new"
 logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
@@ -69,11 +71,15 @@ elif ! getent passwd stunwall >/dev/null; then
     useradd --system --user-group --home-dir /var/lib/stunwall --shell /usr/sbin/nologin stunwall
 fi
 install -d -m 755 /etc/stunwall /usr/local/bin /usr/local/sbin
-install -d -m 775 -o root -g stunwall /etc/stunwall/conf.d
+install -d -m 755 -o stunwall -g root /etc/stunwall/conf.d
 install -d -m 750 -o stunwall -g stunwall /var/lib/stunwall
 [ -e /etc/stunwall/stunwall.toml ] || install -m 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 
-# The old environment goes only when the new one is whole.
+"$new/bin/python" -m stunwall.cli config check >/dev/null ||
+    fail "the configuration is wrong (above): mend it, then run this again; nothing was changed"
+
+# The old environment goes only when the new one is whole, and on the disk.
+sync -f "$new"
 rm -rf -- "$home.old"
 if [ -e "$home" ]; then mv -- "$home" "$home.old"; fi
 mv -- "$new" "$home"
@@ -91,7 +97,6 @@ install -D -m 644 "$root/systemd/completion/_stunwall" $share/zsh/site-functions
 # fish looks in no folder of /usr/local by itself.
 install -D -m 644 "$root/systemd/completion/stunwall.fish" /etc/fish/completions/stunwall.fish
 ln -sf stunwall.fish /etc/fish/completions/stunwalld.fish
-"$home/bin/stunwall" config check >/dev/null || fail "the configuration is wrong (above): mend it, then run this again"
 
 if [ ! -d /run/systemd/system ]; then
     say "systemd does not run this machine: stunwalld now runs here, in the foreground. Ctrl-C ends it."

@@ -6,6 +6,7 @@ set -eu
 case $(systemctl is-system-running) in stopping | maintenance) exit 0 ;; esac
 jobs=$(systemctl list-jobs --no-legend --plain)
 job() { printf '%s\n' "$jobs" | grep -Eq "[[:space:]]$1[[:space:]]+$2[[:space:]]"; }
-if job 'stunwall\.service' stop && ! job '(rescue|emergency)\.target' start; then
-    exec /opt/stunwall/bin/stunwalld --stopped
-fi
+if ! job 'stunwall\.service' stop || job '(rescue|emergency)\.target' start; then exit 0; fi
+/opt/stunwall/bin/stunwalld --stopped
+# So that the next start puts the wall up, also where the daemon can't. Its job waits for the one that runs this.
+nft list table inet stunwall >/dev/null 2>&1 || systemctl --no-block stop stunwall-wall.service

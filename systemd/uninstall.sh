@@ -19,6 +19,13 @@ fi
 if [ -d /run/systemd/system ]; then
     systemctl disable --quiet --now stunwall.service stunwall-wall.service 2>/dev/null || true
 fi
+# One in the foreground would put back what is removed here.
+for process in /proc/[0-9]*; do
+    if [ "$(cat "$process/comm" 2>/dev/null)" = stunwalld ] &&
+        [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ]; then
+        fail "stunwalld runs as process ${process#/proc/}: end it, then run this again"
+    fi
+done
 # A daemon that was killed leaves the table and, with mode = "redirect", routing rules and routes (rules/README.md).
 if command -v nft >/dev/null && nft list table inet stunwall >/dev/null 2>&1; then
     nft delete table inet stunwall
@@ -52,8 +59,8 @@ fi
 
 if [ "${1-}" = --purge ]; then
     rm -rf /etc/stunwall /var/lib/stunwall
-    if getent passwd stunwall >/dev/null; then userdel stunwall 2>/dev/null; fi
-    if getent group stunwall >/dev/null; then groupdel stunwall; fi
+    if getent passwd stunwall >/dev/null; then userdel stunwall 2>/dev/null || true; fi
+    if getent group stunwall >/dev/null; then groupdel stunwall || true; fi
     printf 'stunwall: removed, with its configuration and record. STUN is free to leave by any interface.\n'
 else
     printf 'stunwall: removed. STUN is free to leave by any interface.\n'

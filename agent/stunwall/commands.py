@@ -17,7 +17,7 @@ from stunwall.pause import Pause
 DROP_IN = "90-allow.toml"
 _KEYS = ("to", "port", "protocol", "user", "unit", "interface", "why")
 # What a part was made with: another value needs another process.
-_FIXED = ("queue", "mark_mask", "state_dir", "run_dir")
+FIXED = ("queue", "mark_mask", "state_dir", "run_dir")
 _ALLOW_MAX = 500  # rules: each is looked at for every STUN packet outside the VPN
 
 
@@ -95,7 +95,7 @@ class Commands:
         """Put the files' configuration into force, whole or not at all."""
         settings = config.load(self._file)
         changed = config.differing(self._config, settings)
-        if fixed := [key for key in changed if key in _FIXED]:
+        if fixed := [key for key in changed if key in FIXED]:
             raise CommandError(
                 f"nothing is changed, as {', '.join(fixed)} can't be while stunwalld runs: restart it "
                 "(`sudo systemctl restart stunwall`; the wall stays up meanwhile)"
@@ -146,7 +146,9 @@ class Commands:
         new = self._drop_in.with_suffix(".new")
         try:
             new.parent.mkdir(exist_ok=True)
-            new.write_bytes(text.encode())
+            new.unlink(missing_ok=True)
+            with new.open("xb") as file:  # never through a link that somebody has put there
+                file.write(text.encode())
             new.chmod(0o644)  # as the other files: every reader of the CLI reads the configuration
             config.merge(Config(), new)  # raises what is wrong with it
             before = self._drop_in.read_bytes() if self._drop_in.exists() else None

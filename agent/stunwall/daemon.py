@@ -281,6 +281,7 @@ class Daemon:
             "on_block": self._config.on_block,
             "when_vpn_down": self._config.when_vpn_down,
             "queue": self._config.queue,
+            "mark_mask": self._config.mark_mask,
             "interfaces": [asdict(standing) for standing in self._network.standings],
             "redirects": sorted(self._network.families),
             "allow": [plain(rule) for rule in self._config.allow],
@@ -330,8 +331,11 @@ def _signals() -> tuple[socket.socket, socket.socket]:
 def take_down(log: Log) -> None:
     """Remove what a daemon that has ended left in the kernel: the table, the routing rules and routes.
 
-    Raises FirewallError.
+    Raises StunwallError, if one runs: it would put all of it back.
     """
+    wall = firewall.read()
+    if wall is not None and wall.queue is not None and (port := nfqueue.listener(wall.queue)):
+        raise StunwallError(f"stunwalld runs (process {port}): stop it first, then this removes what is left")
     Detour(0, 0, log.notice).close()
     firewall.remove()
     log.notice("the wall is removed: STUN is free to leave by any interface")

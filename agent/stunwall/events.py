@@ -284,13 +284,15 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
         try:
-            exists = self._file.exists()
+            self._file.stat()  # exists() hides what is wrong (Python 3.14)
+        except FileNotFoundError as error:
+            raise EventsError(
+                f"there is no record yet ({self._file} is missing): has stunwalld run?"
+            ) from error
         except PermissionError as error:
             raise _no_rights(self._file) from error
         except OSError as error:
             raise EventsError(f"cannot read {self._file}: {error.strerror}") from error
-        if not exists:
-            raise EventsError(f"there is no record yet ({self._file} is missing): has stunwalld run?")
         self._connection = self._connect()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from shutil import which
@@ -65,7 +66,13 @@ class Wall:
         loaded = [(rule.chain, rule.comment) for rule in self.rules if rule.chain not in _FILLED_CHAINS]
         # Chain by chain: an upgrade adds new chains behind the old ones. sorted() keeps the order in each.
         by_chain = itemgetter(0)
-        return sorted(loaded, key=by_chain) == sorted(expected(rules_file().read_text()), key=by_chain)
+        return sorted(loaded, key=by_chain) == sorted(expected(rules()), key=by_chain)
+
+
+@cache
+def rules() -> str:
+    """Return the text of stunwall.nft, read once: an upgrade may change the file under a daemon that still runs."""
+    return rules_file().read_text()
 
 
 def rules_file() -> Path:
@@ -115,7 +122,7 @@ def load(contents: Contents, mask: int) -> None:
         _nft(
             "-f",
             "-",
-            text=_marked(rules_file().read_text(), mask) + _sets(contents) + _allowed(contents, mask),
+            text=_marked(rules(), mask) + _sets(contents) + _allowed(contents, mask),
         )
     except FirewallRightsError:
         raise

@@ -37,11 +37,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A program that has rules or interfaces here, and what that means for stunwall."""
+    """A program that has rules or interfaces here, what that means for stunwall, and what to do, "" if nothing."""
 
     name: str
     seen: str
     meaning: str
+    next: str
 
 
 def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
@@ -57,12 +58,21 @@ def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
 
 def hidden_marks(ruleset: Ruleset) -> list[str]:
     """Return where iptables matches or sets marks in a way that nft's JSON does not show."""
+    return _of_xtables(ruleset, "mark", "connmark")
+
+
+def hidden_queues(ruleset: Ruleset) -> list[str]:
+    """Return where iptables hands packets to a queue whose number nft's JSON does not show."""
+    return _of_xtables(ruleset, "nfqueue")
+
+
+def _of_xtables(ruleset: Ruleset, *names: str) -> list[str]:
     return list(
         dict.fromkeys(
             _place(rule)
             for rule in _others_rules(ruleset)
             for expression in rule["expr"]
-            if str(expression.get("xt", {}).get("name", "")).lower() in ("mark", "connmark")
+            if str((expression.get("xt") or {}).get("name", "")).lower() in names
         )
     )
 
@@ -99,46 +109,65 @@ def present(ruleset: Ruleset, interfaces: Iterable[str]) -> list[Presence]:
     chains = {item["chain"]["name"] for item in ruleset if "chain" in item}
     names = set(interfaces)
     found: list[Presence] = []
-    for name, kind, what, meaning in _PROGRAMS:
+    for name, kind, what, meaning, next_ in _PROGRAMS:
         there = {"table": tables, "chain": chains, "interface": names}[kind]
         matching = (
             each for each in sorted(there) if each == what or (kind != "table" and each.startswith(what))
         )
         seen = next((f"{kind} {each}" for each in matching), "")
         if seen and all(name != each.name for each in found):
-            found.append(Presence(name, seen, meaning))
+            found.append(Presence(name, seen, meaning, next_))
     return found
 
 
 _FORWARDED = (
     "STUN of its containers and machines is blocked outside the VPN like any other, and never redirected; "
-    "an exception by `unit` or `user` does not reach it, one by `to` does"
+    "an exception by `unit` or `user` does not reach it, one by `to` does",
+    "nothing to do; where one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`",
 )
-_FIREWALL = "no rule of it can let out what stunwall drops, and its reload leaves stunwall's table alone"
-_STUN_OF_ITS_OWN = (
-    "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it"
+_FIREWALL = (
+    "no rule of it can let out what stunwall drops, and its reload leaves stunwall's table alone",
+    "nothing to do",
 )
-_ASKS = "it asks about connections before stunwall sees them; what it allows is blocked all the same where it is STUN"
-# Program, how it is known, by what (the whole name of a table, the beginning of another's), what it means.
+_OWN_KILL_SWITCH = (
+    "its own firewall drops what is outside its VPN too; both may stand together",
+    "nothing to do",
+)
+ASKS = (
+    "it asks about connections before stunwall sees them; what it allows is blocked all the same where it is STUN",
+    "nothing to do; a program that needs STUN outside the VPN needs an exception here: `stunwall allow add --help`",
+)
+"""What it means, and what to do, where OpenSnitch is."""
+
+
+def _finds_peers(unit: str) -> tuple[str, str]:
+    meaning = "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it"
+    return (
+        meaning,
+        f'if you want that: `sudo stunwall allow add --unit {unit} --why "finds its peers by STUN"`',
+    )
+
+
+# Program, how it is known, by what (the whole name of a table, the beginning of another's), what it means, what to do.
 _PROGRAMS = (
-    ("Docker", "chain", "DOCKER", _FORWARDED),
-    ("Docker", "interface", "docker", _FORWARDED),
-    ("Podman", "table", "netavark", _FORWARDED),
-    ("Podman", "chain", "NETAVARK", _FORWARDED),
-    ("Podman", "interface", "podman", _FORWARDED),
-    ("libvirt", "chain", "LIBVIRT", _FORWARDED),
-    ("libvirt", "table", "libvirt_network", _FORWARDED),
-    ("libvirt", "interface", "virbr", _FORWARDED),
-    ("firewalld", "table", "firewalld", _FIREWALL),
-    ("ufw", "chain", "ufw-", _FIREWALL),
-    ("OpenSnitch", "table", "opensnitch", _ASKS),
-    ("OpenSnitch", "chain", "opensnitch", _ASKS),
-    ("Mullvad", "table", "mullvad", "its own firewall drops what is outside its VPN too; both may stand together"),
-    ("Tailscale", "chain", "ts-", _STUN_OF_ITS_OWN),
-    ("Tailscale", "interface", "tailscale", _STUN_OF_ITS_OWN),
-    ("NetBird", "table", "netbird", _STUN_OF_ITS_OWN),
-    ("NetBird", "interface", "wt", _STUN_OF_ITS_OWN),
-)  # fmt: skip
+    ("Docker", "chain", "DOCKER", *_FORWARDED),
+    ("Docker", "interface", "docker", *_FORWARDED),
+    ("Podman", "table", "netavark", *_FORWARDED),
+    ("Podman", "chain", "NETAVARK", *_FORWARDED),
+    ("Podman", "interface", "podman", *_FORWARDED),
+    ("libvirt", "chain", "LIBVIRT", *_FORWARDED),
+    ("libvirt", "table", "libvirt_network", *_FORWARDED),
+    ("libvirt", "interface", "virbr", *_FORWARDED),
+    ("firewalld", "table", "firewalld", *_FIREWALL),
+    ("ufw", "chain", "ufw-", *_FIREWALL),
+    ("OpenSnitch", "table", "opensnitch", *ASKS),
+    ("OpenSnitch", "chain", "opensnitch", *ASKS),
+    ("Mullvad", "table", "mullvad", *_OWN_KILL_SWITCH),
+    ("Tailscale", "chain", "ts-", *_finds_peers("tailscaled.service")),
+    ("Tailscale", "interface", "tailscale", *_finds_peers("tailscaled.service")),
+    ("NetBird", "table", "netbird", *_finds_peers("netbird.service")),
+    ("NetBird", "interface", "wt", *_finds_peers("netbird.service")),
+)
 
 
 def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:
@@ -167,8 +196,13 @@ def _mark_bits(expression: dict[str, Any]) -> Iterator[int]:
 
 
 def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - as nft's JSON has it
-    if isinstance(value, dict) and "|" in value:
-        value = value["|"][1]
+    match value:
+        case {"|": [_, bits]} | {"^": [_, bits]}:
+            value = bits
+    match value:
+        case {"map": {"data": {"set": list(pairs)}}}:
+            for _, mark in pairs:
+                yield from _numbers(mark)
     yield from _numbers(value)  # of what clears bits (`&`) or copies a mark there are none
 
 
@@ -185,6 +219,9 @@ def _numbers(value: Any) -> Iterator[int]:  # noqa: ANN401
             yield value
         case {"prefix": {"len": int(length)}}:  # how nft prints a mask of the highest bits
             yield _ALL << (32 - length) & _ALL
+        case {"range": [int(first), int(last)]}:
+            changing = (1 << (first ^ last).bit_length()) - 1  # the bits that differ within it
+            yield last | changing
         case {"set": list(elements)}:
             for element in elements:
                 yield from _numbers(element)

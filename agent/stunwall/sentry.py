@@ -11,6 +11,7 @@ from stunwall.network import Network
 from stunwall.pause import Pause
 
 KEPT = 10  # gaps that `status` shows; the record has them all
+_TRIES = 5  # to put the wall back, before others have their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +82,34 @@ class Sentry:
                 return
             if change is not None and not self._since[1]:  # it was noticed before it was told
                 self._since = self._since[0], change.who
-            self.put_up()
+            end = self._put_back()
         except StunwallError as error:
             self._since = self._since or (now, "")
             self._problem(
                 f"the wall is not whole and could not be put back: {error}. STUN may leave meanwhile"
             )
             return
-        gap = Gap(self._since[0], time.time(), self._since[1])
+        gap = Gap(self._since[0], end, self._since[1])
         self._since = None
         self.gaps = [*self.gaps, gap][-KEPT:]
         self._problem("")
         self._tell(gap)
+
+    def _put_back(self) -> float:
+        """Put the wall up until it stands; return when it did, in Unix seconds. Raises StunwallError."""
+        for _ in range(_TRIES):
+            self.put_up()
+            end = time.time()
+            late = (
+                self._changes.take()
+            )  # of what was done before or while it was put up, else the next look finds it
+            if late is not None and late.wiped:
+                self._since = self._since[0] if self._since else end, late.who
+                continue
+            wall = firewall.read()
+            if wall is not None and wall.whole and wall.queue is not None:
+                return end
+        raise StunwallError("another program removes its rules as fast as they are put back")
 
     def _stands(self, change: Change) -> bool:
         """Whether the wall is whole all the same; then its sets are filled again, and a door that was shut opens."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stunwall import __version__, firewall, kernel, nfqueue
-from stunwall.cli import checks, surroundings
+from stunwall.cli import checks, finding, surroundings
 from stunwall.cli.finding import Finding, Machine, Result
 from stunwall.config import Config
 from stunwall.firewall import Wall
@@ -23,13 +23,15 @@ def status(**changed: Any) -> dict[str, Any]:
     """What a daemon says that is well."""
     wg0 = {"interface": "wg0", "counts": True, "why": "a wireguard interface"}
     well = {"version": __version__, "pid": OURS, "problems": [], "state": "protected", "queue_overruns": 0}
-    return well | {"gaps": [], "interfaces": [wg0], "redirects": [4, 6]} | changed
+    settings = {"mode": "block", "on_block": "answer", "when_vpn_down": "block", "queue": 4780, "allow": []}
+    known = {"gaps": [], "interfaces": [wg0], "redirects": [4, 6], "mark_mask": 0x90000000}
+    return well | settings | known | changed
 
 
-def wall(*, whole: bool = True, queue: int | None = 4780) -> Wall:
-    rules = firewall.expected(firewall.rules_file().read_text())
+def wall(*, whole: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
+    rules = firewall.expected(firewall.rules())
     loaded = tuple(firewall.Rule(chain, comment, 0, 0) for chain, comment in rules)
-    return Wall(loaded if whole else loaded[1:], {}, {}, queue)
+    return Wall(loaded if whole else loaded[1:], {}, {}, queue, paused)
 
 
 def unit(**changed: str) -> str:
@@ -97,9 +99,14 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     state.mkdir(0o750, parents=True)
     made.systemd.mkdir()
     (tmp_path / "net").mkdir()
+    process = tmp_path / "proc" / str(OURS)
+    process.mkdir(parents=True)
+    (process / "comm").write_text("python\n")
+    (process / "cmdline").write_bytes(b"python\0")
     (made.folder / "stunwall.toml").write_text(f'state_dir = "{state}"\nrun_dir = "{made.folder}"\n')
     made.printed = {"nft --version": "nftables v1.0.6\n", "ip -4 -j rule": "[]\n", "ip -6 -j rule": ""}
     made.printed["systemctl is-enabled nftables.service"] = "disabled\n"
+    made.printed["systemctl cat nftables.service"] = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
     made.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
     made.printed |= {f"systemctl show {name}": unit() for name in checks._UNITS}
     monkeypatch.setattr(firewall, "read", told(lambda: made.wall))
@@ -109,9 +116,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setattr(kernel, "queues", lambda refused: made.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: made.listeners)
     monkeypatch.setattr(checks, "ask", lambda folder, request: told(lambda: made.daemon)())
-    monkeypatch.setattr(surroundings, "_INTERFACES", tmp_path / "net")
-    monkeypatch.setattr(surroundings, "_NFTABLES_CONF", tmp_path / "nftables.conf")
+    monkeypatch.setattr(surroundings, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(surroundings, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(surroundings, "_NFTABLES_CONF", (tmp_path / "nftables.conf", tmp_path / "other.conf"))
     for module in (checks, surroundings):
         monkeypatch.setattr(module, "output", made.output)
+    for module in (checks, surroundings, finding):
         monkeypatch.setattr(module, "SYSTEMD", made.systemd)
     return made

@@ -8,7 +8,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[2]
 # What install.sh and uninstall.sh take from the real machine: nothing that could change it.
 _TOOLS = """
-basename cat chmod cp dirname env getent grep id install ln mkdir mktemp mv rm rmdir sed sh tail xargs
+basename cat chmod cp dirname env getent grep id install ln mkdir mktemp mv readlink rm rmdir sed sh sync tail xargs
 """
 _FOLDERS = """
 checkout dev etc/systemd/system fakes machine opt run/systemd/system tmp usr/bin usr/lib usr/local/bin usr/local/sbin
@@ -22,8 +22,14 @@ grep -q ^stunwall: /etc/group || echo stunwall:x:990: >>/etc/group
 _PYTHON = """
 case $1 in
     --version) echo Python 3.11.2 ;;
-    -m) mkdir -p "$3/bin"; cp /fakes/pip "$3/bin/pip" ;;
+    -m) mkdir -p "$3/bin"; cp /fakes/pip "$3/bin/pip"; cp /fakes/python "$3/bin/python" ;;
 esac
+"""
+# Of the environment: it runs the command from it before it is in its place.
+_MODULE = """
+[ "$1 $2" = "-m stunwall.cli" ] || exit 1
+shift 2
+exec /fakes/stunwall "$@"
 """
 # The environment's own programs, which name the folder that they were made in.
 _PIP = """
@@ -81,7 +87,7 @@ class Root:
         self.fake("userdel", "sed -i /^stunwall:/d /etc/passwd /etc/group")
         self.fake("groupdel", "sed -i /^stunwall:/d /etc/group")
         self.fake("python3", _PYTHON)
-        for name, body in (("pip", _PIP), ("stunwall", ""), ("stunwalld", "")):
+        for name, body in (("pip", _PIP), ("python", _MODULE), ("stunwall", ""), ("stunwalld", "")):
             self.fake(name, body, "fakes")
 
     def write(self, path: str, text: str) -> None:

@@ -3,6 +3,8 @@
 import os
 import time
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +13,10 @@ import pytest
 from stunwall import __version__, config
 from stunwall.cli import checks
 from stunwall.cli.finding import Machine, Result
-from stunwall.config import Config, Mode
+from stunwall.config import Allow, Config, Mode
 from stunwall.control import ControlError, ControlRightsError
 from stunwall.events import FILE, Recorder
-from stunwall.firewall import FirewallError, Wall
+from stunwall.firewall import FirewallError, FirewallRightsError, Wall
 from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made, status, unit, wall
 from unit.test_events import event, sql
 
@@ -47,78 +49,28 @@ def test_the_default_configuration_may_be_missing(made: Made, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("rule", "wide"),
+    ("rule", "whose"),
     [
-        ("port = 3478", True),
-        ('interface = "eth0"', True),
-        ('to = "0.0.0.0/0"', True),
-        ('to = "::/0"\nport = 3478', True),
-        ('to = "192.0.2.0/24"', False),
-        ("user = 1000", False),
-        ('to = "0.0.0.0/0"\nuser = 1000', False),
-        ('unit = "tailscaled.service"', False),
+        ("port = 3478", "every destination"),
+        ('interface = "eth0"', "every destination"),
+        ('to = "0.0.0.0/0"', "every destination"),
+        ('to = "::/0"\nport = 3478', "every destination"),
+        ('to = "0.0.0.0/1"', "every destination"),
+        ('to = "192.0.2.0/24"', ""),
+        ("user = 1000", "every program of a user, browsers too"),
+        ('to = "0.0.0.0/0"\nuser = 1000', "every program of a user, browsers too"),
+        ('to = "192.0.2.0/24"\nuser = 1000', ""),
+        ("user = 999", ""),
+        ('unit = "tailscaled.service"', ""),
+        ('unit = "user.slice"', "every program of who is logged in"),
+        ('unit = "user.slice/user-1000.slice"', "every program of who is logged in"),
+        ('unit = "user.slice/user-1000.slice/user@1000.service/app.slice/call.service"', ""),
     ],
 )
-def test_an_exception_for_every_destination_of_every_program_is_warned_of(
-    made: Made, rule: str, wide: bool
-) -> None:
+def test_an_exception_that_a_web_page_could_use_is_warned_of(made: Made, rule: str, whose: str) -> None:
     made.machine.file.write_text(f'[[allow]]\nwhy = "a test"\n{rule}\n')
     warned = [each.what for each in made.find("configuration").get(WARNING, [])]
-    assert warned == (["exception 1 (a test) holds for every destination"] if wide else [])
-
-
-# rights
-
-OTHERS, GROUP = 12345, 4780  # numbers that no user or group of the tests has
-
-
-@pytest.fixture
-def group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The group `stunwall`, with a number that nothing else has."""
-    monkeypatch.setattr(checks, "_group", lambda: GROUP)
-
-
-@pytest.mark.usefixtures("lab", "group")
-@pytest.mark.parametrize(
-    ("mode", "user", "owner", "well"),
-    [
-        (0o644, 0, 0, True),
-        (0o664, 0, GROUP, True),
-        (0o600, OTHERS, GROUP, True),
-        (0o646, 0, 0, False),
-        (0o664, 0, OTHERS, False),
-        (0o644, OTHERS, OTHERS, False),
-    ],
-)
-@pytest.mark.parametrize("name", ["stunwall.toml", "conf.d/1.toml", "conf.d", ""])
-def test_whoever_but_root_and_the_group_may_change_the_configuration_is_a_problem(
-    made: Made, name: str, mode: int, user: int, owner: int, well: bool
-) -> None:
-    (made.folder / "conf.d").mkdir(0o755)
-    if name == "conf.d/1.toml":
-        (made.folder / name).touch()
-    path = made.folder / name
-    path.chmod(mode | 0o111 if path.is_dir() else mode)
-    os.chown(path, user, owner)
-    if well:
-        assert "root and stunwall alone" in made.one("rights", OK).what
-    else:
-        problem = made.one("rights", PROBLEM)
-        assert problem.what.startswith(f"{path} can be changed by others")
-        assert f"chown root:stunwall {path}" in problem.next
-
-
-@pytest.mark.usefixtures("group")
-def test_a_missing_folder_of_the_record_is_a_warning_and_no_matter_for_disk_and_record(made: Made) -> None:
-    (made.folder / "state").rmdir()
-    assert made.one("rights", WARNING).what == f"{made.folder}/state is missing"
-    assert made.find("disk") == made.find("record") == {}
-
-
-@pytest.mark.parametrize(("name", "number"), [("root", 0), ("no-such-group", None)])
-def test_the_group_may_be_missing(monkeypatch: pytest.MonkeyPatch, name: str, number: int | None) -> None:
-    monkeypatch.setattr(checks, "GROUP", name)
-    assert checks._group() == number
+    assert warned == ([f"exception 1 (a test) holds for {whose}"] if whose else [])
 
 
 # kernel
@@ -133,13 +85,29 @@ def test_a_kernel_without_queue_in_nftables_is_fine_with_a_note(made: Made) -> N
     made.queues = False
     found = made.find("kernel")
     assert found.keys() == {OK, NOTE}
-    assert "NFQUEUE is used in its place" in found[NOTE][0].what
+    assert "NFQUEUE takes its place" in found[NOTE][0].what
 
 
-def test_a_missing_nft_is_named_with_its_package(made: Made) -> None:
-    made.wall = FirewallError("the program nft is missing: install the package nftables")
+@pytest.mark.parametrize("stands", [None, wall(queue=None)], ids=["no wall", "door shut"])
+def test_that_the_other_way_to_queue_works_is_not_claimed_before_it_was_used(made: Made, stands: Any) -> None:
+    made.queues, made.wall = False, stands
+    found = made.find("kernel")
+    assert found.keys() == {OK, WARNING}
+    assert "seen when stunwalld starts" in found[WARNING][0].why
+
+
+@pytest.mark.parametrize("said", [None, "the kernel lacks nftables. Try modprobe"])
+def test_what_keeps_nft_from_answering_is_a_problem_and_not_a_matter_of_rights(
+    made: Made, said: str | None
+) -> None:
+    made.wall, made.missing = FirewallError("the program nft is missing: install the package nftables"), said
     del made.printed["nft --version"]
-    assert "install the package nftables" in made.one("kernel", UNKNOWN).what
+    assert (said or "install the package nftables") in made.one("kernel", PROBLEM).what
+
+
+def test_too_few_rights_for_the_kernels_rules_are_no_judgement_on_the_kernel(made: Made) -> None:
+    made.wall = FirewallRightsError("try with sudo")
+    assert made.one("kernel", UNKNOWN).what == "could not be checked: try with sudo"
 
 
 # daemon
@@ -210,9 +178,48 @@ def test_of_a_daemon_that_says_less_than_this_one_the_version_is_told_all_the_sa
     assert "an answer was not understood (KeyError('state'))" in found[UNKNOWN][0].what
 
 
+def test_where_the_configuration_is_wrong_a_daemon_that_is_not_found_may_be_elsewhere(made: Made) -> None:
+    made.daemon = None
+    machine = Machine(made.machine.file, made.machine.settings, readable=False)
+    (unknown,) = made.find("daemon", machine)[UNKNOWN]
+    assert "may name another folder" in unknown.what
+
+
+@pytest.mark.parametrize(
+    ("changed", "what", "cure"),
+    [
+        ({"mode": "redirect"}, "mode", "sudo stunwall reload"),
+        ({"when_vpn_down": "allow", "on_block": "drop"}, "on_block, when_vpn_down", "sudo stunwall reload"),
+        ({"queue": 4781}, "queue", "restart stunwall"),
+        ({"mark_mask": 3, "mode": "redirect"}, "mode, mark_mask", "restart stunwall"),
+        ({"allow": [{"port": 3478, "why": "a test"}]}, "allow", "sudo stunwall reload"),
+    ],
+)
+def test_what_the_daemon_does_otherwise_than_the_configuration_says_is_a_warning(
+    made: Made, changed: dict[str, Any], what: str, cure: str
+) -> None:
+    made.daemon = status(**changed)
+    (warning,) = made.find("daemon")[WARNING]
+    assert warning.what == f"not in force yet: {what} as the configuration has it"
+    assert cure in warning.next
+
+
+def test_an_exception_in_force_is_the_one_of_the_configuration(made: Made) -> None:
+    made.daemon = status(allow=[{"port": 3478, "why": "a test"}])
+    machine = made.machine
+    machine.settings = replace(machine.settings, allow=(Allow("a test", port=3478),))
+    assert made.find("daemon", machine).keys() == {OK}
+
+
 def test_packets_that_were_too_many_are_a_warning(made: Made) -> None:
     made.daemon = status(queue_overruns=7)
     assert made.find("daemon")[WARNING][0].what.startswith("7 packets were more than it could take")
+
+
+def test_where_systemd_does_not_run_the_advice_is_to_start_it_by_hand(made: Made) -> None:
+    made.systemd.rmdir()
+    made.daemon = None
+    assert made.one("daemon", PROBLEM).next == "sudo stunwalld"
 
 
 # wall
@@ -234,6 +241,13 @@ def test_a_wall_that_does_not_stand_as_it_should_is_a_problem(
     problem = made.one("wall", PROBLEM)
     assert problem.what == what
     assert "systemctl restart" in problem.next
+
+
+def test_a_pause_that_no_daemon_will_end_is_a_problem(made: Made) -> None:
+    made.wall, made.daemon = wall(paused=90), None
+    problem = made.one("wall", PROBLEM)
+    assert problem.what == "it is paused for 90 s more, though no daemon runs"
+    assert "resume" in problem.next
 
 
 def test_a_shut_door_is_right_while_no_daemon_runs(made: Made) -> None:
@@ -401,6 +415,12 @@ def test_every_interface_that_counts_is_told_and_none_is_a_warning(made: Made) -
     assert made.one("vpn", OK).what == "wg0: a wireguard interface"
     made.daemon = status(interfaces=[eth0])
     assert made.one("vpn", WARNING).what == "no interface counts as the VPN"
+
+
+def test_a_network_card_that_counts_as_the_vpn_is_a_warning(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "net" / "eth0" / "device").mkdir(parents=True)
+    made.daemon = status(interfaces=[{"interface": "eth0", "counts": True, "why": "named in interfaces"}])
+    assert made.one("vpn", WARNING).what.startswith("eth0 counts as the VPN, but is a network card")
 
 
 @pytest.mark.parametrize(

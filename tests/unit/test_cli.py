@@ -514,6 +514,7 @@ DAEMON: dict[str, Any] = {
     "on_block": "answer",
     "when_vpn_down": "block",
     "queue": 4780,
+    "mark_mask": 0x90000000,
     "redirects": [],
     "allow": [],
     "unrecorded": 0,

@@ -248,12 +248,37 @@ def test_without_systemd_nothing_is_started(root: Root) -> None:
 
 
 def test_an_upgrade_stops_nothing_and_a_removal_takes_all_down(root: Root) -> None:
-    assert root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls == []
+    compiled = "py3clean -p stunwall /usr/lib/stunwall/lib"
+    assert root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls == [compiled]
     assert root.run("systemd/deb/prerm", "remove").calls == [
         "deb-systemd-invoke stop stunwall.service stunwall-wall.service",
         "stunwalld --take-down",
-        "py3clean -p stunwall /usr/lib/stunwall/lib",
+        compiled,
     ]
+
+
+def test_a_removal_that_python_stands_in_the_way_of_still_takes_the_wall_down(root: Root) -> None:
+    root.fake("py3clean", "exit 1")
+    root.fake("stunwalld", "exit 1")
+    ended = root.run("systemd/deb/prerm", "remove")
+    assert ended.code == 0
+    assert "nft delete table inet stunwall" in ended.calls
+
+
+@pytest.mark.parametrize("why", ["abort-remove", "abort-upgrade", "abort-deconfigure"])
+def test_a_removal_or_upgrade_that_is_given_up_starts_the_service_again(root: Root, why: str) -> None:
+    calls = root.run("systemd/deb/postinst", why, "0.1.0").calls
+    assert f"deb-systemd-invoke restart {UNITS}" in calls
+
+
+def test_a_purge_leaves_what_install_sh_has_put_there_since(root: Root) -> None:
+    root.write("opt/stunwall/bin/stunwalld", "")
+    root.write("etc/stunwall/stunwall.toml", "mine")
+    root.write("var/lib/systemd/deb-systemd-helper-enabled/stunwall.service.dsh-also", "")
+    ended = root.run("systemd/deb/postrm", "purge")
+    assert (ended.code, ended.calls) == (0, [])
+    assert root.read("etc/stunwall/stunwall.toml") == "mine"
+    assert not list((root.folder / "var/lib/systemd/deb-systemd-helper-enabled").iterdir())
 
 
 def test_a_purge_takes_configuration_record_and_user(root: Root) -> None:

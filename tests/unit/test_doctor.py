@@ -15,7 +15,7 @@ import pytest
 from stunwall.cli import checks, main
 from stunwall.cli.finding import Finding, Machine, Result
 from stunwall.control import ControlRightsError
-from stunwall.firewall import FirewallError
+from stunwall.firewall import FirewallRightsError
 from stunwall.model import StunwallError
 from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made
 
@@ -82,15 +82,17 @@ def test_the_json_is_a_list_of_all_findings_with_all_their_fields(doctor: Doctor
     assert "\x1b" not in ended.out
 
 
-def test_the_worst_comes_first_and_the_last_line_counts(doctor: Doctor) -> None:
+@pytest.mark.parametrize(("user", "advice"), [(0, ""), (1000, " (try sudo)")])
+def test_the_worst_comes_first_and_the_last_line_counts(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, user: int, advice: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
     order = [OK, NOTE, PROBLEM, UNKNOWN, WARNING, OK]
     ended = doctor(found=[Finding("disk", result, "found", "it matters", "mend it") for result in order])
     heads = [line.split()[0] for line in ended.out.splitlines() if " disk: found" in line]
     assert heads == ["PROBLEM", "WARNING", "UNKNOWN", "NOTE", "OK", "OK"]
     assert ended.out.startswith("PROBLEM  disk: found\n         why   it matters\n         next  mend it\n")
-    assert ended.out.endswith(
-        "\n1 problem and 1 warning; 2 checks are fine, 1 could not be told (try sudo).\n"
-    )
+    assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks are fine, 1 could not be told{advice}.\n")
 
 
 def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None:
@@ -156,7 +158,7 @@ def test_a_check_that_fails_hides_neither_what_it_found_before_nor_the_others(
 def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
     made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = FirewallError("nft does not work")
+    broken = FirewallRightsError("the rules are for root")
     made.wall = made.ruleset = broken
     made.daemon = ControlRightsError("the socket is for root")
     made.listeners.clear()  # which only root can read

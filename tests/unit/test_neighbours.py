@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from stunwall.neighbours import Claim, hidden_marks, mark_claims, present, queue_claims, routing_claims
+from stunwall.neighbours import (
+    Claim,
+    hidden_marks,
+    hidden_queues,
+    mark_claims,
+    present,
+    queue_claims,
+    routing_claims,
+)
 from vectors.rulesets import RULESETS
 
 MASK = 0x90000000
@@ -37,6 +45,10 @@ def rule(text: str, table: str = "inet other") -> str:
         ("meta mark set 0x10000000", [0x10000000]),
         ("meta mark set meta mark | 0x80000000", [0x80000000]),
         ("ct mark set 0xffffffff", [0xFFFFFFFF]),
+        ("meta mark set meta mark ^ 0x10000000", [0x10000000]),
+        ("meta mark set tcp dport map { 80 : 0x10000000, 443 : 0x1 }", [0x10000000]),
+        ("meta mark 0x70000000-0x90000000 accept", [0xFFFFFFFF]),
+        ("meta mark 0x1-0x7fff accept", []),
         ("meta mark 0x6d6f6c65 accept", []),
         ("meta mark & 0x10000000 == 0x10000000 accept", [0x10000000]),
         ("ct mark & 0xf0000000 == 0x30000000 accept", [0xF0000000]),
@@ -140,4 +152,4 @@ def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> No
 
 def test_nobody_is_here(ruleset: Any) -> None:
     assert present(ruleset("table inet stunwall {\n}\ntable inet mine {\n}"), ["lo", "eth0", "wlan0"]) == []
-    assert hidden_marks(ruleset(rule("accept"))) == []
+    assert hidden_marks(ruleset(rule("accept"))) == hidden_queues(ruleset(rule("accept"))) == []

@@ -58,7 +58,12 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path,
-        typer.Option("--config", metavar="FILE", help="The configuration that the daemon was started with."),
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            readable=False,
+            help="The configuration that the daemon was started with.",
+        ),
     ] = DEFAULT_FILE,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")

@@ -1,22 +1,28 @@
 """What `stunwall doctor` looks at; a check yields what it found, and one that fails hides no other."""
 
 import os
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 from stunwall import __version__, config, firewall, kernel
-from stunwall.cli import surroundings, text
-from stunwall.cli.finding import SYSTEMD, Check, Finding, Machine, Result, output
-from stunwall.config import ConfigError, Mode, WhenVpnDown
+from stunwall.cli import rights, surroundings, text
+from stunwall.cli.finding import SYSTEMD, Check, Finding, Machine, Result, output, restart, start
+from stunwall.commands import FIXED, plain
+from stunwall.config import Allow, Config, ConfigError, Mode, WhenVpnDown
 from stunwall.control import ControlError, ControlRightsError, Status, ask
 from stunwall.events import FILE, EventsError, EventsRightsError, Record
-from stunwall.model import GROUP, StunwallError
+from stunwall.firewall import FirewallError, FirewallRightsError
+from stunwall.model import StunwallError
 
 _RELEASED = 1764547200  # Unix seconds, 2025-12-01: a clock before that is wrong
+_NARROW = {4: 8, 6: 16}  # bits: a network with fewer is half the world
+_FIRST_USER = 1000  # numbers of people begin there (login.defs(5), UID_MIN)
+# What `status` tells of the configuration in force.
+_COMPARED = ("mode", "on_block", "when_vpn_down", "queue", "mark_mask", "allow")
 _LITTLE, _TOO_LITTLE = 100 << 20, 4 << 20  # bytes free for the record
 _UNITS = ("stunwall-wall.service", "stunwall.service")
 
@@ -45,6 +51,7 @@ def _configuration(machine: Machine) -> Iterator[Finding]:
     try:
         machine.settings = config.load(machine.file)
     except ConfigError as error:
+        machine.readable = False
         why = "a daemon that is started with it ends at once; the wall stays shut, and nothing is recorded"
         yield Finding(
             "configuration", Result.PROBLEM, str(error), why, "mend it, then `stunwall config check`"
@@ -63,64 +70,51 @@ def _configuration(machine: Machine) -> Iterator[Finding]:
             'set it to "block" unless you mean it',
         )
     for number, rule in enumerate(settings.allow, 1):
-        everywhere = rule.to is None or rule.to.prefixlen == 0
-        if everywhere and rule.user is None and rule.unit is None:
+        if whose := _wide(rule):
             yield Finding(
-                "configuration", Result.WARNING, f"exception {number} ({rule.why}) holds for every destination",
-                "whoever is asked by STUN in that way learns the real address", "narrow it with `to`, `user` or `unit`",
+                "configuration", Result.WARNING, f"exception {number} ({rule.why}) holds for {whose}",
+                "whoever is asked by STUN in that way learns the real address",
+                "narrow it with `to`, or with the `unit` of one program",
             )  # fmt: skip
 
 
-def _files(machine: Machine) -> Iterator[Finding]:
-    folder, fine, group = machine.file.parent, True, _group()
-    for path in (folder, folder / "conf.d", *config.sources(machine.file)):
-        if not path.exists():
-            continue
-        found = path.stat()
-        strange = found.st_uid not in (0, os.getuid()) and found.st_gid != group
-        by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getgid(), group)
-        if found.st_mode & stat.S_IWOTH or strange or by_group:
-            fine = False
-            yield Finding(
-                "rights", Result.PROBLEM, f"{path} can be changed by others than root and the group {GROUP}",
-                "whoever writes there decides what leaks", f"sudo chown root:{GROUP} {path}; sudo chmod o-w {path}",
-            )  # fmt: skip
-    state = machine.settings.state_dir
-    if not state.exists():
-        yield Finding(
-            "rights", Result.WARNING, f"{state} is missing", "there is no record", "start stunwalld once"
-        )
-    elif state.stat().st_mode & stat.S_IWOTH:
-        yield Finding(
-            "rights", Result.PROBLEM, f"{state} can be written by everybody", "the record can be forged",
-            f"sudo chmod 750 {state}",
-        )  # fmt: skip
-    elif fine:
-        yield Finding("rights", Result.OK, "configuration and record belong to root and stunwall alone")
-
-
-def _group() -> int | None:
-    import grp
-
-    try:
-        return grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return None
+def _wide(rule: Allow) -> str:
+    """Whom an exception lets out that a web page can use, "" if it is narrow."""
+    if rule.to is not None and rule.to.prefixlen >= _NARROW[rule.to.version]:
+        return ""
+    if rule.unit is not None:
+        everybody = rule.unit.strip("/").split("/")[0] == "user.slice" and "service" not in rule.unit
+        return "every program of who is logged in" if everybody else ""
+    if rule.user is not None:
+        return "every program of a user, browsers too" if rule.user >= _FIRST_USER else ""
+    return "every destination"
 
 
 def _kernel(machine: Machine) -> Iterator[Finding]:
-    firewall.read()  # raises where nft or rights are missing
-    release, nft = os.uname().release, output("nft", "--version").strip()
-    if missing := kernel.missing(firewall.refused):
+    wall, missing = None, None
+    try:
+        wall = firewall.read()
+    except FirewallRightsError:
+        raise
+    except FirewallError as error:
+        missing = str(error)
+    if missing := kernel.missing(firewall.refused) or missing:
         yield Finding(
-            "kernel", Result.PROBLEM, missing, "without it there is no wall", "see above, then restart"
+            "kernel", Result.PROBLEM, missing, "without it there is no wall", f"mend that, then {restart()}"
         )
         return
+    release, nft = os.uname().release, output("nft", "--version").strip()
     yield Finding("kernel", Result.OK, f"Linux {release} and {nft} have what the wall needs")
-    if not kernel.queues(firewall.refused):
+    if kernel.queues(firewall.refused):
+        return
+    what = "nftables has no `queue` here: the xtables target NFQUEUE takes its place"
+    if wall is not None and wall.queue is not None:
+        why = "it does the same; `nft list` remarks that iptables-nft manages the table"
+        yield Finding("kernel", Result.NOTE, what, why)
+    else:
         yield Finding(
-            "kernel", Result.NOTE, "nftables has no `queue` here: the xtables target NFQUEUE is used in its place",
-            "it does the same; `nft list` remarks that iptables-nft manages the table",
+            "kernel", Result.WARNING, what, "whether the kernel has that one is seen when stunwalld starts",
+            f"{start()}; if it names a missing piece, do as it says",
         )  # fmt: skip
 
 
@@ -131,22 +125,39 @@ def _daemon(machine: Machine) -> Iterator[Finding]:
     except ControlRightsError:
         raise
     except ControlError as error:
-        yield Finding("daemon", Result.PROBLEM, str(error), why, "sudo systemctl restart stunwall")
+        yield Finding("daemon", Result.PROBLEM, str(error), why, restart())
         return
-    if daemon is None:
-        yield Finding("daemon", Result.PROBLEM, "it does not run", why, "sudo systemctl start stunwall")
+    if daemon is None and not machine.readable:
+        what = f"nothing answers in {machine.settings.run_dir}; the configuration may name another folder"
+        yield Finding("daemon", Result.UNKNOWN, what, "", "mend the configuration first")
+    elif daemon is None:
+        yield Finding("daemon", Result.PROBLEM, "it does not run", why, start())
     elif "error" in daemon:
         yield Finding("daemon", Result.UNKNOWN, str(daemon["error"]))
     else:
         machine.daemon = daemon
         yield from _running(daemon)
+        if machine.readable:
+            yield from _in_force(machine.settings, daemon)
+
+
+def _in_force(settings: Config, daemon: Status) -> Iterator[Finding]:
+    """What the configuration says and the daemon does not do."""
+    said = asdict(settings) | {"allow": [plain(rule) for rule in settings.allow]}
+    differing = [key for key in _COMPARED if said[key] != daemon.get(key, said[key])]
+    if differing:
+        fixed = any(key in FIXED for key in differing)
+        yield Finding(
+            "daemon", Result.WARNING, f"not in force yet: {', '.join(differing)} as the configuration has it",
+            "the daemon still works by what it was before", restart() if fixed else "sudo stunwall reload",
+        )  # fmt: skip
 
 
 def _running(daemon: Status) -> Iterator[Finding]:
     if daemon["version"] != __version__:
         yield Finding(
             "daemon", Result.WARNING, f"version {daemon['version']} runs, {__version__} is installed",
-            "an upgrade has not taken hold", "sudo systemctl restart stunwall",
+            "an upgrade has not taken hold", restart(),
         )  # fmt: skip
     for problem in daemon["problems"]:
         yield Finding("daemon", Result.PROBLEM, problem)
@@ -177,12 +188,17 @@ def _wall(machine: Machine) -> Iterator[Finding]:
             Result.PROBLEM,
             what,
             "STUN leaves by any interface",
-            "sudo systemctl restart stunwall-wall stunwall",
+            restart(),
         )
+    elif wall.paused and machine.daemon is None:
+        yield Finding(
+            "wall", Result.PROBLEM, f"it is paused for {wall.paused} s more, though no daemon runs",
+            "all STUN passes now", f"{start()}, then `sudo stunwall resume`",
+        )  # fmt: skip
     elif wall.queue is None and machine.daemon is not None:
         yield Finding(
             "wall", Result.PROBLEM, "its door is shut though the daemon runs", "nothing is answered or recorded",
-            "sudo systemctl restart stunwall",
+            restart(),
         )  # fmt: skip
     else:
         yield Finding("wall", Result.OK, "stands, and is whole")
@@ -259,7 +275,7 @@ def _clock(machine: Machine) -> Iterator[Finding]:
 
 def _disk(machine: Machine) -> Iterator[Finding]:
     folder = machine.settings.state_dir
-    if not folder.exists():  # `rights` has said so
+    if rights.look(folder) is None:  # `rights` has said so
         return
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
@@ -276,7 +292,7 @@ def _disk(machine: Machine) -> Iterator[Finding]:
 
 def _record(machine: Machine) -> Iterator[Finding]:
     folder = machine.settings.state_dir
-    if not folder.exists():
+    if rights.look(folder) is None:
         return
     try:
         with closing(Record(folder)) as record:
@@ -308,7 +324,14 @@ def _vpn(machine: Machine) -> Iterator[Finding]:
             'connect it; if it is connected, name its interface: interfaces = ["wg0"] (`stunwall vpn` says more)',
         )  # fmt: skip
     for each in counting:
-        yield Finding("vpn", Result.OK, f"{each['interface']}: {each['why']}")
+        name = each["interface"]
+        if (surroundings.INTERFACES / name / "device").exists():
+            yield Finding(
+                "vpn", Result.WARNING, f"{name} counts as the VPN, but is a network card ({each['why']})",
+                "STUN that leaves by it shows the real address", "take it out of `interfaces` in the configuration",
+            )  # fmt: skip
+        else:
+            yield Finding("vpn", Result.OK, f"{name}: {each['why']}")
     if counting and machine.settings.mode is Mode.REDIRECT and not machine.daemon["redirects"]:
         why = "its interface has no address or default route that redirected flows could use"
         yield Finding("vpn", Result.WARNING, "nothing can be redirected into it", why, "see `stunwall vpn`")
@@ -316,7 +339,7 @@ def _vpn(machine: Machine) -> Iterator[Finding]:
 
 _CHECKS: dict[str, Check] = {
     "configuration": _configuration,
-    "rights": _files,
+    "rights": rights.files,
     "kernel": _kernel,
     "daemon": _daemon,
     "wall": _wall,

@@ -1,6 +1,7 @@
 """`stunwall doctor`: looks for what can keep stunwall from working, explains it, and says what to do."""
 
 import json
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -31,7 +32,8 @@ def doctor(
       sudo stunwall doctor
 
     It changes nothing and sends nothing. Exits 1 if there is a problem: STUN can leak, or will at the next boot, or
-    nothing is recorded; 4 if there is none but your rights were too few to look everywhere; else 0, with warnings too.
+    nothing is recorded; 4 if there is none but something could not be looked at, as where your rights are too few; else
+    0, with warnings too.
 
     Fields of --json: check, result (problem, warning, unknown, note, ok), what, why, next.
     """
@@ -62,5 +64,6 @@ def _print(findings: list[Finding]) -> None:
             text.rows([("         next", finding.next)] if finding.next else [], 15)
     counts = Counter(finding.result for finding in findings)
     said = [text.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
-    unknown = f", {counts[Result.UNKNOWN]} could not be told (try sudo)" if counts[Result.UNKNOWN] else ""
+    sudo = "" if os.geteuid() == 0 else " (try sudo)"
+    unknown = f", {counts[Result.UNKNOWN]} could not be told{sudo}" if counts[Result.UNKNOWN] else ""
     typer.echo(f"\n{' and '.join(said)}; {counts[Result.OK]} checks are fine{unknown}.")

@@ -43,9 +43,31 @@ class Machine:
     file: Path
     settings: Config = field(default_factory=Config)
     daemon: Status | None = None
+    readable: bool = True
+    """Whether the configuration is right, so that `settings` are its."""
+
+    @property
+    def queue(self) -> int:
+        """The queue in force, if a daemon runs; else the one that the configuration names."""
+        return int((self.daemon or {}).get("queue", self.settings.queue))
+
+    @property
+    def mark_mask(self) -> int:
+        """As `queue`."""
+        return int((self.daemon or {}).get("mark_mask", self.settings.mark_mask))
 
 
 Check = Callable[[Machine], Iterator[Finding]]
+
+
+def start() -> str:
+    """How to start the daemon on this machine."""
+    return "sudo systemctl start stunwall" if SYSTEMD.is_dir() else "sudo stunwalld"
+
+
+def restart() -> str:
+    """As `start`, of a daemon that may run."""
+    return "sudo systemctl restart stunwall" if SYSTEMD.is_dir() else "end stunwalld, then `sudo stunwalld`"
 
 
 def output(*command: str) -> str:

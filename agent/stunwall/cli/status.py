@@ -107,6 +107,10 @@ def _of_kernel() -> _Report:
         seen = "down" if wall is None else "damaged"
         headline = f"stunwalld does not run and the wall is {seen}: STUN leaves by any interface"
         return _Report("down", headline, True, wall=seen, next=f"Start it with {_START}.")
+    if wall.paused:
+        headline = f"stunwalld does not run, and a pause goes on for {wall.paused} s: all STUN passes"
+        next_ = f"Start it with {_START}, then `sudo stunwall resume`."
+        return _Report("paused", headline, True, wall="up", next=next_)
     return _Report(
         "wall-only",
         "stunwalld does not run, but the wall is up: STUN outside the VPN is blocked",
