@@ -111,5 +111,5 @@ systemctl enable --quiet stunwall-wall.service stunwall.service
 # Neither takes the wall down: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
 systemctl restart stunwall-wall.service stunwall.service ||
     { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start, see above: 'sudo stunwall doctor' looks for the cause"; }
-say "installed and running. To read its record without sudo: sudo usermod -aG stunwall \$USER, and log in again."
+say "installed and running. To use it without sudo: sudo usermod -aG stunwall \$USER, and log in again."
 "$home/bin/stunwall" status || true

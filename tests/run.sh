@@ -94,7 +94,10 @@ case $part in
         said=$(mktemp)
         setsid "$root/tests/run.sh" vm "$@" >"$said" 2>&1 &
         machine=$!
-        trap 'kill -- "-$machine" 2>/dev/null || true; rm -f "$said"' EXIT
+        trap 'exit 130' INT
+        trap 'exit 143' TERM HUP
+        # KILL, as `unshare` heeds nothing less; its namespaces end with it.
+        trap 'kill -KILL -- "-$machine" 2>/dev/null || true; rm -f "$said"' EXIT
         failed=0
         isolated python -m pytest tests/unit tests/lab tests/browser "$@" || failed=$?
         wait "$machine" || failed=$?

@@ -49,7 +49,7 @@ class Running:
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Sends it to the command and its children."""
         order = self._channel.send({"signal": number, "to": self._order.number})
-        self._channel.wait(order, 10)
+        self._channel.wait(order, 60)
 
     def stop(self) -> None:
         """Ends it, unless it has ended."""

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -59,30 +60,38 @@ def deb(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def checkout(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder() -> Iterator[Path]:
+    """For disks and memory: large, and of no use afterwards."""
+    with tempfile.TemporaryDirectory(prefix="stunwall-vm-", dir="/var/tmp") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def checkout(deb: Path, folder: Path) -> Path:
     """A disk for /run/checkout: the checkout, two versions of the package, the wheels that install.sh needs."""
-    folder, disk = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("disk") / "checkout.ext4"
+    files, disk = folder / "checkout", folder / "checkout.ext4"
     for part in (*CONTENTS, "tests/lab", "tests/vm"):
-        copy_to = folder / part
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, copy_to, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, files / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / part, copy_to)
-    shutil.copytree(wheels(), folder / "wheels")
-    shutil.copy(deb, folder / "stunwall.deb")
-    shutil.copy(package(NEXT), folder / "next.deb")
+            shutil.copy(ROOT / part, files / part)
+    shutil.copytree(wheels(), files / "wheels")
+    shutil.copy(deb, files / "stunwall.deb")
+    shutil.copy(package(NEXT), files / "next.deb")
     subprocess.run(["truncate", "-s", "128M", str(disk)], check=True)
-    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-d", str(folder), str(disk)], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-d", str(files), str(disk)], check=True)
     return disk
 
 
 @pytest.fixture(scope="session")
 def boots(
-    lab: MachineLab, built: Image, deb: Path, kernel: str, checkout: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Boots:  # fmt: skip
-    folder = tmp_path_factory.mktemp("boots")
+    lab: MachineLab, built: Image, deb: Path, kernel: str, checkout: Path, folder: Path
+) -> Iterator[Boots]:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        yield _boot_twice(lab, built, deb, kernel, checkout, Path(name))
 
+
+def _boot_twice(lab: MachineLab, built: Image, deb: Path, kernel: str, checkout: Path, folder: Path) -> Boots:
     def start(installed: bool) -> Machine:
         below = built.with_package(deb) if installed else built.disk
         disk = layer(below, folder / f"installed-{installed}.qcow2")

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab.addresses import PHYSICAL
 from lab.deadline import until
 from lab.wire import Wire
 from vm.machine import Machine
 from vm.outside import MachineLab
 
 PROGRAM = "/usr/local/lib/machine/early"
+FILES = ("/run/early", "/run/early.rounds")
+NO_NETWORK = {"ENETUNREACH", "ENODEV", "ENETDOWN", "EADDRNOTAVAIL"}
 SLOW = 120  # seconds that something may take in an emulated machine before it counts as never
 
 
@@ -46,27 +49,32 @@ def wait_round(machine: Machine) -> int:
 
 
 @contextmanager
+def sending(machine: Machine) -> Iterator[None]:
+    """STUN is sent past the VPN all the while."""
+    machine.run("rm", "-f", *FILES)
+    sender = machine.start(PROGRAM)
+    try:
+        wait_round(machine)
+        yield
+    finally:
+        sender.stop()
+
+
+@contextmanager
 def under_traffic(lab: MachineLab, machine: Machine) -> Iterator[Wire]:
     """STUN is sent past the VPN all the while; none of it may be seen outside."""
     with Wire(lab) as wire:
-        sender = machine.start(PROGRAM)
-        try:
-            wait_round(machine)
+        with sending(machine):
             yield wire
             last = wait_round(machine)
-            sender.stop()
-            leaks = wire.stun()
-            print(f"STUN outside: {len(leaks)} of {len(wire.packets())} packets, {last} rounds of STUN sent")
-            assert not leaks
-        finally:
-            sender.stop()
+        leaks = wire.stun()
+        print(f"STUN outside: {len(leaks)} of {len(wire.packets())} packets, {last} rounds of STUN sent")
+        assert not leaks
+    ways = {outcome.outcome for outcome in outcomes(machine) if outcome.what.endswith(PHYSICAL)}
+    assert not ways & NO_NETWORK, f"there was no way out that it could have leaked by: {ways}"
 
 
 def wait_leak(lab: MachineLab, machine: Machine) -> None:
     """Returns once STUN was seen outside: what a test asks for before or after stunwall was at work."""
-    with Wire(lab) as wire:
-        sender = machine.start(PROGRAM)
-        try:
-            until(lambda: bool(wire.stun()), SLOW, "a leak, without which there is nothing to keep in")
-        finally:
-            sender.stop()
+    with Wire(lab) as wire, sending(machine):
+        until(lambda: bool(wire.stun()), SLOW, "a leak, without which there is nothing to keep in")

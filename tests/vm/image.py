@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ MASKED = (
     "systemd-network-generator.service", "systemd-journal-flush.service",
 )  # fmt: skip
 
+UNUSED = 2 * 3600  # seconds; a run takes half an hour
 GUEST = Path(__file__).with_name("guest")
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
@@ -78,7 +80,6 @@ class Image:
         with cache().joinpath("lock-installed").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not folder.exists():
-                _clear("installed-*")
                 with tempfile.TemporaryDirectory(dir=cache(), prefix="new-installed.") as name:
                     new = Path(name)
                     _run("cp", "-a", str(self.folder / "root"), str(new / "root"))
@@ -87,6 +88,7 @@ class Image:
                     (new / "disk").mkdir()
                     _make_disk(new / "root", new / "disk/root.ext4")
                     (new / "disk").rename(folder)
+        os.utime(folder)
         return folder / "root.ext4"
 
     def kernel(self, version: str) -> Path:
@@ -114,15 +116,16 @@ def image(build: bool = False) -> Image:
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=cache(), prefix="new-image.") as new:
                 _build(Path(new, "image"), Path(new))
-                _clear("image-*")
                 Path(new, "image").rename(folder)
+    os.utime(folder)
     return Image(folder)
 
 
-def _clear(pattern: str) -> None:
-    """Removes what older states of the checkout left in the cache."""
-    for folder in cache().glob(pattern):
-        shutil.rmtree(folder)
+def sweep() -> None:
+    """Removes what has not been used for so long that no run, of another checkout either, needs it any more."""
+    for folder in cache().iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > UNUSED:
+            shutil.rmtree(folder)
 
 
 def _key() -> str:

@@ -3,11 +3,19 @@
 Only the standard library and the lab's own files that need no more; arguments and results are JSON.
 """
 
+import json
+import os
+import signal
+import socket
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.addresses import ECHO_SERVER, PHYSICAL
+from lab.deadline import until
 from lab.namespace import Namespace
 from lab.probe import Binding, connect
 from lab.probe import ask as probe
@@ -15,6 +23,12 @@ from lab.topology import QUEUE_TOTAL
 from lab.wire import MARKER_PORT
 
 T = TypeVar("T")
+
+CONTROL = "/run/stunwall/control.sock"
+RECORD = "file:/var/lib/stunwall/events.db?mode=ro"
+DAEMON = Path("/sys/fs/cgroup/system.slice/stunwall.service/cgroup.procs")
+QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
+STAGE_SECONDS = 120
 
 
 class Here(Namespace):
@@ -52,3 +66,57 @@ def queues_empty() -> bool:
     return all(
         line.split()[QUEUE_TOTAL] == "0" for line in Here().read("netfilter/nfnetlink_queue").splitlines()
     )
+
+
+def daemon_status() -> Any:
+    """What the daemon says of itself, None while none answers: the command would take a second longer."""
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError, ValueError):
+        client.settimeout(20)
+        client.connect(CONTROL)
+        client.sendall(b'{"command": "status"}\n')
+        with client.makefile("rb") as lines:
+            return json.loads(lines.readline())
+    return None
+
+
+def events(verdict: str) -> int:
+    """How many events of that kind are in the record."""
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(RECORD, uri=True)) as record,
+    ):  # it is locked
+        return int(record.execute("SELECT count(*) FROM events WHERE verdict = ?", (verdict,)).fetchone()[0])
+    return 0
+
+
+# How far a daemon has come, and how many of ten are killed there: those that have come further cost more time.
+STAGES: tuple[tuple[str, int, Callable[[], object]], ...] = (
+    ("begun", 4, lambda: True),
+    ("has its queue", 3, lambda: QUEUES.read_text()),
+    ("has opened the door", 2, lambda: Path(CONTROL).exists()),
+    ("serves", 1, daemon_status),
+)
+
+
+def kill_daemon(times: int) -> dict[str, int]:
+    """Kills the daemon so often, in every stage of its life; returns how often in each."""
+    killed = dict.fromkeys((name for name, _, _ in STAGES), 0)
+    turns = [(name, reached) for name, share, reached in STAGES for _ in range(share)]
+    last = 0
+    for number in range(times):
+        name, reached = turns[number % len(turns)]
+        until(lambda last=last: _daemon() not in (0, last), STAGE_SECONDS, "a daemon")  # type: ignore[misc]
+        until(reached, STAGE_SECONDS, f"a daemon that {name}")
+        last = _daemon()
+        os.kill(last, signal.SIGKILL)
+        killed[name] += 1
+    return killed
+
+
+def _daemon() -> int:
+    """Its pid, 0 if there is none; before it is executed its name is systemd's for it."""
+    with suppress(OSError):
+        for pid in DAEMON.read_text().split():
+            if "tunwalld" in Path("/proc", pid, "comm").read_text():
+                return int(pid)
+    return 0

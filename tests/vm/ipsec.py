@@ -129,9 +129,10 @@ class Gateway:
 
     def __init__(self, server: Namespace, image: Image) -> None:
         with ExitStack() as stack:
-            # A view of the root file system; what is written there goes to memory.
-            self._root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stunwall-gateway-")))
-            _mount(stack, self._root, "--bind", str(image.folder / "root"))
+            # A view of the root file system; what is written there goes to memory. Its contents are never removed.
+            self._root = Path(tempfile.mkdtemp(prefix="stunwall-gateway-"))
+            stack.callback(self._root.rmdir)
+            _mount(stack, self._root, "-o", "bind,ro", str(image.folder / "root"))
             _mount(stack, self._root / "run", "-t", "tmpfs", "none")
             _mount(stack, self._root / "dev", "--bind", "/dev")
             (self._root / "run/strongswan.conf").write_text(GATEWAY)

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -125,10 +124,12 @@ class Machine:
     def running(self) -> bool:
         return self._process.running
 
-    def power_off(self) -> None:
-        """A clean shutdown; returns when the machine is off."""
-        with suppress(RuntimeError):  # it may be gone before it answers
-            self.channel.start("systemctl", "poweroff").wait(BOOT_SECONDS)
+    def begin_power_off(self) -> None:
+        """Orders a clean shutdown, and returns while it goes on."""
+        self.channel.start("systemctl", "poweroff")
+
+    def wait_off(self) -> None:
+        """Returns when the machine is off."""
         until(lambda: not self._process.running, BOOT_SECONDS, "the machine to power off")
 
     def sleep(self) -> None:

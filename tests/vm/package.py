@@ -5,7 +5,7 @@ Both are kept until a file that they are made of changes.
 
 import fcntl
 import hashlib
-import shutil
+import os
 import subprocess
 import tempfile
 import tomllib
@@ -42,6 +42,7 @@ def package(version: str = "", build: bool = False) -> Path:
             with tempfile.TemporaryDirectory(dir=cache(), prefix="new-deb.") as new:
                 _build(version, Path(new, "deb"))
                 Path(new, "deb").rename(folder)
+    os.utime(folder)
     (file,) = folder.glob("*.deb")
     return file
 
@@ -95,10 +96,3 @@ def _key(version: str) -> str:
                     f"{file.relative_to(ROOT)}\0{file.stat().st_mode:o}\0".encode() + file.read_bytes()
                 )
     return digest.hexdigest()[:16]
-
-
-def sweep(keep: list[Path]) -> None:
-    """Removes the packages and wheels of older states of the checkout; `keep` are the folders of this one's."""
-    for folder in (*cache().glob("deb-*"), *cache().glob("wheels-*")):
-        if folder not in keep:
-            shutil.rmtree(folder)

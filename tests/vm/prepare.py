@@ -3,8 +3,8 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from vm.image import image
-from vm.package import NEXT, package, sweep, wheels
+from vm.image import image, sweep
+from vm.package import NEXT, package, wheels
 
 
 def main() -> None:
@@ -12,8 +12,9 @@ def main() -> None:
         system = pool.submit(image, build=True)
         old, new = pool.submit(package, build=True), pool.submit(package, NEXT, build=True)
         got = pool.submit(wheels, build=True)
-        sweep([old.result().parent, new.result().parent, got.result()])
+        got.result()
         print(f"image: {system.result().folder}\npackages: {old.result()} {new.result()}", file=sys.stderr)
+    sweep()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,15 @@ from pathlib import Path
 from vm.early import under_traffic, wait_leak
 from vm.machine import Machine
 from vm.outside import MachineLab
+from vm.package import NEXT
 from vm.service import (
-    UNIT,
     assert_nothing_remains,
     begun,
     configure,
+    kill_for_good,
     ready,
+    redirect_into,
+    shown,
     status,
     systemctl,
     table_stands,
@@ -31,8 +34,11 @@ def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
     with under_traffic(lab, machine):
         wait_event(machine, "blocked")
         known = begun(machine)
+        before = shown(machine, "MainPID")
         machine.run("dpkg", "-i", "/run/checkout/next.deb", seconds=300)
         ready(machine)
+        assert machine.run("dpkg-query", "-W", "-f", "${Version}", "stunwall") == NEXT
+        assert shown(machine, "MainPID") != before
         assert status(machine)["daemon"]["on_block"] == "drop"
         assert begun(machine)[: len(known)] == known
 
@@ -40,9 +46,8 @@ def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
 def test_purged_package_leaves_nothing_and_an_installed_one_seals_at_once(
     lab: MachineLab, machine: Machine
 ) -> None:
-    configure(machine, 'mode = "redirect"\n')
-    systemctl(machine, "restart")
-    machine.run("systemctl", "kill", "-s", "KILL", UNIT)  # what a killed daemon left has to go too
+    redirect_into(machine, "wg0")
+    kill_for_good(machine)  # what it left has to go too
     machine.run("dpkg", "--remove", "stunwall", seconds=300)
     assert not table_stands(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"

@@ -17,7 +17,7 @@ from vm.image import Image
 from vm.ipsec import PREFERENCE, Gateway, Tunnel
 from vm.machine import Machine
 from vm.outside import MachineLab
-from vm.service import configure, ready, status, systemctl
+from vm.service import configure, ready, status, systemctl, wait_state
 
 CYCLES = 3
 AROUND = {family: Binding(source=CLIENT[family]) for family in FAMILIES}
@@ -96,7 +96,11 @@ def assert_leaks_without_stunwall(lab: MachineLab, machine: Machine, vpn: Vpn) -
     vpn.up()
     for family in FAMILIES:
         wait_passes(lab, family)
-        assert address_seen(lab, family, AROUND[family]) == REAL[family]
+        until(
+            lambda family=family: address_seen(lab, family, AROUND[family]) == REAL[family],  # type: ignore[misc]
+            SLOW,
+            "a leak, without which there is nothing to keep in",
+        )
     vpn.down()
     systemctl(machine, "start")
     ready(machine)
@@ -145,4 +149,5 @@ def test_ipsec_with_an_interface(lab: MachineLab, machine: Machine, interface: T
 def test_vpn_that_is_up_is_told(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
     assert status(machine)["state"] == "sealed"
     wireguard.up()
-    until(lambda: status(machine)["state"] == "protected", SLOW, "the state 'protected'")
+    wait_state(machine, "protected")
+    assert status(machine)["state"] == "protected"

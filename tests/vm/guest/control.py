@@ -37,7 +37,10 @@ class Control:
         self._answer({"ready": True})
         with os.fdopen(os.dup(self._port), "rb", buffering=1 << 16) as lines:
             while line := lines.readline():
-                threading.Thread(target=self._obey, args=(json.loads(line),), daemon=True).start()
+                order = json.loads(line)
+                # At once, as the next order may be a signal to it.
+                child = self._start(order) if "run" in order else None
+                threading.Thread(target=self._obey, args=(order, child), daemon=True).start()
 
     def _answer(self, fields: dict[str, Any]) -> None:
         data = json.dumps(fields).encode() + b"\n"
@@ -45,10 +48,10 @@ class Control:
             while data:
                 data = data[os.write(self._port, data) :]
 
-    def _obey(self, order: dict[str, Any]) -> None:
+    def _obey(self, order: dict[str, Any], child: "subprocess.Popen[str] | None") -> None:
         try:
             if "run" in order:
-                result = self._run(order)
+                result = self._finish(order, child)
             elif "call" in order:
                 result = self._call(order)
             else:
@@ -58,12 +61,20 @@ class Control:
             result = {"failed": traceback.format_exc()}
         self._answer({"id": order["id"], **result})
 
-    def _run(self, order: dict[str, Any]) -> dict[str, Any]:
-        child = subprocess.Popen(
-            order["run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, errors="replace", start_new_session=True, env={**os.environ, **order["env"]},
-        )  # fmt: skip
+    def _start(self, order: dict[str, Any]) -> "subprocess.Popen[str] | None":
+        try:
+            child = subprocess.Popen(
+                order["run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, errors="replace", start_new_session=True, env={**os.environ, **order["env"]},
+            )  # fmt: skip
+        except OSError:
+            return None  # there is no such program
         self._running[order["id"]] = child
+        return child
+
+    def _finish(self, order: dict[str, Any], child: "subprocess.Popen[str] | None") -> dict[str, Any]:
+        if child is None:
+            raise FileNotFoundError(f"cannot run {order['run']}")
         output, errors = child.communicate(order["input"])
         del self._running[order["id"]]
         return {"code": child.returncode, "output": output, "errors": errors}

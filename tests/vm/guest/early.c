@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PORT = 3478, ROUND_MICROSECONDS = 50000 };
+enum { PORT = 3478, ROUND_MICROSECONDS = 100000 };
 
 /* A Binding Request, RFC 8489 section 5: type, length, magic cookie; the transaction ID is filled in. */
 static unsigned char request[20] = {0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42};
