@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "any_kernel: for what no kernel makes different; with the first one only"
+        "markers",
+        "any_kernel: for what no kernel makes different; unless one is asked for, with the first only",
     )
 
 

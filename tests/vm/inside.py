@@ -91,9 +91,9 @@ def events(verdict: str) -> int:
 
 # How far a daemon has come, and how many of ten are killed there: those that have come further cost more time.
 STAGES: tuple[tuple[str, int, Callable[[], object]], ...] = (
-    ("begun", 4, lambda: True),
-    ("has its queue", 3, lambda: QUEUES.read_text()),
-    ("has opened the door", 2, lambda: Path(CONTROL).exists()),
+    ("begun", 6, lambda: True),
+    ("has its queue", 2, lambda: QUEUES.read_text()),
+    ("has opened the door", 1, lambda: Path(CONTROL).exists()),
     ("serves", 1, daemon_status),
 )
 

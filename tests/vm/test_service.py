@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from lab.deadline import until
 from vm.early import SLOW, under_traffic
 from vm.machine import Machine
@@ -76,6 +78,7 @@ def test_restart(lab: MachineLab, machine: Machine) -> None:
         ready(machine)
 
 
+@pytest.mark.any_kernel
 def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(lab: MachineLab, machine: Machine) -> None:
     with under_traffic(lab, machine):
         configure(machine, 'mode = "redirect"\n')
@@ -102,6 +105,7 @@ def test_rules_that_are_flushed_come_back_and_the_gap_is_told(lab: MachineLab, m
         assert status(machine)["state"] == "sealed"
 
 
+@pytest.mark.any_kernel
 def test_full_disk_stops_no_blocking_and_loses_nothing(lab: MachineLab, machine: Machine) -> None:
     with under_traffic(lab, machine):
         free = machine.run("df", "--output=avail", "-B1", "/var").split()[1]

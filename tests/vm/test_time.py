@@ -10,7 +10,7 @@ from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import status, wait_event, wait_state
 
-PAUSE = 40  # seconds, so that the machine sleeps well before it is over
+PAUSE = 30  # seconds, so that the machine sleeps well before it is over
 CLOCK = 2  # seconds by which the machine's own may differ: it is set anew from its battery's when it wakes
 
 
