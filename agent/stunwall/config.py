@@ -35,6 +35,12 @@ class ConfigError(StunwallError):
         super().__init__(f"{where}: {message}")
 
 
+class ConfigRightsError(ConfigError):
+    """A configuration file that this user may not read."""
+
+    exit_code = 4
+
+
 class Mode(StrEnum):
     """What is done with STUN outside the VPN."""
 
@@ -130,9 +136,15 @@ def sources(file: Path) -> list[Path]:
     except FileNotFoundError:
         return [file]
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", folder) from error
+        raise _unreadable(error, folder) from error
     # A leading dot: what an editor keeps beside the file that it has open.
     return [file, *(each for each in drop_ins if each.suffix == ".toml" and not each.name.startswith("."))]
+
+
+def _unreadable(error: OSError, file: Path) -> ConfigError:
+    if isinstance(error, PermissionError):
+        return ConfigRightsError(f"cannot be read: {error.strerror}. Try with sudo", file)
+    return ConfigError(f"cannot be read: {error.strerror}. Name another with --config", file)
 
 
 def merge(config: Config, file: Path) -> Config:
@@ -143,7 +155,7 @@ def merge(config: Config, file: Path) -> Config:
     except OSError as error:
         if file == DEFAULT_FILE and isinstance(error, FileNotFoundError):
             return config
-        raise ConfigError(f"cannot be read: {error.strerror}. Name another with --config", file) from error
+        raise _unreadable(error, file) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file) from error
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and a number of 5000 digits

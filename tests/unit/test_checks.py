@@ -13,7 +13,7 @@ import pytest
 from stunwall import __version__, config
 from stunwall.cli import checks
 from stunwall.cli.finding import Machine, Result
-from stunwall.config import Allow, Config, Mode
+from stunwall.config import Allow, Config, ConfigRightsError, Mode
 from stunwall.control import ControlError, ControlRightsError
 from stunwall.events import FILE, Recorder
 from stunwall.firewall import FirewallError, FirewallRightsError, Wall
@@ -40,6 +40,19 @@ def test_a_configuration_that_is_named_and_missing_is_a_problem_and_the_defaults
     assert f"{made.folder}/other.toml: cannot be read: No such file" in problem.what
     assert "stunwall config check" in problem.next
     assert machine.settings == Config()
+
+
+def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(file: Path) -> Config:
+        raise ConfigRightsError("cannot be read: Permission denied. Try with sudo", file)
+
+    monkeypatch.setattr(config, "load", load)
+    machine = made.machine
+    (unknown,) = made.find("configuration", machine)[UNKNOWN]
+    assert "Permission denied. Try with sudo" in unknown.what
+    assert not machine.readable
 
 
 def test_the_default_configuration_may_be_missing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

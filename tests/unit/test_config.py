@@ -360,11 +360,11 @@ def test_what_may_not_be_read_is_told_and_not_passed_over(tmp_path: Path, locked
         "if os.geteuid() == 0: os.setuid(65534)\n"
         f"config.DEFAULT_FILE = pathlib.Path({str(file)!r})\n"
         "try: config.load(config.DEFAULT_FILE)\n"
-        "except config.ConfigError as error: print(error)\n"
+        "except config.ConfigError as error: print(error, error.exit_code)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=_environment())
     (file.parent / locked).chmod(0o755)
-    assert "cannot be read: Permission denied" in done.stdout, done.stderr
+    assert "cannot be read: Permission denied. Try with sudo 4\n" in done.stdout, done.stderr
 
 
 def _environment() -> dict[str, str]:

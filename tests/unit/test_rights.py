@@ -63,6 +63,11 @@ def test_of_the_systems_own_configuration_a_caller_is_no_owner(
     assert str(made.machine.file) in made.one("rights", PROBLEM).what
 
 
+def test_nobody_is_told_to_close_a_folder_that_is_everybodys(made: Made) -> None:
+    made.folder.chmod(0o1777)
+    assert "move the configuration" in made.one("rights", PROBLEM).next
+
+
 def test_a_missing_folder_of_the_record_is_a_warning_and_no_matter_for_disk_and_record(made: Made) -> None:
     (made.folder / "state").rmdir()
     assert made.one("rights", WARNING).what == f"{made.folder}/state is missing"

@@ -12,7 +12,7 @@ from stunwall import __version__, config, firewall, kernel
 from stunwall.cli import rights, surroundings, text
 from stunwall.cli.finding import SYSTEMD, Check, Finding, Machine, Result, output, restart, start
 from stunwall.commands import FIXED, plain
-from stunwall.config import Allow, Config, ConfigError, Mode, WhenVpnDown
+from stunwall.config import Allow, Config, ConfigError, ConfigRightsError, Mode, WhenVpnDown
 from stunwall.control import ControlError, ControlRightsError, Status, ask
 from stunwall.events import FILE, EventsError, EventsRightsError, Record
 from stunwall.firewall import FirewallError, FirewallRightsError
@@ -50,6 +50,9 @@ def _guarded(name: str, check: Check, machine: Machine) -> list[Finding]:
 def _configuration(machine: Machine) -> Iterator[Finding]:
     try:
         machine.settings = config.load(machine.file)
+    except ConfigRightsError:
+        machine.readable = False
+        raise
     except ConfigError as error:
         machine.readable = False
         why = "a daemon that is started with it ends at once; the wall stays shut, and nothing is recorded"

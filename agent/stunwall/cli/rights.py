@@ -66,5 +66,7 @@ def _open(path: Path, owners: tuple[set[int], set[int]], harm: str, cure: str) -
     by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in groups
     if found.st_uid in users and not by_group and not found.st_mode & stat.S_IWOTH:
         return None
+    if found.st_mode & stat.S_ISVTX:  # as /tmp
+        cure = f"move the configuration to a folder of its own: {path} has to stay as it is"
     what = f"{path} can be changed by others than root and stunwalld"
     return Finding("rights", Result.PROBLEM, what, harm, cure)
