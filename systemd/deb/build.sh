@@ -11,8 +11,9 @@ if [ "${1-}" = --version ]; then version=${2-}; shift 2 || fail "--version needs
 [ $# = 1 ] || fail "usage: build.sh [--version V] FOLDER"
 mkdir -p "$1"
 folder=$(CDPATH='' cd -- "$1" && pwd)
-for tool in dpkg-deb dpkg-shlibdeps strip gzip; do
-    command -v $tool >/dev/null || fail "$tool is missing: install the packages dpkg-dev and binutils"
+for tool in dpkg-deb dpkg-shlibdeps strip gzip gcc; do
+    command -v $tool >/dev/null || fail "$tool is missing: sudo apt install dpkg-dev binutils gcc libc6-dev" \
+        "python3-dev python3-venv libnetfilter-queue-dev"
 done
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}

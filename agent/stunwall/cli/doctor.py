@@ -66,4 +66,5 @@ def _print(findings: list[Finding]) -> None:
     said = [text.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
     sudo = "" if os.geteuid() == 0 else " (try sudo)"
     unknown = f", {counts[Result.UNKNOWN]} could not be told{sudo}" if counts[Result.UNKNOWN] else ""
-    typer.echo(f"\n{' and '.join(said)}; {counts[Result.OK]} checks are fine{unknown}.")
+    fine = "1 check is" if counts[Result.OK] == 1 else f"{counts[Result.OK]} checks are"
+    typer.echo(f"\n{' and '.join(said)}; {fine} fine{unknown}.")
