@@ -143,11 +143,14 @@ def test_a_program_that_is_here_is_named_once(
 
 
 @pytest.mark.parametrize(
-    ("name", "known"), [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld")]
+    ("name", "known"),
+    [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld"), ("opensnitch", "OpenSnitch")],
 )
 def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> None:
     assert known in [each.name for each in present(RULESETS[name], [])]
     assert mark_claims(RULESETS[name], MASK) == []
+    hidden = ["table ip filter, chain INPUT"] if name == "opensnitch" else []
+    assert hidden_queues(RULESETS[name]) == hidden
 
 
 def test_nobody_is_here(ruleset: Any) -> None:

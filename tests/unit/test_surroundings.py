@@ -129,7 +129,7 @@ def test_rules_that_an_old_nft_prints_as_text_are_passed_over(made: Made, check:
         (RULESETS["docker"], "docker0", "Docker", "never redirected"),
         (RULESETS["firewalld"], "", "firewalld", "its reload leaves stunwall's table alone"),
         (RULESETS["ufw"], "", "ufw", "no rule of it can let out what stunwall drops"),
-        ([{"table": {"family": "inet", "name": "opensnitch"}}], "", "OpenSnitch", "blocked all the same"),
+        (RULESETS["opensnitch"], "", "OpenSnitch", "blocked all the same"),
         ([], "tailscale0", "Tailscale", "until an [[allow]] lets it"),
     ],
     ids=lambda value: value if isinstance(value, str) and value else "",

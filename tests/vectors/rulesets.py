@@ -1,6 +1,6 @@
 """What `nft -j list ruleset` says where these programs run, cut to their tables, some chains and some rules.
 
-Taken with nft 1.0.6 from the programs of Debian 12, each started by systemd.
+Taken with nft 1.0.6 from the programs of Debian 12, started by systemd where it says nothing else.
 """
 
 from typing import Any
@@ -119,5 +119,30 @@ RULESETS: dict[str, Any] = {
         {"chain": {"family": "inet", "table": "firewalld", "name": "filter_FWD_public_deny"}},
         {"chain": {"family": "inet", "table": "firewalld", "name": "filter_FWD_public_allow"}},
         {"chain": {"family": "inet", "table": "firewalld", "name": "filter_FWD_public_post"}},
+    ],
+    # OpenSnitch 1.5.8, started by hand: its rules are those of iptables.
+    "opensnitch": [
+        {"table": {"family": "ip", "name": "filter"}},
+        {"table": {"family": "ip", "name": "mangle"}},
+        {"chain": {"family": "ip", "table": "mangle", "name": "OUTPUT"}},
+        {"chain": {"family": "ip", "table": "mangle", "name": "opensnitch-filter-OUTPUT"}},
+        {
+            "rule": {
+                "family": "ip",
+                "table": "filter",
+                "chain": "INPUT",
+                "expr": [
+                    {
+                        "match": {
+                            "op": "==",
+                            "left": {"payload": {"protocol": "udp", "field": "sport"}},
+                            "right": 53,
+                        }
+                    },
+                    {"counter": {"packets": 0, "bytes": 0}},
+                    {"xt": {"type": "target", "name": "NFQUEUE"}},
+                ],
+            }
+        },
     ],
 }
