@@ -91,8 +91,7 @@ case $part in
     all)
         checks
         python -m vm.prepare
-        # Emulated machines beside tests that mostly wait; what they say comes after the rest. The browsers come last and
-        # have the processors for themselves: their calls are in real time.
+        # Emulated machines beside tests that mostly wait; what they say comes after the rest.
         said=$(mktemp -d)
         machines=
         begin() { # begin KERNEL [pytest options]
@@ -103,13 +102,12 @@ case $part in
         trap 'exit 143' TERM HUP
         # KILL, as `unshare` heeds nothing less; its namespaces end with it.
         trap 'kill -KILL -- $machines 2>/dev/null || true; rm -rf "$said"' EXIT
-        begin 6.1 "$@"
-        begin 6.12 -m "not any_kernel" "$@"
+        begin 6.1 -m "not any_kernel" "$@"
+        begin 6.12 "$@"
         failed=0
-        isolated python -m pytest tests/unit tests/lab "$@" || failed=$?
+        isolated python -m pytest tests/unit tests/lab tests/browser "$@" || failed=$?
         for machine in $machines; do wait "${machine#-}" || failed=$?; done
         cat "$said"/*
-        isolated python -m pytest tests/browser "$@" || failed=$?
         exit "$failed"
         ;;
 esac

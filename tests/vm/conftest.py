@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "any_kernel: for what no kernel makes different; unless one is asked for, with the first only",
+        "any_kernel: for what no kernel makes different; unless one is asked for, with the last only",
     )
 
 
@@ -40,7 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         asked = metafunc.config.getoption("--kernel")
         kernels = [asked] if asked else list(KERNELS)
         once = metafunc.definition.get_closest_marker("any_kernel") is not None
-        metafunc.parametrize("kernel", kernels[:1] if once else kernels, scope="session")
+        metafunc.parametrize("kernel", kernels[-1:] if once else kernels, scope="session")
 
 
 @pytest.fixture(scope="session")
