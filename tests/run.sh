@@ -101,7 +101,7 @@ case $part in
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
         # KILL, as `unshare` heeds nothing less; its namespaces end with it.
-        trap 'kill -KILL -- $machines 2>/dev/null || true; rm -rf "$said"' EXIT
+        trap 'kill -KILL $machines 2>/dev/null || true; rm -rf "$said"' EXIT
         begin 6.1 -m "not any_kernel" "$@"
         begin 6.12 "$@"
         failed=0
