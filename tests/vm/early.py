@@ -70,7 +70,13 @@ def under_traffic(lab: MachineLab, machine: Machine) -> Iterator[Wire]:
         leaks = wire.stun()
         print(f"STUN outside: {len(leaks)} of {len(wire.packets())} packets, {last} rounds of STUN sent")
         assert not leaks
+    assert_had_a_way_out(machine)
+
+
+def assert_had_a_way_out(machine: Machine) -> None:
+    """What it sent by the physical interface so far, a wall or a verdict kept in, and not the lack of a network."""
     ways = {outcome.outcome for outcome in outcomes(machine) if outcome.what.endswith(PHYSICAL)}
+    assert ways
     assert not ways & NO_NETWORK, f"there was no way out that it could have leaked by: {ways}"
 
 
