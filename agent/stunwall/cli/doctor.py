@@ -31,9 +31,10 @@ def doctor(
     Example:
       sudo stunwall doctor
 
-    It changes nothing and sends nothing. Exits 1 if there is a problem: STUN can leak, or will at the next boot, or
-    nothing is recorded; 4 if there is none but something could not be looked at, as where your rights are too few; else
-    0, with warnings too.
+    It changes nothing and sends nothing. Exits 1 if there is a problem: STUN
+    can leak, or will at the next boot, or nothing is recorded; 4 if there is
+    none but something could not be looked at, as where your rights are too few;
+    else 0, with warnings too.
 
     Fields of --json: check, result (problem, warning, unknown, note, ok), what, why, next.
     """
