@@ -143,7 +143,7 @@ def test_of_several_vpns_without_a_default_route_the_first_in_the_configuration_
             used = carried_by(lab, lambda: ask_bound(lab))
             taken, other = (VPN_PORT, PROXY_PORT) if first == VPN else (PROXY_PORT, VPN_PORT)
             assert used[taken] >= 10
-            assert used[other] == 0
+            assert used[other] <= 1  # a keepalive of WireGuard's own
 
 
 @pytest.mark.parametrize("how", ["unplugged", "set_down", "route_lost"])

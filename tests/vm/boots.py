@@ -10,7 +10,7 @@ from lab.addresses import CLIENT, STUN_SERVER
 from lab.deadline import until
 from lab.frame import Packet
 from lab.wire import Wire
-from vm.early import Outcome, outcomes, wait_round
+from vm.early import UNIT, Outcome, outcomes, wait_round
 from vm.machine import BOOT_SECONDS, Machine, Snapshot
 from vm.outside import MachineLab
 
@@ -55,11 +55,11 @@ def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
     machine.wait_ready()
     for family, address in CLIENT.items():
         until(partial(_sends, machine, address, STUN_SERVER[family]), BOOT_SECONDS, f"{address} to be used")
-    wait_round(machine)
+    wait_round(machine, UNIT)
     # The wire settles only without new packets; what it recorded so far stays.
     machine.run("systemctl", "stop", "early")
     return Boot(
-        wire.stun(), wire.packets(), outcomes(machine),
+        wire.stun(), wire.packets(), outcomes(machine, UNIT),
         {unit: _up(machine, unit) for unit in UNITS},
         machine.run("systemctl", "--failed", "--plain", "--no-legend"),
     )  # fmt: skip

@@ -12,7 +12,8 @@ from vm.machine import Machine
 from vm.outside import MachineLab
 
 PROGRAM = "/usr/local/lib/machine/early"
-FILES = ("/run/early", "/run/early.rounds")
+UNIT, HERE = "/run/early", "/run/sender"
+"""What the sender of the unit `early` says, and the one that a test has started."""
 NO_NETWORK = {"ENETUNREACH", "ENODEV", "ENETDOWN", "EADDRNOTAVAIL"}
 SLOW = 120  # seconds that something may take in an emulated machine before it counts as never
 
@@ -31,28 +32,28 @@ class Outcome:
     """How many packets it had tried by then."""
 
 
-def outcomes(machine: Machine) -> list[Outcome]:
+def outcomes(machine: Machine, sender: str = HERE) -> list[Outcome]:
     """Since it began, oldest first."""
-    return [Outcome(**json.loads(line)) for line in machine.run("cat", "/run/early").splitlines()]
+    return [Outcome(**json.loads(line)) for line in machine.run("cat", sender).splitlines()]
 
 
-def rounds(machine: Machine) -> int:
+def rounds(machine: Machine, sender: str = HERE) -> int:
     """How often it has sent by each way so far."""
-    return int(machine.attempt("cat", "/run/early.rounds").output or 0)
+    return int(machine.attempt("cat", f"{sender}.rounds").output or 0)
 
 
-def wait_round(machine: Machine) -> int:
+def wait_round(machine: Machine, sender: str = HERE) -> int:
     """Returns when it has sent by each way since the call, and how often altogether."""
-    last = rounds(machine)
-    until(lambda: rounds(machine) > last + 1, SLOW, "a whole round of STUN to be sent")
+    last = rounds(machine, sender)
+    until(lambda: rounds(machine, sender) > last + 1, SLOW, "a whole round of STUN to be sent")
     return last
 
 
 @contextmanager
 def sending(machine: Machine) -> Iterator[None]:
     """STUN is sent past the VPN all the while."""
-    machine.run("rm", "-f", *FILES)
-    sender = machine.start(PROGRAM)
+    machine.run("rm", "-f", HERE, f"{HERE}.rounds")
+    sender = machine.start(PROGRAM, HERE)
     try:
         wait_round(machine)
         yield
@@ -73,9 +74,9 @@ def under_traffic(lab: MachineLab, machine: Machine) -> Iterator[Wire]:
     assert_had_a_way_out(machine)
 
 
-def assert_had_a_way_out(machine: Machine) -> None:
+def assert_had_a_way_out(machine: Machine, sender: str = HERE) -> None:
     """What it sent by the physical interface so far, a wall or a verdict kept in, and not the lack of a network."""
-    ways = {outcome.outcome for outcome in outcomes(machine) if outcome.what.endswith(PHYSICAL)}
+    ways = {outcome.outcome for outcome in outcomes(machine, sender) if outcome.what.endswith(PHYSICAL)}
     assert ways
     assert not ways & NO_NETWORK, f"there was no way out that it could have leaked by: {ways}"
 

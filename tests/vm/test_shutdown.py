@@ -3,7 +3,7 @@
 from lab.deadline import until
 from lab.messages import COOKIE
 from lab.wire import Wire
-from vm.early import SLOW, assert_had_a_way_out, wait_round
+from vm.early import SLOW, UNIT, assert_had_a_way_out, wait_round
 from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import systemctl
@@ -15,8 +15,8 @@ LATE = "Stopped target network.target"
 def shut_down(lab: MachineLab, machine: Machine) -> tuple[int, int]:
     """How many STUN packets were outside: from the order to shut down until LATE, and from then until power-off."""
     systemctl(machine, "start", "early")  # systemd ends it last of all
-    wait_round(machine)
-    assert_had_a_way_out(machine)
+    wait_round(machine, UNIT)
+    assert_had_a_way_out(machine, UNIT)
     with Wire(lab) as wire:
         machine.begin_power_off()
         until(lambda: LATE in machine.console or not machine.running, SLOW, LATE)

@@ -1,8 +1,9 @@
 /* Sends STUN for as long as it runs: by both IP versions, over sockets bound to nothing and to a device. In C, since at a
  * boot it has to run before an interpreter would have started.
  *
- * Each change of what the kernel says to it goes to /run/early as a JSON line: what is tried, the error's name or "sent",
- * the time since boot, and how often it was tried by then. /run/early.rounds has the number of rounds so far.
+ * Each change of what the kernel says to it goes to the file that it is given as a JSON line: what is tried, the error's
+ * name or "sent", the time since boot, and how often it was tried by then. A file beside it, with ".rounds" behind its
+ * name, has the number of rounds so far.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -56,9 +57,15 @@ static int attempt(const struct way *way) {
     return failed;
 }
 
-int main(void) {
-    FILE *outcomes = fopen("/run/early", "w"), *rounds = fopen("/run/early.rounds", "w");
+int main(int argc, char **argv) {
+    FILE *outcomes, *rounds;
+    char beside[256];
 
+    if (argc != 2)
+        return 2;
+    snprintf(beside, sizeof beside, "%s.rounds", argv[1]);
+    outcomes = fopen(argv[1], "w");
+    rounds = fopen(beside, "w");
     if (!outcomes || !rounds)
         return 1;
     setlinebuf(outcomes);
