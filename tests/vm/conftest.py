@@ -10,7 +10,7 @@ import pytest
 
 from lab.namespace import require_isolation
 from vm.boots import Boots
-from vm.image import KERNELS, Image, image
+from vm.image import KERNELS, Image, cache, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
 from vm.package import CONTENTS, NEXT, ROOT, package, wheels
@@ -62,8 +62,8 @@ def deb(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """For disks and memory: large, and of no use afterwards."""
-    with tempfile.TemporaryDirectory(prefix="stunwall-vm-", dir="/var/tmp") as name:
+    """For disks and memory: large, and of no use afterwards; what a run that is killed leaves, a later one removes."""
+    with tempfile.TemporaryDirectory(prefix="run-", dir=cache()) as name:
         yield Path(name)
 
 
