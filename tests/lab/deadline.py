@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-
 PATIENCE = 3  # times what is given: other tests may run beside, on the same processors
 
 
