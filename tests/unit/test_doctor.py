@@ -104,9 +104,9 @@ def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None
 
 def on_a_terminal(made: Made, monkeypatch: pytest.MonkeyPatch) -> str:
     reader, writer = pty.openpty()
-    with os.fdopen(writer, "w") as terminal:
-        monkeypatch.setattr(sys, "stdout", terminal)
-        run(monkeypatch, made)
+    with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
+        run(patch, made)
         terminal.flush()
         text = os.read(reader, 1 << 16)
     with suppress(OSError):  # EIO: its end
