@@ -6,6 +6,8 @@ import struct
 import subprocess
 from types import TracebackType
 
+from lab.deadline import until
+
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # linux/if_tun.h
 
 
@@ -31,7 +33,13 @@ class Tun:
         )
         for address in addresses:
             ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))
+        ip("link", "set", name, "addrgenmode", "none")  # no address that comes when it likes
         ip("link", "set", name, "up")
+        six = [address.split("/")[0] for address in addresses if ":" in address]
+        until(lambda: all(f"local {address} " in self._local() for address in six), 10, f"{six} to be local")
+
+    def _local(self) -> str:
+        return ip("-6", "route", "show", "table", "local", "dev", self.name)
 
     def route(self, *destinations: str) -> None:
         for destination in destinations:
