@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,8 +125,9 @@ def image(build: bool = False) -> Image:
 def sweep() -> None:
     """Removes what has not been used for so long that no run, of another checkout either, needs it any more."""
     for folder in cache().iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > UNUSED:
-            shutil.rmtree(folder)
+        with suppress(FileNotFoundError):  # another run removes it at the same time
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > UNUSED:
+                shutil.rmtree(folder)
 
 
 def _key() -> str:

@@ -56,17 +56,22 @@ def wheels(build: bool = False) -> Path:
     folder = cache() / f"wheels-{digest.hexdigest()[:16]}"
     if not build and not folder.exists():
         raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=cache(), prefix="new-wheels.") as new:
-            _python("-m", "venv", f"{new}/venv")
-            needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-            _run(
-                f"{new}/venv/bin/pip", "wheel", "--quiet", "--wheel-dir", f"{new}/wheels", str(ROOT), *needed
-            )
-            for own in Path(new, "wheels").glob("stunwall-*"):
-                own.unlink()  # pip shall build that one from the checkout
-            Path(new, "wheels").rename(folder)
+    with cache().joinpath("lock-wheels").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=cache(), prefix="new-wheels.") as new:
+                _get_wheels(Path(new))
+                Path(new, "wheels").rename(folder)
+    os.utime(folder)
     return folder
+
+
+def _get_wheels(work: Path) -> None:
+    _python("-m", "venv", f"{work}/venv")
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    _run(f"{work}/venv/bin/pip", "wheel", "--quiet", "--wheel-dir", f"{work}/wheels", str(ROOT), *needed)
+    for own in work.glob("wheels/stunwall-*"):
+        own.unlink()  # pip shall build that one from the checkout
 
 
 def _python(*arguments: str) -> str:
