@@ -143,6 +143,11 @@ def test_start_that_fails_after_a_stop_finds_the_wall_up(lab: MachineLab, machin
 
 
 def test_rescue_system_keeps_the_wall(lab: MachineLab, machine: Machine) -> None:
+    # Without root's password its shell would end at once, and systemd go back to where it came from.
+    machine.run("mkdir", "-p", "/run/systemd/system/rescue.service.d")
+    stays = "[Service]\nExecStart=\nExecStart=/bin/sleep infinity\n"
+    machine.run("tee", "/run/systemd/system/rescue.service.d/10-test.conf", text=stays)
+    machine.run("systemctl", "daemon-reload")
     with under_traffic(lab, machine):
         machine.run("systemctl", "isolate", "rescue.target", seconds=SLOW)
         until(lambda: shown(machine, "ActiveState") == "inactive", SLOW, "the end of the daemon")
