@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A program that has rules or interfaces here, what that means for stunwall, and what to do, "" if nothing."""
+    """A program that has rules or interfaces here, what that means for stunwall, and what to do."""
 
     name: str
     seen: str

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -77,20 +78,16 @@ class Image:
     def with_package(self, deb: Path) -> Path:
         """The disk of a system on which `deb` was installed too: by dpkg, while the system was not running."""
         key = hashlib.sha256(self.folder.name.encode() + deb.read_bytes()).hexdigest()[:16]
-        folder = cache() / f"installed-{key}"
-        with cache().joinpath("lock-installed").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                with tempfile.TemporaryDirectory(dir=cache(), prefix="new-installed.") as name:
-                    new = Path(name)
-                    _run("cp", "-a", str(self.folder / "root"), str(new / "root"))
-                    shutil.copy(deb, new / "root/tmp/stunwall.deb")
-                    _run("chroot", str(new / "root"), "dpkg", "-i", "/tmp/stunwall.deb")
-                    (new / "disk").mkdir()
-                    _make_disk(new / "root", new / "disk/root.ext4")
-                    (new / "disk").rename(folder)
-        os.utime(folder)
-        return folder / "root.ext4"
+
+        def install(work: Path) -> Path:
+            _run("cp", "-a", str(self.folder / "root"), str(work / "root"))
+            shutil.copy(deb, work / "root/tmp/stunwall.deb")
+            _run("chroot", str(work / "root"), "dpkg", "-i", "/tmp/stunwall.deb")
+            (work / "disk").mkdir()
+            _make_disk(work / "root", work / "disk/root.ext4")
+            return work / "disk"
+
+        return kept("installed", key, install) / "root.ext4"
 
     def kernel(self, version: str) -> Path:
         """The bzImage of Linux `version`, a key of KERNELS."""
@@ -107,19 +104,26 @@ def cache() -> Path:
     return folder
 
 
-def image(build: bool = False) -> Image:
-    """The image of this checkout; RuntimeError if it has not been built, unless it shall be: that takes a network."""
-    folder = cache() / f"image-{_key()}"
+def kept(kind: str, key: str, make: Callable[[Path], Path], build: bool = True) -> Path:
+    """The folder of that kind and key, made where it is missing: `make(work)` returns what becomes it.
+
+    RuntimeError if it is missing and shall not be built.
+    """
+    folder = cache() / f"{kind}-{key}"
     if not build and not folder.exists():
         raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
-    with cache().joinpath("lock-image").open("w") as lock:
+    with cache().joinpath(f"lock-{kind}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=cache(), prefix="new-image.") as new:
-                _build(Path(new, "image"), Path(new))
-                Path(new, "image").rename(folder)
-    os.utime(folder)
-    return Image(folder)
+            with tempfile.TemporaryDirectory(dir=cache(), prefix=f"new-{kind}.") as work:
+                make(Path(work)).rename(folder)
+        os.utime(folder)  # so that sweep() leaves it
+    return folder
+
+
+def image(build: bool = False) -> Image:
+    """The image of this checkout; RuntimeError if it has not been built, unless it shall be: that takes a network."""
+    return Image(kept("image", _key(), _build, build))
 
 
 def sweep() -> None:
@@ -137,7 +141,8 @@ def _key() -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(result: Path, work: Path) -> None:
+def _build(work: Path) -> Path:
+    result = work / "image"
     root = result / "root"
     result.mkdir()
     with ThreadPoolExecutor() as pool:
@@ -149,6 +154,7 @@ def _build(result: Path, work: Path) -> None:
             _add_kernel(kernel.result(), version, root, result)
     _adapt(root)
     _make_disk(root, result / "root.ext4")
+    return result
 
 
 def _make_disk(root: Path, disk: Path) -> None:

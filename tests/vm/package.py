@@ -3,15 +3,13 @@
 Both are kept until a file that they are made of changes.
 """
 
-import fcntl
 import hashlib
-import os
 import subprocess
-import tempfile
 import tomllib
+from functools import partial
 from pathlib import Path
 
-from vm.image import cache
+from vm.image import kept
 
 ROOT = Path(__file__).parents[2]
 NEXT = "9.9.9"
@@ -33,17 +31,7 @@ def package(version: str = "", build: bool = False) -> Path:
 
     RuntimeError if it has not been built, unless it shall be: that takes a network.
     """
-    folder = cache() / f"deb-{_key(version)}"
-    if not build and not folder.exists():
-        raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
-    with cache().joinpath(f"lock-deb{version}").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=cache(), prefix="new-deb.") as new:
-                _build(version, Path(new, "deb"))
-                Path(new, "deb").rename(folder)
-    os.utime(folder)
-    (file,) = folder.glob("*.deb")
+    (file,) = kept("deb", _key(version), partial(_build, version), build).glob("*.deb")
     return file
 
 
@@ -53,34 +41,26 @@ def wheels(build: bool = False) -> Path:
     RuntimeError as for package().
     """
     digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + _python("-VV").encode())
-    folder = cache() / f"wheels-{digest.hexdigest()[:16]}"
-    if not build and not folder.exists():
-        raise RuntimeError(f"no {folder}: it is built by `./tests/run.sh vm` (tests/vm/prepare.py)")
-    with cache().joinpath("lock-wheels").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=cache(), prefix="new-wheels.") as new:
-                _get_wheels(Path(new))
-                Path(new, "wheels").rename(folder)
-    os.utime(folder)
-    return folder
+    return kept("wheels", digest.hexdigest()[:16], _get_wheels, build)
 
 
-def _get_wheels(work: Path) -> None:
+def _get_wheels(work: Path) -> Path:
     _python("-m", "venv", f"{work}/venv")
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     _run(f"{work}/venv/bin/pip", "wheel", "--quiet", "--wheel-dir", f"{work}/wheels", str(ROOT), *needed)
     for own in work.glob("wheels/stunwall-*"):
         own.unlink()  # pip shall build that one from the checkout
+    return work / "wheels"
 
 
 def _python(*arguments: str) -> str:
     return _run("/usr/bin/python3", *arguments)
 
 
-def _build(version: str, result: Path) -> None:
+def _build(version: str, work: Path) -> Path:
     options = ["--version", version] if version else []
-    _run(str(ROOT / "systemd/deb/build.sh"), *options, str(result))
+    _run(str(ROOT / "systemd/deb/build.sh"), *options, str(work / "deb"))
+    return work / "deb"
 
 
 def _run(*command: str) -> str:

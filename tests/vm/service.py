@@ -99,15 +99,21 @@ def redirect_into(machine: Machine, interface: str) -> None:
     assert "lookup 4780" in machine.run("ip", "rule")
 
 
+def drop_in(machine: Machine, unit: str, text: str) -> str:
+    """Changes a unit until the next boot; returns the folder that does it."""
+    folder = f"/run/systemd/system/{unit}.d"
+    machine.run("mkdir", "-p", folder)
+    machine.run("tee", f"{folder}/10-test.conf", text=f"[Service]\n{text}")
+    machine.run("systemctl", "daemon-reload")
+    return folder
+
+
 def kill_for_good(machine: Machine) -> None:
     """Kills the daemon, and nothing starts another: what it had put into the kernel stays there."""
-    drop_in = f"/run/systemd/system/{UNIT}.d"
-    machine.run("mkdir", "-p", drop_in)
-    machine.run("tee", f"{drop_in}/10-test.conf", text="[Service]\nRestart=no\n")
-    machine.run("systemctl", "daemon-reload")
+    folder = drop_in(machine, UNIT, "Restart=no\n")
     machine.run("systemctl", "kill", "-s", "KILL", UNIT)
     until(lambda: shown(machine, "ActiveState") == "failed", SLOW, "the daemon's end")
-    machine.run("rm", "-r", drop_in)
+    machine.run("rm", "-r", folder)
     machine.run("systemctl", "daemon-reload")
     assert table_stands(machine)
     assert "lookup 4780" in machine.run("ip", "rule")

@@ -12,6 +12,7 @@ from vm.service import (
     UNIT,
     configure,
     daemon_status,
+    drop_in,
     journal,
     ready,
     redirect_into,
@@ -51,9 +52,7 @@ def test_blocked_packets_are_answered_and_recorded_by_the_locked_down_service(
 
 
 def test_daemon_killed_a_hundred_times(lab: MachineLab, machine: Machine, kernel: str) -> None:
-    machine.run("mkdir", "-p", f"/run/systemd/system/{UNIT}.d")
-    machine.run("tee", f"/run/systemd/system/{UNIT}.d/quick.conf", text="[Service]\nRestartSec=100ms\n")
-    machine.run("systemctl", "daemon-reload")
+    drop_in(machine, UNIT, "RestartSec=100ms\n")
     with under_traffic(lab, machine):
         killed = machine.channel.call("vm.inside:kill_daemon", KILLS[kernel], seconds=900)
         ready(machine)
@@ -144,10 +143,7 @@ def test_start_that_fails_after_a_stop_finds_the_wall_up(lab: MachineLab, machin
 
 def test_rescue_system_keeps_the_wall(lab: MachineLab, machine: Machine) -> None:
     # Without root's password its shell would end at once, and systemd go back to where it came from.
-    machine.run("mkdir", "-p", "/run/systemd/system/rescue.service.d")
-    stays = "[Service]\nExecStart=\nExecStart=/bin/sleep infinity\n"
-    machine.run("tee", "/run/systemd/system/rescue.service.d/10-test.conf", text=stays)
-    machine.run("systemctl", "daemon-reload")
+    drop_in(machine, "rescue.service", "ExecStart=\nExecStart=/bin/sleep infinity\n")
     with under_traffic(lab, machine):
         machine.run("systemctl", "isolate", "rescue.target", seconds=SLOW)
         until(lambda: shown(machine, "ActiveState") == "inactive", SLOW, "the end of the daemon")
