@@ -132,7 +132,7 @@ def _daemon(machine: Machine) -> Iterator[Finding]:
         return
     if daemon is None and not machine.readable:
         what = f"nothing answers in {machine.settings.run_dir}; the configuration may name another folder"
-        yield Finding("daemon", Result.UNKNOWN, what, "", "mend the configuration first")
+        yield Finding("daemon", Result.UNKNOWN, what, "", "see to the configuration first")
     elif daemon is None:
         yield Finding("daemon", Result.PROBLEM, "it does not run", why, start())
     elif "error" in daemon:
