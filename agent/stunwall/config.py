@@ -10,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from stunwall.detect import GUARD_PORTS
 from stunwall.model import StunwallError, Transport
+from stunwall.stun.detect import GUARD_PORTS
 
 DEFAULT_FILE = Path("/etc/stunwall/stunwall.toml")
 

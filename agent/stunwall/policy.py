@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from stunwall import stun
 from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
-from stunwall.detect import Detection
 from stunwall.model import Decision, Hook, Reason, Transport, Verdict
+from stunwall.stun import message
+from stunwall.stun.detect import Detection
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +65,4 @@ def _why(detection: Detection, view: View, config: Config) -> Reason:
 def _answer(detection: Detection, config: Config) -> bytes | None:
     if config.on_block is OnBlock.DROP or detection.message is None:
         return None
-    return stun.refusal(detection.stun)
+    return message.refusal(detection.stun)

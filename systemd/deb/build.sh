@@ -44,7 +44,7 @@ find "$tree$home/lib" -type f -exec chmod 644 {} +
 find "$tree$home/lib" -type d \( -name tests -o -name __pycache__ -o -name .agents \) -prune -exec rm -rf {} +
 
 mkdir -p "$tree$home/bin" "$tree/usr/bin" "$tree/usr/sbin" "$tree/etc/stunwall/conf.d"
-for command in stunwall:stunwall.cli stunwalld:stunwall.daemon; do
+for command in stunwall:stunwall.cli stunwalld:stunwall.daemon.main; do
     cat >"$tree$home/bin/${command%%:*}" <<END
 #!/usr/bin/python3 -I
 import sys

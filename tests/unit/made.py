@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from stunwall import __version__, firewall, kernel, nfqueue
-from stunwall.cli import checks, finding, surroundings
-from stunwall.cli.finding import Finding, Machine, Result
+from stunwall import __version__
 from stunwall.config import Config
-from stunwall.firewall import Wall
+from stunwall.doctor import checks, findings, other_programs
+from stunwall.doctor.findings import Finding, Machine, Result
+from stunwall.queue import nfqueue
+from stunwall.wall import firewall, requirements
+from stunwall.wall.firewall import Wall
 
 PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
 OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
@@ -112,15 +114,17 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setattr(firewall, "read", told(lambda: made.wall))
     monkeypatch.setattr(firewall, "ruleset", told(lambda: made.ruleset))
     monkeypatch.setattr(firewall, "refused", lambda text: None)
-    monkeypatch.setattr(kernel, "missing", lambda refused: made.missing)
-    monkeypatch.setattr(kernel, "queues", lambda refused: made.queues)
+    monkeypatch.setattr(requirements, "missing", lambda refused: made.missing)
+    monkeypatch.setattr(requirements, "queues", lambda refused: made.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: made.listeners)
     monkeypatch.setattr(checks, "ask", lambda folder, request: told(lambda: made.daemon)())
-    monkeypatch.setattr(surroundings, "INTERFACES", tmp_path / "net")
-    monkeypatch.setattr(surroundings, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(surroundings, "_NFTABLES_CONF", (tmp_path / "nftables.conf", tmp_path / "other.conf"))
-    for module in (checks, surroundings):
+    monkeypatch.setattr(other_programs, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(other_programs, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(
+        other_programs, "_NFTABLES_CONF", (tmp_path / "nftables.conf", tmp_path / "other.conf")
+    )
+    for module in (checks, other_programs):
         monkeypatch.setattr(module, "output", made.output)
-    for module in (checks, surroundings, finding):
+    for module in (checks, other_programs, findings):
         monkeypatch.setattr(module, "SYSTEMD", made.systemd)
     return made

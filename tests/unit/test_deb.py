@@ -148,7 +148,7 @@ def test_it_has_all_that_install_puts_on_a_machine_where_packages_have_it(
 def test_its_programs_start_the_systems_python_with_its_own_packages(package: Package) -> None:
     for link, name, module in (
         ("usr/bin/stunwall", "stunwall", "stunwall.cli"),
-        ("usr/sbin/stunwalld", "stunwalld", "stunwall.daemon"),
+        ("usr/sbin/stunwalld", "stunwalld", "stunwall.daemon.main"),
     ):
         assert str((package.tree / link).readlink()) == f"../lib/stunwall/bin/{name}"
         text = (package.tree / "usr/lib/stunwall/bin" / name).read_text()

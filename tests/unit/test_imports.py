@@ -9,53 +9,55 @@ from pathlib import Path
 import pytest
 
 AGENT = Path(__file__).resolve().parents[2] / "agent"
-FILES = sorted((AGENT / "stunwall").rglob("*.py"))
-CORE = {"model", "packet", "stun", "detect", "policy", "vpn", "config", "kernel", "neighbours"}
-INPUT_AND_OUTPUT = {
-    *(
-        "socket",
-        "select",
-        "selectors",
-        "ssl",
-        "http",
-        "urllib",
-        "asyncio",
-        "signal",
-        "subprocess",
-        "threading",
-    ),
-    *(
-        "multiprocessing",
-        "os",
-        "io",
-        "shutil",
-        "tempfile",
-        "sqlite3",
-        "time",
-        "datetime",
-        "random",
-        "secrets",
-    ),
-    *("logging", "sys", "fcntl", "mmap", "ctypes"),
+PACKAGE = AGENT / "stunwall"
+FILES = sorted(PACKAGE.rglob("*.py"))
+# What each room may import of the others. A module directly in stunwall/ is a room of its own: all of them,
+# and all of stun/, are pure.
+ROOMS = {
+    "__init__": set[str](),
+    "model": set[str](),
+    "stun": {"model"},
+    "config": {"model", "stun"},
+    "policy": {"model", "config", "stun"},
+    "vpn": {"model", "config"},
+    "wall": {"model", "config", "daemon"},
+    "queue": {"model"},
+    "record": {"model", "config", "stun"},
+    "control": {"model"},
+    "daemon": {"model", "config", "stun", "policy", "vpn", "wall", "queue", "record", "control"},
+    "doctor": {"model", "config", "wall", "queue", "record", "control", "vpn", "daemon", "cli"},
+    "cli": {"model", "config", "stun", "wall", "record", "control", "daemon", "doctor"},
 }
-# The only importers of each outside library.
+PURE = {"model", "config", "policy", "stun"}
+# Pure modules in rooms that also do I/O.
+PURE_MODULES = {"vpn/interfaces.py", "wall/requirements.py", "doctor/other_rules.py"}
+_INPUT_AND_OUTPUT = (
+    "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "
+    "shutil signal socket sqlite3 ssl subprocess sys tempfile threading time urllib"
+)
+INPUT_AND_OUTPUT = set(_INPUT_AND_OUTPUT.split())
+# The only importers of each outside library, and of the standard library's ways out of the process.
 OUTSIDE = {
-    "netfilterqueue": {"nfqueue"},
-    "pyroute2": {"links", "detour", "endpoints", "firewall"},
-    "ctypes": {"cgroups"},
-    "sqlite3": {"events"},
-    "scapy": {"cli"},
+    "netfilterqueue": {"queue/nfqueue.py"},
+    "pyroute2": {"vpn/rtnetlink.py", "vpn/policy_route.py", "vpn/wireguard.py", "wall/firewall.py"},
+    "ctypes": {"wall/units.py"},
+    "sqlite3": {"record/events.py"},
+    "scapy": {"cli/record.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"firewall", "cli"},
+    "subprocess": {"wall/firewall.py", "doctor/findings.py", "doctor/checks.py"},
 }
 LINES, FUNCTION_LINES = 400, 40
 
 
-def noun(file: Path) -> str:
-    """`events` for events.py, `cli` for all in cli/."""
-    parts = file.relative_to(AGENT / "stunwall").parts
-    return parts[0].removesuffix(".py")
+def place(file: Path) -> str:
+    """`wall/monitor.py`, as in the tables above."""
+    return str(file.relative_to(PACKAGE))
+
+
+def room(file: Path) -> str:
+    """`wall` for wall/monitor.py, `model` for model.py."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -69,103 +71,66 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def ours(file: Path) -> set[str]:
-    """The nouns of stunwall that a file imports."""
+    """The rooms that a file imports."""
     parts = (name.split(".") for name in imported(file))
     return {words[1] for words in parts if words[0] == "stunwall" and len(words) > 1} - {"__version__"}
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if noun(file) in CORE], ids=noun)
-def test_the_core_reads_no_clock_and_does_no_io(file: Path) -> None:
-    roots = {name.split(".")[0] for name in imported(file)}
-    assert roots & INPUT_AND_OUTPUT == set()
-    assert ours(file) <= CORE
+@pytest.mark.parametrize("file", FILES, ids=place)
+def test_each_room_imports_only_what_it_may(file: Path) -> None:
+    assert ours(file) <= ROOMS[room(file)] | {room(file)}
 
 
-def test_the_core_is_all_there() -> None:
-    assert {noun(file) for file in FILES} >= CORE
+PURE_FILES = [file for file in FILES if room(file) in PURE or place(file) in PURE_MODULES]
 
 
-def test_only_config_touches_files_in_the_core() -> None:
-    users = {noun(file) for file in FILES if noun(file) in CORE and "pathlib.Path" in set(imported(file))}
-    assert users == {"config"}
-    opens = {
-        noun(file)
-        for file in FILES
-        for node in ast.walk(ast.parse(file.read_text()))
-        if noun(file) in CORE
-        and isinstance(node, ast.Name)
-        and node.id in ("open", "print", "input", "eval", "exec")
-    }
-    assert opens == set()
+@pytest.mark.parametrize("file", PURE_FILES, ids=place)
+def test_pure_modules_read_no_clock_and_do_no_io(file: Path) -> None:
+    assert {name.split(".")[0] for name in imported(file)} & INPUT_AND_OUTPUT == set()
+    assert ours(file) <= PURE | {room(file)}
+    if file.name != "config.py":
+        assert "pathlib.Path" not in set(imported(file))
+    called = {node.id for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Name)}
+    assert called & {"open", "print", "input", "eval", "exec"} == set()
 
 
-def test_the_vocabulary_imports_nothing_of_ours() -> None:
-    assert ours(AGENT / "stunwall" / "model.py") == set()
+def test_the_tables_name_what_exists() -> None:
+    places = {place(file) for file in FILES}
+    assert {room(file) for file in FILES} == ROOMS.keys()
+    assert places >= PURE_MODULES
+    named = {each for each in set().union(*OUTSIDE.values()) if each.endswith(".py")}
+    assert places >= named
 
 
 def test_each_outside_library_has_its_only_importers() -> None:
     importers: dict[str, set[str]] = {}
     for file in FILES:
         for name in imported(file):
-            importers.setdefault(name.split(".")[0], set()).add(noun(file))
+            importers.setdefault(name.split(".")[0], set()).add(place(file))
     for library, allowed in OUTSIDE.items():
-        assert importers.get(library, set()) <= allowed, library
-    standard = set(sys.stdlib_module_names)
-    assert set(importers) - standard - {"stunwall"} <= set(OUTSIDE)
-
-
-def test_nothing_but_the_command_imports_the_command_and_only_the_daemon_wires() -> None:
-    for file in FILES:
-        if noun(file) != "cli":
-            assert "cli" not in ours(file), file
-        assert "daemon" not in ours(file), file
-
-
-def test_adapters_do_not_import_each_other() -> None:
-    adapters = {
-        "links",
-        "detour",
-        "endpoints",
-        "cgroups",
-        "firewall",
-        "nfqueue",
-        "answer",
-        "events",
-        "control",
-        "log",
-        "changes",
-        "heartbeat",
-        "service",
-        "folder",
-        "entry",
-    }
-    for file in FILES:
-        if noun(file) in adapters:
-            assert ours(file) <= CORE, file
-
-
-def test_what_ties_adapters_together_knows_no_other() -> None:
-    ties = {
-        "network": {"links", "detour", "endpoints", "cgroups", "firewall"},
-        "pause": {"firewall"},
-        "commands": {"control", "pause", "entry"},
-        "sentry": {"changes", "firewall", "network", "pause"},
-    }
-    for name, tied in ties.items():
-        assert ours(AGENT / "stunwall" / f"{name}.py") <= CORE | tied, name
+        for importer in importers.get(library, set()):
+            assert importer in allowed or importer.split("/")[0] in allowed, f"{importer} imports {library}"
+    assert set(importers) - set(sys.stdlib_module_names) - {"stunwall"} <= set(OUTSIDE)
 
 
 def test_the_imports_form_no_circle() -> None:
-    wanted = {
-        noun(file): ours(file) - {noun(file)} for file in FILES if noun(file) not in ("cli", "__init__")
-    }
-    while free := {name for name, needs in wanted.items() if not needs & wanted.keys()}:
-        wanted = {name: needs for name, needs in wanted.items() if name not in free}
+    wanted = {file: _modules(file) - {file} for file in FILES if file.name != "__init__.py"}
+    while free := {file for file, needs in wanted.items() if not needs & wanted.keys()}:
+        wanted = {file: needs for file, needs in wanted.items() if file not in free}
     assert wanted == {}
 
 
+def _modules(file: Path) -> set[Path]:
+    """The files of ours that a file imports."""
+    found = set()
+    for name in imported(file):
+        for words in (name.split("."), name.split(".")[:-1]):
+            found.add(AGENT.joinpath(*words).with_suffix(".py"))
+    return found
+
+
 def test_the_daemon_loads_neither_scapy_nor_typer() -> None:
-    script = "import sys, stunwall.daemon\nprint(*sorted({name.split('.')[0] for name in sys.modules}))"
+    script = "import sys, stunwall.daemon.main\nprint(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env={"PYTHONPATH": str(AGENT)}
     )

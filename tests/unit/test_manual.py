@@ -16,13 +16,15 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from stunwall import config, daemon
-from stunwall.cli import checks, record, status
+from stunwall import config
+from stunwall.cli import record, status
 from stunwall.cli.app import app
-from stunwall.cli.finding import Finding, Result
 from stunwall.config import Allow, Config, ConfigError
-from stunwall.entry import note
+from stunwall.daemon import main
+from stunwall.doctor import checks
+from stunwall.doctor.findings import Finding, Result
 from stunwall.model import GAP, Reason, Verdict
+from stunwall.record.entry import note
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: ROOT / "systemd" / "man" / name for name in ("stunwall.1", "stunwalld.8", "stunwall.toml.5")}
@@ -72,7 +74,7 @@ def daemon_parser(patch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
 
     with patch.context() as patched:
         patched.setattr(argparse.ArgumentParser, "parse_args", parse)
-        daemon._options()
+        main._options()
     return made[0]
 
 
@@ -216,7 +218,7 @@ def test_the_reasons_are_those_that_can_be_recorded_in_the_same_words() -> None:
     used = re.findall(
         r"\bReason\.([A-Z_]+)", "".join(file.read_text() for file in AGENT if file.name != "model.py")
     )
-    recorded = {Reason[name] for name in used} - daemon._UNRECORDED - {Reason.NOT_STUN}
+    recorded = {Reason[name] for name in used} - main._UNRECORDED - {Reason.NOT_STUN}
     described = lists(MAIN.section("JSON", "Entries of the record"))[2]
     assert {tag.removeprefix("Cm "): words(text) for tag, text in described.items()} == {
         reason.value: reason.sentence for reason in recorded
@@ -228,7 +230,7 @@ def test_the_fields_of_the_statuss_json_are_those_that_are_printed() -> None:
     printed = status._plain(status._Report("", "", None), None)
     assert [tag.removeprefix("Ic ") for tag in ours] == list(printed)
     keys = set()
-    for node in ast.walk(ast.parse(Path(str(daemon.__file__)).read_text())):
+    for node in ast.walk(ast.parse(Path(str(main.__file__)).read_text())):
         if isinstance(node, ast.FunctionDef) and node.name in ("_status", "_wall"):
             tables = [each for each in ast.walk(node) if isinstance(each, ast.Dict)]
             keys |= {

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from stunwall import detect, stun
 from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
-from stunwall.detect import Detection
 from stunwall.model import Hook, Reason, Verdict
 from stunwall.policy import View, decide
+from stunwall.stun import detect
+from stunwall.stun import message as stun
+from stunwall.stun.detect import Detection
 from unit.build import packet
 from vectors import rfc5769
 from vectors.programs import SAMPLES, Sample, attribute, classic, framed, message, teams

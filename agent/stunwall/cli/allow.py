@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall import config, firewall
-from stunwall.cli import text
-from stunwall.control import request
+from stunwall import config
+from stunwall.cli import terminal
+from stunwall.control.server import request
+from stunwall.wall import firewall
 
 app = typer.Typer(help="Exceptions: STUN that may leave outside the VPN.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -91,5 +92,5 @@ def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) 
         typer.echo("There are no exceptions.")
     for number, rule in enumerate(rules, 1):
         what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
-        passed = f" ({text.count(counted[number], 'packet')} let pass)" if number in counted else ""
-        text.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)
+        passed = f" ({terminal.count(counted[number], 'packet')} let pass)" if number in counted else ""
+        terminal.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)

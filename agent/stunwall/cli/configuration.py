@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from stunwall import config
-from stunwall.control import request
+from stunwall.control.server import request
 
 app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
 

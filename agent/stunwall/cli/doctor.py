@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from stunwall.cli import checks, text
-from stunwall.cli.finding import Finding, Result
+from stunwall.cli import terminal
+from stunwall.doctor import checks
+from stunwall.doctor.findings import Finding, Result
 
 _COLOURS = {
     Result.PROBLEM: typer.colors.RED,
@@ -60,11 +61,11 @@ def _print(findings: list[Finding]) -> None:
             head = typer.style(
                 result.value.upper().ljust(8), fg=_COLOURS[result], bold=result is Result.PROBLEM
             )
-            typer.echo(f"{head} {text.clean(f'{finding.check}: {finding.what}')}")
-            text.rows([("         why", finding.why)] if finding.why else [], 15)
-            text.rows([("         next", finding.next)] if finding.next else [], 15)
+            typer.echo(f"{head} {terminal.clean(f'{finding.check}: {finding.what}')}")
+            terminal.rows([("         why", finding.why)] if finding.why else [], 15)
+            terminal.rows([("         next", finding.next)] if finding.next else [], 15)
     counts = Counter(finding.result for finding in findings)
-    said = [text.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
+    said = [terminal.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
     sudo = "" if os.geteuid() == 0 else " (try sudo)"
     unknown = f", {counts[Result.UNKNOWN]} could not be told{sudo}" if counts[Result.UNKNOWN] else ""
     fine = "1 check is" if counts[Result.OK] == 1 else f"{counts[Result.OK]} checks are"

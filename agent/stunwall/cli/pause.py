@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from stunwall import config
-from stunwall.cli import text
-from stunwall.control import request
+from stunwall.cli import terminal
+from stunwall.control.server import request
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -35,7 +35,7 @@ def pause(
     if as_json:
         typer.echo(json.dumps(reply))
         return
-    until = text.full_moment(reply["paused_until"])
+    until = terminal.full_moment(reply["paused_until"])
     typer.echo(f"All STUN passes until {until}, outside the VPN too. `stunwall resume` ends it sooner.")
 
 

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall import config, detect
-from stunwall import log as words
-from stunwall.cli import text
-from stunwall.events import Record
+from stunwall import config
+from stunwall.cli import terminal
+from stunwall.daemon import journal as words
 from stunwall.model import Event, Reason
+from stunwall.record.events import Record
+from stunwall.stun import detect
 
 _POLL = 0.5  # seconds between two looks of --follow
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -85,17 +86,17 @@ def show(
 
 
 def _show(number: int, event: Event) -> None:
-    text.rows(
+    terminal.rows(
         [
             ("Entry", str(number)),
             ("Verdict", f"{event.verdict}: {_why(event.reason)}"),
-            ("First", text.full_moment(event.time)),
-            ("Last", text.full_moment(event.last_time)),
+            ("First", terminal.full_moment(event.time)),
+            ("Last", terminal.full_moment(event.last_time)),
         ]
     )
     if not event.destination:  # a pause: it is about no packet
         return
-    text.rows(
+    terminal.rows(
         [
             ("Packets", f"{event.count:,}"),
             ("What", f"{event.protocol} {event.method} over {event.transport}, IPv{event.family}"),
@@ -128,7 +129,7 @@ def _print(number: int, event: Event, as_json: bool) -> None:
     typer.echo(
         _row(
             str(number),
-            text.moment(event.last_time),
+            terminal.moment(event.last_time),
             event.verdict,
             str(event.count),
             what,
@@ -139,15 +140,15 @@ def _print(number: int, event: Event, as_json: bool) -> None:
 
 
 def _row(number: str, when: str, verdict: str, count: str, what: str, to: str, interface: str) -> str:
-    wide = max(text.width(), 80) - 80
+    wide = max(terminal.width(), 80) - 80
     cells = [
         f"{number:>5}",
-        text.cut(when, 8),
-        text.cut(text.clean(verdict), 10),
+        terminal.cut(when, 8),
+        terminal.cut(terminal.clean(verdict), 10),
         f"{count:>4}",
-        text.cut(text.clean(what), 13),
-        text.cut(text.clean(to), 24 + wide),
-        text.cut(text.clean(interface), 10),
+        terminal.cut(terminal.clean(what), 13),
+        terminal.cut(terminal.clean(to), 24 + wide),
+        terminal.cut(terminal.clean(interface), 10),
     ]
     return " ".join(cells).rstrip()
 
@@ -205,4 +206,4 @@ def _decoded(packet: bytes) -> str:
     lines = layers.show(dump=True)
     if detection is not None and detection.message is not None:
         lines += STUN(detection.stun).show(dump=True)
-    return "\n".join(text.clean(line) for line in lines.splitlines())
+    return "\n".join(terminal.clean(line) for line in lines.splitlines())

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stunwall import firewall
-from stunwall.cli import text
+from stunwall.cli import terminal
+from stunwall.wall import firewall
 
 
 def rules(
@@ -35,12 +35,12 @@ def rules(
     for name, title in _SETS.items():
         elements = wall.sets.get(name, ())
         if elements or name in _ALWAYS:
-            typer.echo(f"\n{title}: {text.clean(', '.join(map(str, elements))) or 'none'}")
+            typer.echo(f"\n{title}: {terminal.clean(', '.join(map(str, elements))) or 'none'}")
     for title, chains in _CHAINS.items():
         typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
         for rule in wall.rules:
             if rule.chain in chains and rule.packets is not None:
-                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {text.clean(rule.comment)}")
+                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {terminal.clean(rule.comment)}")
 
 
 _DAMAGED = (

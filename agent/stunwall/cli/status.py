@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall import config, firewall
-from stunwall.cli import text
-from stunwall.control import ControlRightsError, Status, ask
-from stunwall.events import EventsError, Record
-from stunwall.firewall import FirewallRightsError
+from stunwall import config
+from stunwall.cli import terminal
+from stunwall.control.server import ControlRightsError, Status, ask
+from stunwall.record.events import EventsError, Record
+from stunwall.wall import firewall
+from stunwall.wall.firewall import FirewallRightsError
 
 _START = "`sudo systemctl start stunwall` (or `sudo stunwalld` in a terminal)"
 
@@ -134,7 +135,9 @@ def _trouble(daemon: Status) -> list[str]:
     }
     counted = daemon | daemon.get("counters", {})
     return [
-        f"{text.count(int(counted[key]), 'packet')} {what}" for key, what in said.items() if counted.get(key)
+        f"{terminal.count(int(counted[key]), 'packet')} {what}"
+        for key, what in said.items()
+        if counted.get(key)
     ]
 
 
@@ -161,30 +164,32 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
     lines.append(("Wall", f"{report.wall} (the rules in the kernel)"))
     daemon = report.daemon
     if daemon is not None:
-        since = text.full_moment(float(daemon["started"]))
+        since = terminal.full_moment(float(daemon["started"]))
         lines.append(("Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"))
         if daemon.get("paused_until"):
-            lines.append(("Paused", f"until {text.full_moment(float(daemon['paused_until']))}"))
+            lines.append(("Paused", f"until {terminal.full_moment(float(daemon['paused_until']))}"))
         lines += [("Gap", _gap(gap)) for gap in daemon.get("gaps", ())]
     elif report.state != "unknown":
         lines.append(("Daemon", "does not run"))
     if blocked is not None:
         flows, packets = blocked["flows"], blocked["packets"]
-        lines.append(("Blocked", f"{text.count(flows, 'flow')} of {text.count(packets, 'packet')} today"))
+        lines.append(
+            ("Blocked", f"{terminal.count(flows, 'flow')} of {terminal.count(packets, 'packet')} today")
+        )
         if blocked["redirected"]:
-            lines.append(("Redirected", f"{text.count(blocked['redirected'], 'flow')} today, into the VPN"))
+            lines.append(
+                ("Redirected", f"{terminal.count(blocked['redirected'], 'flow')} today, into the VPN")
+            )
     lines += [("Problem", problem) for problem in report.problems]
     if report.next:
         lines.append(("Next", report.next))
-    text.rows(lines)
+    terminal.rows(lines)
 
 
 def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
     who = gap["who"] or "a program that is not known"
-    return (
-        f"{text.full_moment(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
-    )
+    return f"{terminal.full_moment(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
 
 
 def _plain(report: _Report, blocked: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from stunwall import config
-from stunwall.cli import text
-from stunwall.control import request
+from stunwall.cli import terminal
+from stunwall.control.server import request
 
 
 def vpn(
@@ -25,7 +25,7 @@ def vpn(
         typer.echo(json.dumps(found))
         return
     wide = max((len(entry["interface"]) for entry in found), default=0) + 2
-    text.rows(
+    terminal.rows(
         [(entry["interface"], ("VPN: " if entry["counts"] else "no: ") + entry["why"]) for entry in found],
         wide,
     )

@@ -1,0 +1,1 @@
+"""stunwalld: wires the other rooms together and runs them in one loop."""

@@ -1,0 +1,72 @@
+"""What `stunwall doctor` finds of who may change configuration and record."""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from stunwall import config
+from stunwall.doctor.findings import Finding, Machine, Result, start
+from stunwall.model import GROUP
+from stunwall.record.events import FILE
+
+_USER = GROUP  # sysusers.d(5): a user's group has its name
+
+
+def files(machine: Machine) -> Iterator[Finding]:
+    """Whether only root and stunwalld may change what decides on leaks, and what tells of them."""
+    folder, drop_ins, state = machine.file.parent, machine.file.parent / "conf.d", machine.settings.state_dir
+    owners = _owners(machine.file)
+    harm = "whoever writes there decides what leaks"
+    configuration = [folder, *config.sources(machine.file)]
+    found = [
+        _open(path, owners, harm, f"sudo chown root:root {path}; sudo chmod go-w {path}")
+        for path in configuration
+    ]
+    found.append(
+        _open(drop_ins, owners, harm, f"sudo chown {_USER}:root {drop_ins}; sudo chmod go-w {drop_ins}")
+    )
+    for path, mode in ((state, "750"), (state / FILE, "640")):
+        cure = f"sudo chown {_USER}:{GROUP} {path}; sudo chmod {mode} {path}"
+        found.append(_open(path, owners, "the record can be forged", cure))
+    problems = [each for each in found if each is not None]
+    yield from problems
+    if look(state) is None:
+        yield Finding("rights", Result.WARNING, f"{state} is missing", "there is no record", start())
+    elif not problems:
+        yield Finding("rights", Result.OK, "configuration and record belong to root and stunwalld alone")
+
+
+def look(path: Path) -> os.stat_result | None:
+    """Return what is known of a file, None if there is none. Raises OSError where it may not be looked at."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _owners(file: Path) -> tuple[set[int], set[int]]:
+    """The users and groups that may change things: of a configuration of the caller's own, the caller too."""
+    users, groups = {0}, {0}
+    with suppress(KeyError):  # it may have been started by hand, without an installation
+        users.add(pwd.getpwnam(_USER).pw_uid)
+    if file != config.DEFAULT_FILE:
+        users.add(os.getuid())
+        groups.add(os.getgid())
+    return users, groups
+
+
+def _open(path: Path, owners: tuple[set[int], set[int]], harm: str, cure: str) -> Finding | None:
+    """The problem that others may change a file; None if they can't, or if there is none."""
+    found, (users, groups) = look(path), owners
+    if found is None:
+        return None
+    by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in groups
+    if found.st_uid in users and not by_group and not found.st_mode & stat.S_IWOTH:
+        return None
+    if found.st_mode & stat.S_ISVTX:  # as /tmp
+        cure = f"move the configuration to a folder of its own: {path} has to stay as it is"
+    what = f"{path} can be changed by others than root and stunwalld"
+    return Finding("rights", Result.PROBLEM, what, harm, cure)

@@ -1,0 +1,130 @@
+"""Links, routes and routing rules from the kernel: a snapshot, and word of every change (rtnetlink)."""
+
+import socket
+from errno import ENOBUFS
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
+
+from stunwall.model import DETOUR_TABLE, Address, StunwallError
+from stunwall.vpn.interfaces import Link, Route, Snapshot
+
+# linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
+# RTNLGRP_IPV6_RULE (19) as a bit
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1)
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
+_RTN_UNICAST = 1  # linux/rtnetlink.h
+_FR_ACT_TO_TBL = 1  # linux/fib_rules.h
+_TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_VERSIONS = {family: version for version, family in _FAMILIES.items()}
+_RT_SCOPE_LINK = 253  # linux/rtnetlink.h
+# Somewhere in the Internet that no VPN has a route of its own for (RFC 2544, RFC 5180); nothing is sent there.
+_OUT_THERE = {4: "198.18.0.1", 6: "2001:2::1"}
+_TRIES = 20  # a dump that a change interrupted is taken again; so many in a row are a fault
+_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+class LinksError(StunwallError):
+    """The kernel's links or routes could not be read."""
+
+
+class Links:
+    """The kernel's view of the network in the namespace where this was made.
+
+    Changes are only a signal to take a new snapshot: what a notification says may be overtaken already.
+    """
+
+    def __init__(self) -> None:
+        # Subscribed before the first snapshot, so that no change falls in between.
+        self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._changes.setblocking(False)
+        self._changes.bind((0, _GROUPS))
+        self._netlink = IPRoute()
+
+    def close(self) -> None:
+        """Close both sockets."""
+        self._changes.close()
+        self._netlink.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once something changed."""
+        return self._changes.fileno()
+
+    def drain(self) -> None:
+        """Forget the changes told so far. Call it before `snapshot`, so that a later change tells again."""
+        while True:
+            try:
+                self._changes.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # ENOBUFS: some were lost, and the snapshot that follows has them all.
+                if error.errno != ENOBUFS:
+                    raise LinksError(f"the kernel's word of changes is cut off: {error}") from error
+
+    def snapshot(self) -> Snapshot:
+        """Return the network as it is now. Raises LinksError."""
+        for _ in range(_TRIES):
+            try:
+                return self._dump()
+            except NetlinkDumpInterrupted:  # a change came in between
+                continue
+            except (NetlinkError, NetlinkDecodeError, OSError) as error:
+                raise LinksError(f"cannot read interfaces and routes from the kernel: {error}") from error
+        raise LinksError("interfaces and routes change too fast to be read")
+
+    def _dump(self) -> Snapshot:
+        links = tuple(_link(message) for message in self._netlink.get_links())
+        routes: list[Route] = []
+        tables = {}
+        for version, family in _FAMILIES.items():
+            routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
+            rules = self._netlink.get_rules(family=family)
+            tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
+        addresses: dict[tuple[int, int], Address] = {}
+        for message in self._netlink.get_addr():
+            if message["scope"] < _RT_SCOPE_LINK and message["family"] in _VERSIONS:
+                # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
+                own = ip_address(message.get("local") or message.get("address"))
+                addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
+        return Snapshot(links, tuple(routes), tables, addresses, {v: self._egress(v) for v in _FAMILIES})
+
+    def _egress(self, version: int) -> int:
+        try:
+            found = self._netlink.route("get", family=_FAMILIES[version], dst=_OUT_THERE[version])
+            return int(next(iter(found)).get("oif") or 0)
+        except (NetlinkError, StopIteration):  # no route
+            return 0
+
+
+def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
+    info = message.get("linkinfo")
+    kind = (info.get("kind") if info else None) or ""
+    data = info.get("data") if info and kind == "tun" else None
+    return Link(
+        index=message["index"],
+        name=message.get("ifname") or "",
+        kind=kind,
+        tap=bool(data and data.get("type") == _TUN_TAP),
+        up=bool(message["flags"] & _IFF_UP),
+        running=bool(message["flags"] & _IFF_RUNNING),
+    )
+
+
+def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401
+    if message["type"] != _RTN_UNICAST or _table(message) == DETOUR_TABLE:
+        return None
+    address = message.get("dst")
+    destination = f"{address}/{message['dst_len']}" if address else _EVERYTHING[version]
+    interfaces = [hop["oif"] for hop in message.get("multipath") or ()]
+    if message.get("oif"):
+        interfaces.append(message.get("oif"))
+    gateway = bool(message.get("gateway") or message.get("via") or message.get("multipath"))
+    return Route(_table(message), ip_network(destination, strict=False), tuple(interfaces), gateway)
+
+
+def _table(message: Any) -> int:  # noqa: ANN401
+    return int(message.get("table") or message["table"])

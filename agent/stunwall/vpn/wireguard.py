@@ -1,0 +1,88 @@
+"""Where the VPN's own packets go: the endpoints of WireGuard's peers, from the kernel or from its programs."""
+
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from stunwall.model import Address
+from stunwall.vpn.interfaces import Link
+
+Endpoint = tuple[Address, int]
+
+# wireguard-go and amneziawg-go answer on a socket of the interface's name (wireguard.com/xplatform).
+_FOLDERS = (Path("/run/wireguard"), Path("/run/amneziawg"))
+_TIMEOUT = 0.2  # seconds for a program on this machine, and its whole answer
+_PEERS_MAX = 4096
+_ANSWER_MAX = 1024 * _PEERS_MAX  # bytes; some ten lines a peer
+
+
+def endpoints(links: Iterable[Link]) -> frozenset[Endpoint]:
+    """Return (address, UDP port) of every peer of every WireGuard link; those that cannot be asked have none."""
+    found: set[Endpoint] = set()
+    for link in links:
+        if link.kind == "wireguard":
+            found |= _of_kernel(link.name)
+        elif link.kind == "tun" and not link.tap:
+            found |= _of_program(link.name)
+    return frozenset(sorted(found, key=str)[:_PEERS_MAX])
+
+
+def _of_kernel(name: str) -> set[Endpoint]:
+    from pyroute2 import WireGuard  # only where there is such a link
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    found = set()
+    with suppress(NetlinkError, OSError), WireGuard() as netlink:
+        for message in netlink.info(name):
+            for peer in message.get("WGDEVICE_A_PEERS") or ():
+                found |= _of_peer(peer.get("WGPEER_A_ENDPOINT"))
+    return found
+
+
+def _of_peer(value: Any) -> set[Endpoint]:  # noqa: ANN401 - pyroute2 is not typed
+    try:
+        return _endpoint(value["addr"], str(value["port"]))
+    except (TypeError, KeyError):  # a peer that was never heard of has none
+        return set()
+
+
+def _endpoint(address: str, port: str) -> set[Endpoint]:
+    """Return the endpoint, none if it is nonsense; a zone, as in fe80::1%eth0, is left out."""
+    try:
+        endpoint = ip_address(address.partition("%")[0]), int(port)
+    except ValueError:
+        return set()
+    return {endpoint} if 0 < endpoint[1] < 1 << 16 else set()
+
+
+def _of_program(name: str) -> set[Endpoint]:
+    found = set()
+    for folder in _FOLDERS:
+        for line in _answer(folder / f"{name}.sock").split("\n"):
+            key, _, value = line.partition("=")
+            if key == "endpoint":
+                address, _, port = value.rpartition(":")
+                found |= _endpoint(address.strip("[]"), port)
+    return found
+
+
+def _answer(file: Path) -> str:
+    """Return what the program behind a socket says within the time; "" if there is none."""
+    until = time.monotonic() + _TIMEOUT
+    answer = b""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        asked.settimeout(_TIMEOUT)
+        asked.connect(str(file))
+        asked.sendall(b"get=1\n\n")
+        # An empty line ends the answer; the program keeps the connection open.
+        while not answer.endswith(b"\n\n") and len(answer) < _ANSWER_MAX and time.monotonic() < until:
+            asked.settimeout(max(until - time.monotonic(), 0.001))
+            piece = asked.recv(65536)
+            if not piece:
+                break
+            answer += piece
+    return answer.decode(errors="replace")

@@ -1,0 +1,172 @@
+"""cli/doctor.py: what is printed of the findings, and the exit code."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from stunwall.cli import main
+from stunwall.control.server import ControlRightsError
+from stunwall.doctor import checks
+from stunwall.doctor.findings import Finding, Machine, Result
+from stunwall.model import StunwallError
+from stunwall.wall.firewall import FirewallRightsError
+from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made
+
+
+@dataclass
+class Ended:
+    """How the command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(monkeypatch: pytest.MonkeyPatch, made: Made, *options: str) -> int:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "argv", ["stunwall", "--config", str(made.machine.file), "doctor", *options])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code if isinstance(ended.value.code, int) else 0
+
+
+Doctor = Callable[..., Ended]
+
+
+@pytest.fixture
+def doctor(made: Made, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Doctor:
+    """The command on the made-up machine; or with these findings, if any are given."""
+
+    def run_it(*options: str, found: list[Finding] | None = None) -> Ended:
+        if found is not None:
+            monkeypatch.setattr(checks, "examine", lambda file: found)
+        return Ended(run(monkeypatch, made, *options), *capfd.readouterr())
+
+    return run_it
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([], 0),
+        ([OK, NOTE, WARNING], 0),
+        ([OK, UNKNOWN], 4),
+        ([WARNING, UNKNOWN, PROBLEM], 1),
+        ([PROBLEM], 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_the_exit_code_is_that_of_the_worst_finding(
+    doctor: Doctor, results: list[Result], code: int, options: tuple[str, ...]
+) -> None:
+    assert doctor(*options, found=[Finding("disk", result, "found") for result in results]).code == code
+
+
+def test_the_json_is_a_list_of_all_findings_with_all_their_fields(doctor: Doctor) -> None:
+    found = [Finding("wall", OK, "stands"), Finding("vpn", WARNING, "what\x1b[31m", "why", "next")]
+    ended = doctor("--json", found=found)
+    assert (ended.err, ended.out.count("\n")) == ("", 1)
+    assert json.loads(ended.out) == [
+        {"check": "wall", "result": "ok", "what": "stands", "why": "", "next": ""},
+        {"check": "vpn", "result": "warning", "what": "what\x1b[31m", "why": "why", "next": "next"},
+    ]
+    assert [list(each) for each in json.loads(ended.out)] == [[key.name for key in fields(Finding)]] * 2
+    assert "\x1b" not in ended.out
+
+
+@pytest.mark.parametrize(("user", "advice"), [(0, ""), (1000, " (try sudo)")])
+def test_the_worst_comes_first_and_the_last_line_counts(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, user: int, advice: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    order = [OK, NOTE, PROBLEM, UNKNOWN, WARNING, OK]
+    ended = doctor(found=[Finding("disk", result, "found", "it matters", "mend it") for result in order])
+    heads = [line.split()[0] for line in ended.out.splitlines() if " disk: found" in line]
+    assert heads == ["PROBLEM", "WARNING", "UNKNOWN", "NOTE", "OK", "OK"]
+    assert ended.out.startswith("PROBLEM  disk: found\n         why   it matters\n         next  mend it\n")
+    assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks are fine, 1 could not be told{advice}.\n")
+
+
+def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None:
+    hostile = "\x1b[31mred\r\n\u202eforged"
+    ended = doctor(found=[Finding("queue", PROBLEM, hostile, hostile, hostile)])
+    assert ended.out.count("red") == 3
+    assert all(line.isprintable() for line in ended.out.split("\n"))
+
+
+def on_a_terminal(made: Made, monkeypatch: pytest.MonkeyPatch) -> str:
+    reader, writer = pty.openpty()
+    with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
+        run(patch, made)
+        terminal.flush()
+        text = os.read(reader, 1 << 16)
+    with suppress(OSError):  # EIO: its end
+        while more := os.read(reader, 1 << 16):
+            text += more
+    os.close(reader)
+    return text.decode()
+
+
+def test_colours_are_for_terminals_alone(made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.wall = None
+    ended = doctor()
+    assert ended.out.startswith("PROBLEM  wall: there is none\n")
+    assert "\x1b" not in ended.out + ended.err
+    assert "\x1b[31m" in on_a_terminal(made, monkeypatch)
+
+
+ERRORS = [
+    StunwallError("broken"),
+    OSError(5, "broken"),
+    subprocess.TimeoutExpired("nft", 10),
+    ValueError("broken"),
+    KeyError("broken"),
+    TypeError("broken"),
+    AttributeError("broken"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_a_check_that_fails_hides_neither_what_it_found_before_nor_the_others(
+    made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def failing(machine: Machine) -> Any:
+        yield Finding("one", WARNING, "found before")
+        raise error
+
+    def fine(machine: Machine) -> Any:
+        yield Finding("two", OK, "well")
+
+    monkeypatch.setattr(checks, "_CHECKS", {"one": failing, "two": fine})
+    ended = doctor()
+    assert (ended.code, ended.err) == (4, "")
+    lines = ended.out.splitlines()
+    assert lines[0] == "WARNING  one: found before"
+    assert lines[1].startswith("UNKNOWN  one: could not be checked: ")
+    assert lines[2] == "OK       two: well"
+
+
+def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
+    made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = FirewallRightsError("the rules are for root")
+    made.wall = made.ruleset = broken
+    made.daemon = ControlRightsError("the socket is for root")
+    made.listeners.clear()  # which only root can read
+    made.printed.clear()
+    ended = doctor("--json")
+    assert (ended.code, ended.err) == (4, "")
+    results = {each["check"]: each["result"] for each in json.loads(ended.out)}
+    unknown = {check for check, result in results.items() if result == "unknown"}
+    assert unknown == {"kernel", "daemon", "wall", "queue", "marks", "neighbours", "service", "clock"}
+    assert results.keys() == checks._CHECKS.keys() - {"vpn"}

@@ -1,0 +1,146 @@
+"""log.py: lines in a real pipe."""
+
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from stunwall.daemon import journal
+from stunwall.daemon.journal import Log
+from stunwall.model import Reason
+from stunwall.record import entry
+from unit.record.test_events import event
+
+
+class Pipe:
+    """A pipe that a Log writes to."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def lines(self) -> list[str]:
+        """What was written, and the end."""
+        os.close(self.writer)
+        with open(self.reader, encoding="utf-8") as stream:  # noqa: PTH123 - a descriptor
+            return stream.read().splitlines()
+
+
+@pytest.fixture
+def pipe() -> Pipe:
+    return Pipe()
+
+
+class Clock:
+    """The seconds that journal.py sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        fake = SimpleNamespace(monotonic=lambda: self.now, strftime=lambda form: "12:34:56 ")
+        monkeypatch.setattr(journal, "time", fake)
+
+
+def test_under_journald_a_line_starts_with_its_priority(pipe: Pipe) -> None:
+    to = Log(pipe.writer, journal=True)
+    to.error("broken")
+    to.notice("changed")
+    to.event(event())
+    said = "blocked stun Binding over udp from 192.0.2.17:1 to 203.0.113.7:3478 on eth0: it would have left"
+    assert pipe.lines() == ["<3>broken", "<5>changed", f"<4>{said} outside the VPN"]
+
+
+def test_elsewhere_a_line_starts_with_the_time(pipe: Pipe) -> None:
+    Log(pipe.writer, journal=False).error("broken")
+    (line,) = pipe.lines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d broken", line)
+
+
+def test_what_was_let_through_is_a_notice_and_what_was_blocked_a_warning(pipe: Pipe) -> None:
+    from dataclasses import replace
+
+    to = Log(pipe.writer, journal=True)
+    to.event(replace(event(), verdict="accepted", reason="vpn-down-allowed"))
+    to.event(replace(event(), verdict="redirected", reason="redirected"))
+    to.event(event())
+    assert [line[:3] for line in pipe.lines()] == ["<5>", "<5>", "<4>"]
+
+
+def test_an_event_that_is_about_no_packet_is_told_in_its_own_words(pipe: Pipe) -> None:
+    Log(pipe.writer, journal=True).event(entry.note("paused", "for 60 s, by user 0"))
+    assert pipe.lines() == ["<5>paused: for 60 s, by user 0"]
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["a\nb", "a\rb", "a\x1b[2Jb", "a\0b", "a\x7fb", "a\u2028b", "a\u202eb", "a\x85b", "a\tb", "a\udcffb"],
+    ids=ascii,
+)
+def test_control_characters_never_reach_the_terminal_or_forge_a_line(pipe: Pipe, hostile: str) -> None:
+    Log(pipe.writer, journal=True).notice(hostile)
+    (line,) = pipe.lines()
+    assert re.fullmatch(r"<5>a\?+(\[2J)?b", line)
+
+
+def test_text_in_any_language_is_left_alone(pipe: Pipe) -> None:
+    Log(pipe.writer, journal=True).notice("café 接口 ‘wg0’")
+    assert pipe.lines() == ["<5>café 接口 ‘wg0’"]
+
+
+def test_a_flood_of_flows_is_summed_up_and_starts_anew_each_second(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    to = Log(pipe.writer, journal=True)
+    for port in range(50):
+        to.event(event(port))
+    to.notice("not an event")
+    clock.now = 101.0
+    to.event(event(50))
+    lines = pipe.lines()
+    assert len(lines) == 20 + 1 + 1 + 1
+    assert lines[20:22] == ["<5>not an event", "<4>and 30 more flows: see `stunwall log`"]
+    assert ":50 to " in lines[22]
+
+
+def test_up_to_20_flows_a_second_each_have_their_line(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    to = Log(pipe.writer, journal=False)
+    for second in range(3):
+        clock.now = 100.0 + second
+        for port in range(20):
+            to.event(event(port))
+    lines = pipe.lines()
+    assert len(lines) == 60
+    assert all(line.startswith("12:34:56 blocked") for line in lines)
+
+
+def test_nobody_reading_is_no_reason_to_fail(pipe: Pipe) -> None:
+    to = Log(pipe.writer, journal=True)
+    os.close(pipe.reader)
+    to.error("lost")
+    to.event(event())
+    os.close(pipe.writer)
+    to.error("lost too")
+
+
+def test_a_full_pipe_is_no_reason_to_wait(pipe: Pipe) -> None:
+    os.set_blocking(pipe.writer, False)
+    to = Log(pipe.writer, journal=True)
+    for _ in range(100):
+        to.notice("x" * 5000)
+    assert pipe.lines()
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "written"),
+    [("203.0.113.7", 3478, "203.0.113.7:3478"), ("2001:db8::7", 1, "[2001:db8::7]:1"), ("::", 0, "[::]:0")],
+)
+def test_addresses_are_written_as_in_urls(address: str, port: int, written: str) -> None:
+    assert journal.endpoint(address, port) == written
+
+
+def test_every_reason_can_be_said() -> None:
+    from dataclasses import replace
+
+    for reason in Reason:
+        assert journal.sentence(replace(event(), reason=reason.value)).endswith(f": {reason.sentence}")

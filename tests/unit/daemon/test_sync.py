@@ -1,0 +1,223 @@
+"""network.py: a real network with a VPN that comes and goes, and the wall that follows it."""
+
+import select
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stunwall.config import Allow, Config, Mode
+from stunwall.daemon.sync import Network
+from stunwall.model import StunwallError
+from stunwall.vpn.rtnetlink import Links, LinksError
+from stunwall.wall import firewall, units
+from stunwall.wall.firewall import FirewallError, Wall
+from unit.tun import Tun, ip, routing
+
+NOTHING: tuple[str | int, ...] = ()
+REDIRECT = Config(mode=Mode.REDIRECT)
+
+
+class Running:
+    """A network that is followed, and what it told."""
+
+    def __init__(self, settings: Config) -> None:
+        self.told: list[str] = []
+        self.problems: list[str] = []
+        self.network = Network(settings, self.told.append, self.problems.append)
+
+    def changed(self) -> bool:
+        """Whether a change waits."""
+        return bool(select.select(self.network.sources(), [], [], 0)[0])
+
+    def follow(self) -> Wall:
+        """Follow until nothing is left to be followed, as the daemon does."""
+        rounds = 0
+        while self.changed():
+            self.network.follow()
+            rounds += 1
+            assert rounds < 20, "it follows its own doing"
+        return self.wall
+
+    @property
+    def wall(self) -> Wall:
+        wall = firewall.read()
+        assert wall is not None
+        assert wall.whole
+        return wall
+
+
+@pytest.fixture(autouse=True)
+def clear(lab: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A physical interface with the default route; nothing is left behind but that."""
+    monkeypatch.setattr(units, "ROOT", tmp_path)
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    with Tun("stn0", "192.168.7.2/24", "2001:db8:17::17/64") as home:
+        home.route("default")
+        before = routing()
+        yield
+        assert routing() == before
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
+def running(settings: Config) -> Iterator[Running]:
+    one = Running(settings)
+    one.network.put_up_the_wall()
+    yield one
+    with suppress(StunwallError):
+        one.follow()
+    one.network.close()
+
+
+@pytest.fixture
+def blocking() -> Iterator[Running]:
+    yield from running(Config(interfaces=("stn1",)))
+
+
+@pytest.fixture
+def redirecting() -> Iterator[Running]:
+    yield from running(replace(REDIRECT, interfaces=("stn1",)))
+
+
+def vpn(*addresses: str) -> Tun:
+    return Tun("stn1", *(addresses or ("10.9.8.7/24", "fd00::7/64")))
+
+
+def test_a_vpn_that_comes_and_goes_is_in_the_set_while_it_is_there(blocking: Running) -> None:
+    assert blocking.wall.sets["vpn"] == NOTHING
+    for _ in range(2):
+        with vpn():
+            assert blocking.changed()
+            assert blocking.follow().sets["vpn"] == ("stn1",)
+            assert blocking.network.vpn == {"stn1"}
+        assert blocking.changed()
+        assert blocking.follow().sets["vpn"] == NOTHING
+        assert blocking.network.vpn == frozenset()
+    assert blocking.told == ["VPN: stn1", "VPN: none is up"] * 2
+    assert set(blocking.problems) == {""}
+
+
+def test_by_kind_it_counts_with_its_default_route() -> None:
+    # Of its own kind the physical interface of this test is a tun device too.
+    one = Running(Config())
+    one.network.put_up_the_wall()
+    assert one.network.vpn == {"stn0"}
+    with vpn() as there:
+        assert one.follow().sets["vpn"] == ("stn0",)
+        there.route("0.0.0.0/1", "128.0.0.0/1")
+        assert set(one.follow().sets["vpn"]) == {"stn0", "stn1"}
+    assert one.follow().sets["vpn"] == ("stn0",)
+    standing = {each.interface: each.counts for each in one.network.standings}
+    assert standing == {"lo": False, "stn0": True}
+    one.network.close()
+
+
+def test_in_mode_block_nothing_is_routed_anew(blocking: Running) -> None:
+    before = routing()
+    with vpn():
+        wall = blocking.follow()
+        assert wall.sets["redirectable"] == ()
+        assert "lookup 4780" not in routing()
+    blocking.follow()
+    assert routing() == before
+
+
+@pytest.mark.parametrize(
+    ("addresses", "families"),
+    [
+        (("10.9.8.7/24",), {"ipv4"}),
+        (("fd00::7/64",), {"ipv6"}),
+        (("10.9.8.7/24", "fd00::7/64"), {"ipv4", "ipv6"}),
+    ],
+)
+def test_redirecting_goes_into_the_vpn_with_the_ip_versions_that_it_has_addresses_of(
+    redirecting: Running, addresses: tuple[str, ...], families: set[str]
+) -> None:
+    ip("link", "set", "lo", "up")
+    with vpn(*addresses):
+        wall = redirecting.follow()
+        assert set(wall.sets["redirectable"]) == families
+        assert {f"ipv{version}" for version in redirecting.network.families} == families
+        for version in (4, 6):
+            routes = (
+                ip(f"-{version}", "route", "show", "table", "4780") if f"ipv{version}" in families else ""
+            )
+            assert ("default dev stn1" in routes) is (f"ipv{version}" in families)
+    wall = redirecting.follow()
+    assert wall.sets["redirectable"] == ()
+    assert redirecting.network.families == frozenset()
+
+
+def test_a_route_that_a_short_break_took_away_is_put_back(redirecting: Running) -> None:
+    with vpn():
+        redirecting.follow()
+        ip("link", "set", "stn1", "down")
+        ip("link", "set", "stn1", "up")
+        redirecting.follow()
+        assert "default dev stn1" in ip("route", "show", "table", "4780")
+    redirecting.follow()
+
+
+@pytest.mark.parametrize("lan", [False, True])
+def test_the_lan_is_let_out_only_if_the_user_says_so(lan: bool) -> None:
+    ip("route", "add", "192.168.7.1", "dev", "stn0")  # inside the other, as DHCP and VPN clients make it
+    for one in running(Config(interfaces=("stn1",), allow_lan=lan)):
+        assert one.wall.sets["lan4"] == (("192.168.7.0/24 . stn0",) if lan else ())
+    ip("route", "delete", "192.168.7.1", "dev", "stn0")
+
+
+def test_exceptions_can_be_changed_while_it_runs(blocking: Running) -> None:
+    for allow in ((Allow("a", port=1), Allow("b", port=2)), (Allow("b", port=2),), ()):
+        blocking.network.configure(Config(interfaces=("stn1",), allow=allow))
+        found = [rule.comment for rule in blocking.wall.rules if rule.chain == "allowed"]
+        assert found == [f"allow {number}" for number in range(1, len(allow) + 1)]
+
+
+def test_exceptions_that_the_kernel_refuses_leave_the_old_ones(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("a", port=1),)))
+    right = firewall._allowed
+    monkeypatch.setattr(firewall, "_allowed", lambda *given: right(*given) + "nonsense\n")
+    with pytest.raises(FirewallError):
+        blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("b", port=2),)))
+    monkeypatch.undo()
+    blocking.network.follow()
+    assert "dport 1 " in firewall.listing()
+    assert "dport 2 " not in firewall.listing()
+
+
+def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(links: Links) -> None:
+        raise LinksError("it cannot be read")
+
+    with vpn():
+        assert blocking.follow().sets["vpn"] == ("stn1",)
+        monkeypatch.setattr(Links, "snapshot", fail)
+        blocking.network.follow()
+        assert blocking.wall.sets["vpn"] == NOTHING
+        assert blocking.network.vpn == frozenset()
+        assert blocking.network.troubled
+        assert blocking.problems[-1] == "it cannot be read. Until that works again all STUN is blocked"
+        monkeypatch.undo()
+        blocking.network.follow()
+        assert blocking.wall.sets["vpn"] == ("stn1",)
+        assert not blocking.network.troubled
+        assert blocking.problems[-1] == ""
+
+
+def test_closing_takes_the_detour_away_and_leaves_the_wall() -> None:
+    before = routing()
+    with vpn():
+        one = Running(replace(REDIRECT, interfaces=("stn1",)))
+        one.network.put_up_the_wall()
+        assert "lookup 4780" in routing()
+        one.network.close()
+        assert "4780" not in routing()
+        assert one.wall.sets["vpn"] == ("stn1",)
+    assert routing() == before

@@ -1,0 +1,158 @@
+"""neighbours.py: what others' rules claim. Single rules here; whole rulesets of real programs below them."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stunwall.doctor.other_rules import (
+    Claim,
+    hidden_marks,
+    hidden_queues,
+    mark_claims,
+    present,
+    queue_claims,
+    routing_claims,
+)
+from vectors.rulesets import RULESETS
+
+MASK = 0x90000000
+
+
+@pytest.fixture
+def ruleset(lab: None) -> Iterator[Any]:
+    """What the real nft says of rules that it has loaded."""
+
+    def loaded(text: str) -> Any:
+        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+        done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["nftables"]
+
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    yield loaded
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
+def rule(text: str, table: str = "inet other") -> str:
+    return f"table {table} {{\nchain c {{\ntype filter hook output priority 0\n{text}\n}}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("meta mark set 0x10000000", [0x10000000]),
+        ("meta mark set meta mark | 0x80000000", [0x80000000]),
+        ("ct mark set 0xffffffff", [0xFFFFFFFF]),
+        ("meta mark set meta mark ^ 0x10000000", [0x10000000]),
+        ("meta mark set tcp dport map { 80 : 0x10000000, 443 : 0x1 }", [0x10000000]),
+        ("meta mark 0x70000000-0x90000000 accept", [0xFFFFFFFF]),
+        ("meta mark 0x1-0x7fff accept", []),
+        ("meta mark 0x6d6f6c65 accept", []),
+        ("meta mark & 0x10000000 == 0x10000000 accept", [0x10000000]),
+        ("ct mark & 0xf0000000 == 0x30000000 accept", [0xF0000000]),
+        ("ct mark & 0xf0000000 != 0 accept", [0xF0000000]),
+        ("meta mark { 0x1, 0x80000001 } accept", [0x80000001]),
+        ("meta mark set 0xca6c", []),
+        ("meta mark set meta mark & 0x00ffffff", []),
+        ("meta mark & 0x0000ff00 == 0x4000 accept", []),
+        ("tcp dport 443 accept", []),
+        ("meta mark set ct mark", []),
+    ],
+)
+def test_bits_of_ours_are_claimed_by_who_sets_them_or_looks_for_them(
+    ruleset: Any, text: str, bits: list[int]
+) -> None:
+    found = mark_claims(ruleset(rule(text)), MASK)
+    assert found == [Claim("table inet other, chain c", value) for value in bits]
+
+
+def test_our_own_rules_claim_nothing(ruleset: Any) -> None:
+    own = ruleset(rule("meta mark set 0x10000000", "inet stunwall"))
+    assert mark_claims(own, MASK) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "claimed"),
+    [
+        ({"priority": 1, "fwmark": "0x10000000", "fwmask": "0x10000000", "table": "7"}, True),
+        ({"priority": 1, "fwmark": "0x90000001", "table": "7"}, True),
+        ({"priority": 1, "fwmark": "0xca6c", "table": "51820"}, False),
+        ({"priority": 1, "fwmark": "0x80000", "fwmask": "0xff0000", "table": "52"}, False),
+        ({"priority": 50, "fwmark": "0x10000000", "fwmask": "0x90000000", "table": "4780"}, False),
+        ({"priority": 1, "table": "main"}, False),
+    ],
+)
+def test_routing_rules_that_look_for_our_bits_are_claims(given: dict[str, Any], claimed: bool) -> None:
+    assert bool(routing_claims([given], MASK, 4780)) == claimed
+
+
+def test_programs_are_known_by_their_marks() -> None:
+    assert Claim("", 0xCA6C).program == "wg-quick"
+    assert Claim("", 0x6D6F6C65).program == "Mullvad"
+    assert Claim("", 1).program == ""
+
+
+QUEUED: Any = [
+    {
+        "rule": {
+            "family": "inet",
+            "table": "opensnitch",
+            "chain": "c",
+            "expr": [{"queue": {"num": 0, "flags": "bypass"}}],
+        }
+    },
+    {
+        "rule": {
+            "family": "ip",
+            "table": "x",
+            "chain": "c",
+            "expr": [{"queue": {"num": {"range": [4779, 4781]}}}],
+        }
+    },
+    {"rule": {"family": "ip", "table": "x", "chain": "d", "expr": [{"queue": None}]}},
+    {"rule": {"family": "inet", "table": "stunwall", "chain": "c", "expr": [{"queue": {"num": 4780}}]}},
+]
+
+
+def test_queues_of_others_are_named_a_range_as_each_of_its_numbers() -> None:
+    # As nft 1.0.6 prints them; this kernel may have no `queue` of its own.
+    assert [claim.value for claim in queue_claims(QUEUED)] == [0, 4779, 4780, 4781]
+
+
+@pytest.mark.parametrize(
+    ("text", "interfaces", "name"),
+    [
+        ("table ip nat {\nchain DOCKER {\n}\n}", [], "Docker"),
+        ("", ["lo", "docker0"], "Docker"),
+        ("table inet firewalld {\n}", [], "firewalld"),
+        ("table ip filter {\nchain ufw-before-input {\n}\n}", [], "ufw"),
+        ("table inet opensnitch {\n}", [], "OpenSnitch"),
+        ("table inet mullvad {\n}", [], "Mullvad"),
+        ("table ip filter {\nchain ts-input {\n}\n}", ["tailscale0"], "Tailscale"),
+        ("", ["virbr0"], "libvirt"),
+    ],
+)
+def test_a_program_that_is_here_is_named_once(
+    ruleset: Any, text: str, interfaces: list[str], name: str
+) -> None:
+    (found,) = present(ruleset(text), interfaces)
+    assert found.name == name
+    assert found.meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld"), ("opensnitch", "OpenSnitch")],
+)
+def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> None:
+    assert known in [each.name for each in present(RULESETS[name], [])]
+    assert mark_claims(RULESETS[name], MASK) == []
+    hidden = ["table ip filter, chain INPUT"] if name == "opensnitch" else []
+    assert hidden_queues(RULESETS[name]) == hidden
+
+
+def test_nobody_is_here(ruleset: Any) -> None:
+    assert present(ruleset("table inet stunwall {\n}\ntable inet mine {\n}"), ["lo", "eth0", "wlan0"]) == []
+    assert hidden_marks(ruleset(rule("accept"))) == hidden_queues(ruleset(rule("accept"))) == []

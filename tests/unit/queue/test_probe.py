@@ -1,0 +1,35 @@
+"""heartbeat.py: what is sent, and what is taken for it."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from stunwall.queue.probe import Heartbeat
+
+
+@pytest.fixture
+def heartbeat(lab: None) -> Iterator[Heartbeat]:
+    one = Heartbeat(0x90000000)
+    yield one
+    one.close()
+
+
+def test_no_packet_is_a_beat_before_the_first(heartbeat: Heartbeat) -> None:
+    assert not heartbeat.is_in(b"")
+    assert not heartbeat.is_in(bytes(48))
+
+
+def test_a_beat_is_a_binding_request_and_each_is_another(heartbeat: Heartbeat) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as listener:
+        listener.settimeout(5)
+        seen = []
+        for _ in range(2):
+            heartbeat.send()
+            seen.append(listener.recv(100))
+        for packet in seen:
+            assert packet[28:36] == bytes.fromhex("000100002112a442")
+            assert len(packet) == 48
+        assert not heartbeat.is_in(seen[0])
+        assert heartbeat.is_in(seen[1])
+        assert not heartbeat.is_in(seen[1] + b"\0")

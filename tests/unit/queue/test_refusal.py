@@ -1,0 +1,157 @@
+"""answer.py: the packets, read by scapy; that they arrive is for tests/lab."""
+
+import itertools
+import socket
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers import inet, inet6
+
+from stunwall.model import Datagram, Framing, Transport
+from stunwall.queue import refusal
+from stunwall.stun import message as stun
+from stunwall.stun import packet
+from unit.build import DESTINATIONS, SOURCE_PORT, SOURCES, TCP, ip4, ip6, tcp
+from unit.build import packet as build
+from vectors.programs import framed, message, teams
+
+REQUEST = message(0x0001)
+REFUSAL = stun.refusal(REQUEST) or b""
+FRAMINGS = {Framing.PLAIN: REQUEST, Framing.RFC4571: framed(REQUEST), Framing.TEAMS: teams(REQUEST)}
+WAYS = [
+    (transport, version, framing)
+    for transport, version, framing in itertools.product(("udp", "tcp"), (4, 6), Framing)
+    if (transport, framing) != ("udp", Framing.RFC4571)
+]
+
+
+def blocked(transport: str, version: int, payload: bytes = REQUEST) -> Datagram:
+    return packet.parse(build(transport, payload, version, port=3478))
+
+
+def _sum(data: bytes) -> int:
+    """RFC 1071 §4.1, as written there."""
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
+
+
+def _segment(raw: bytes) -> tuple[bytes, bytes]:
+    """The pseudo header, made from the IP header, and the segment."""
+    if raw[0] >> 4 == 4:
+        return raw[12:20] + struct.pack("!HH", raw[9], len(raw) - 20), raw[20:]
+    return raw[8:40] + struct.pack("!II", len(raw) - 40, raw[6]), raw[40:]
+
+
+@pytest.mark.parametrize(("transport", "version", "framing"), WAYS)
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_refusal_goes_back_the_way_the_request_came_with_checksums_that_scapy_computes_too(
+    transport: str, version: int, framing: Framing, size: int
+) -> None:
+    sent = REFUSAL + bytes(size)
+    raw = refusal.reply(blocked(transport, version, FRAMINGS[framing]), framing, sent)
+    ip = (inet6.IPv6 if version == 6 else inet.IP)(raw)
+    layer = ip[inet.UDP if transport == "udp" else inet.TCP]
+    assert (ip.src, ip.dst) == (DESTINATIONS[version], SOURCES[version])
+    assert (layer.sport, layer.dport) == (3478, SOURCE_PORT)
+    assert len(raw) == (ip.len if version == 4 else ip.plen + 40)
+    checksum = layer.chksum
+    del layer.chksum
+    assert type(layer)(bytes(ip)[-len(layer) :]).chksum == checksum
+    if transport == "udp":
+        assert layer.len == len(layer)
+
+
+@pytest.mark.parametrize(("transport", "version", "framing"), WAYS)
+def test_the_refusal_is_framed_as_the_request_was(transport: str, version: int, framing: Framing) -> None:
+    request = FRAMINGS[framing]
+    payload = packet.parse(refusal.reply(blocked(transport, version, request), framing, REFUSAL)).payload
+    expected = {
+        Framing.PLAIN: REFUSAL,
+        Framing.RFC4571: struct.pack("!H", len(REFUSAL)) + REFUSAL,
+        Framing.TEAMS: b"\xff\x10" + struct.pack("!H", len(REFUSAL) + 8) + request[4:12] + REFUSAL,
+    }
+    assert payload == expected[framing]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("sequence", "acknowledged"), [(1000, 1020), (2**32 - 20, 0), (2**32 - 1, 19), (0, 20)]
+)
+def test_a_segment_is_acknowledged_and_the_servers_numbers_go_on(
+    version: int, sequence: int, acknowledged: int
+) -> None:
+    segment = bytearray(tcp(REQUEST, options=bytes(12)))
+    segment[4:8] = struct.pack("!I", sequence)
+    raw = ip4(TCP, bytes(segment)) if version == 4 else ip6(TCP, bytes(segment))
+    replied = packet.parse(refusal.reply(packet.parse(raw), Framing.PLAIN, REFUSAL))
+    assert replied.tcp is not None
+    assert replied.tcp.sequence == 2000  # what the blocked segment acknowledged
+    assert replied.tcp.acknowledgment == acknowledged
+    assert replied.payload == REFUSAL
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("answered", [0, 40, 2**32 - 2000])
+def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_scapys(
+    version: int, answered: int
+) -> None:
+    raw = refusal.reset(blocked("tcp", version), answered)
+    replied = packet.parse(raw)
+    assert replied.tcp is not None
+    assert replied.tcp.sequence == (2000 + answered) % 2**32
+    assert replied.tcp.acknowledgment == 1000 + len(REQUEST)
+    assert replied.payload == b""
+    layer = (inet6.IPv6 if version == 6 else inet.IP)(raw)[inet.TCP]
+    assert layer.flags == "RA"
+    checksum = layer.chksum
+    del layer.chksum
+    assert inet.TCP(bytes(layer)).chksum == checksum
+
+
+@given(st.sampled_from(["udp", "tcp"]), st.sampled_from([4, 6]), st.binary(max_size=200))
+def test_every_checksum_adds_up_and_none_is_0(transport: str, version: int, sent: bytes) -> None:
+    raw = refusal.reply(blocked(transport, version), Framing.PLAIN, sent)
+    pseudo, segment = _segment(raw)
+    assert _sum(pseudo + segment) == 0xFFFF
+    at = 6 if transport == "udp" else 16
+    assert segment[at : at + 2] != b"\0\0"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_udp_checksum_that_comes_out_as_0_is_sent_as_ffff(version: int) -> None:
+    # RFC 768: 0 would mean that there is none, which IPv6 forbids (RFC 8200 §8.1).
+    def checksum(sent: bytes) -> bytes:
+        return _segment(refusal.reply(blocked("udp", version), Framing.PLAIN, sent))[1][6:8]
+
+    assert checksum(REFUSAL + checksum(REFUSAL + b"\0\0")) == b"\xff\xff"
+
+
+@pytest.mark.parametrize("mark", [0x90000000, 0x3, 0xC0000000])
+def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
+    monkeypatch: pytest.MonkeyPatch, lab: None, mark: int
+) -> None:
+    made: list[socket.socket] = []
+    raw = refusal._raw
+
+    def noted(*given: Any) -> socket.socket:
+        made.append(raw(*given))
+        return made[-1]
+
+    monkeypatch.setattr(refusal, "_raw", noted)
+    refuser = refusal.Refuser(mark)
+    marks = [each.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for each in made]
+    refuser.close()
+    # To a sender on this machine, and behind it: the wall lets only the second leave by an interface.
+    assert marks == [mark, mark, mark | refusal.BEHIND, mark | refusal.BEHIND]
+    assert {each.fileno() for each in made} == {-1}
+
+
+def test_a_reply_to_udp_has_no_numbers_and_a_reply_to_tcp_has() -> None:
+    for transport in Transport:
+        replied = packet.parse(refusal.reply(blocked(transport, 4), Framing.PLAIN, REFUSAL))
+        assert (replied.transport, replied.tcp is not None) == (transport, transport is Transport.TCP)

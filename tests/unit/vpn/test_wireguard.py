@@ -1,0 +1,210 @@
+"""endpoints.py: programs behind real sockets, honest and hostile ones."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stunwall.vpn import wireguard
+from stunwall.vpn.interfaces import Link
+
+# wireguard.com/xplatform, of a server with three peers.
+ANSWER = b"""\
+private_key=e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a
+listen_port=12912
+public_key=b85996fecc9c7f1fc6d2572a76eda11d59bcd20be8e543b15ce4bd85a8e75a33
+preshared_key=188515093e952f5f22e865cef3012e72f8b5f0b598ac0309d5dacce3b70fcf52
+allowed_ip=192.168.4.4/32
+endpoint=[abcd:23::33%2]:51820
+public_key=58402e695ba1772b1cc9309755f043251ea77fdcf10fbe63989ceb7e19321376
+tx_bytes=38333
+rx_bytes=2224
+allowed_ip=192.168.4.6/32
+persistent_keepalive_interval=111
+endpoint=182.122.22.19:3233
+public_key=662e14fd594556f522604703340351258903b64f35553763f19426ab2a515c58
+endpoint=5.152.198.39:51820
+allowed_ip=192.168.4.10/32
+last_handshake_time_sec=0
+protocol_version=1
+errno=0
+
+"""
+FOUND = {("abcd:23::33", 51820), ("182.122.22.19", 3233), ("5.152.198.39", 51820)}
+PATIENCE = 5 * wireguard._TIMEOUT  # seconds: far less than an endless answer takes
+
+Program = Callable[[socket.socket], None]
+
+
+def link(kind: str = "tun", name: str = "wgt0", tap: bool = False) -> Link:
+    return Link(7, name, kind, tap, up=True, running=True)
+
+
+@contextmanager
+def program(folder: Path, behave: Program, name: str = "wgt0") -> Iterator[list[bytes]]:
+    """A program that serves the interface's socket; yields what it was asked."""
+    asked: list[bytes] = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / f"{name}.sock"))
+        listener.listen()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client, suppress(OSError):
+                        asked.append(client.recv(100))
+                        behave(client)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield asked
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    made = (tmp_path / "wireguard", tmp_path / "amneziawg")
+    for folder in made:
+        folder.mkdir()
+    monkeypatch.setattr(wireguard, "_FOLDERS", made)
+    return made
+
+
+def found(*links: Link) -> set[tuple[str, int]]:
+    begun = time.monotonic()
+    seen = {(str(address), port) for address, port in wireguard.endpoints(links or (link(),))}
+    assert time.monotonic() - begun < PATIENCE
+    return seen
+
+
+def says(*pieces: bytes, open_for: float = 0.0) -> Program:
+    def behave(client: socket.socket) -> None:
+        for piece in pieces:
+            client.sendall(piece)
+        if open_for:
+            client.settimeout(open_for)
+            client.recv(1)  # until the other side has had enough
+
+    return behave
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("open_for", [0, 30])
+def test_a_programs_peers_are_found_whether_or_not_it_keeps_the_connection(
+    folders: tuple[Path, Path], place: int, open_for: float
+) -> None:
+    with program(folders[place], says(ANSWER[:50], ANSWER[50:], open_for=open_for)) as asked:
+        assert found() == FOUND
+    assert asked == [b"get=1\n\n"]
+
+
+def test_it_does_not_wait_once_the_answer_has_ended(folders: tuple[Path, Path]) -> None:
+    with program(folders[0], says(ANSWER, open_for=30)):
+        begun = time.monotonic()
+        found()
+        assert time.monotonic() - begun < wireguard._TIMEOUT
+
+
+def test_only_what_can_be_wireguard_is_asked(folders: tuple[Path, Path]) -> None:
+    with program(folders[0], says(ANSWER)) as asked:
+        assert found(link(""), link("veth"), link("tun", tap=True), link("tun", name="wgt1")) == set()
+    assert asked == []
+
+
+def test_a_kernels_wireguard_that_cannot_be_asked_has_none(folders: tuple[Path, Path]) -> None:
+    assert found(link("wireguard", "nowhere0")) == set()
+
+
+def test_a_program_that_is_gone_or_a_socket_that_is_none_is_passed_over(folders: tuple[Path, Path]) -> None:
+    assert found() == set()
+    (folders[0] / "wgt0.sock").write_text("no socket")
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(folders[1] / "wgt0.sock"))
+    assert found() == set()
+    assert found(link(name="x" * 200)) == set()
+
+
+def _endless(line: bytes, pause: float = 0.0) -> Program:
+    def behave(client: socket.socket) -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            client.sendall(line)
+            time.sleep(pause)
+
+    return behave
+
+
+HOSTILE: dict[str, Program] = {
+    "silent": says(open_for=30),
+    "gone at once": says(),
+    "half a line": says(b"endpoint=1.2.3.4", open_for=30),
+    "empty": says(b"\n\n"),
+    "not UTF-8": says(b"\xff\xfe\0\x80\n\n"),
+    "zeros without end": _endless(bytes(65536)),
+    "lines without end": _endless(b"public_key=00\n" * 1000),
+    "a letter at a time": _endless(b"x", 0.01),
+    "a line at a time": _endless(b"public_key=00\n", 0.01),
+}
+
+
+@pytest.mark.parametrize("behave", HOSTILE.values(), ids=HOSTILE)
+def test_whatever_a_program_says_it_takes_no_longer_than_its_time_and_has_no_endpoint(
+    folders: tuple[Path, Path], behave: Program
+) -> None:
+    with program(folders[0], behave):
+        assert found() == set()
+
+
+def test_endpoints_without_end_are_so_many_at_the_most(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wireguard, "_PEERS_MAX", 100)
+    lines = b"".join(b"endpoint=10.0.%d.%d:1\n" % (n >> 8, n & 255) for n in range(1000))
+    with program(folders[0], says(lines + b"\n")):
+        assert len(found()) == 100
+
+
+def test_what_came_before_the_garbage_counts(folders: tuple[Path, Path]) -> None:
+    with program(folders[0], says(b"endpoint=1.2.3.4:5\nendpoint=nonsense\n\xff\nendpoint=1.2.3.5:5\n\n")):
+        assert found() == {("1.2.3.4", 5), ("1.2.3.5", 5)}
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", ":", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:x", "example.org:1",
+     "1.2.3.4:1 . 2", "[::1", "]:1", "1.2.3:4", "1.2.3.4:" + "9" * 5000, '1.2.3.4" accept:1', "%eth0:1"],
+)  # fmt: skip
+def test_what_is_no_endpoint_is_none(folders: tuple[Path, Path], endpoint: str) -> None:
+    with program(folders[0], says(f"endpoint={endpoint}\n\n".encode())):
+        assert found() == set()
+
+
+@given(st.text(max_size=30), st.text(max_size=8))
+def test_what_counts_can_stand_in_a_rule(address: str, port: str) -> None:
+    for seen, number in wireguard._endpoint(address, port):
+        assert str(ip_address(str(seen))) == str(seen)
+        assert "%" not in str(seen)
+        assert 0 < number < 65536
+
+
+@pytest.mark.parametrize("value", [None, {}, {"addr": "1.2.3.4"}, {"addr": "x", "port": 1}, [], ""])
+def test_a_peer_of_the_kernel_without_endpoint_has_none(value: object) -> None:
+    assert wireguard._of_peer(value) == set()
+    assert wireguard._of_peer({"addr": "1.2.3.4", "port": 5}) == {(ip_address("1.2.3.4"), 5)}
+
+
+def test_nothing_stays_open(folders: tuple[Path, Path], recwarn: pytest.WarningsRecorder) -> None:
+    with program(folders[0], says(ANSWER)), closing(socket.socket()):
+        found()
+    assert [str(w.message) for w in recwarn if w.category is ResourceWarning] == []

@@ -1,0 +1,139 @@
+"""changes.py: real transactions in a network namespace, and hostile bytes."""
+
+import select
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stunwall.wall import monitor
+from stunwall.wall.monitor import Change, Changes
+
+RULES = Path(__file__).resolve().parents[3] / "rules" / "stunwall.nft"
+
+
+def nft(*arguments: str, text: str | None = None) -> None:
+    subprocess.run(["nft", *arguments], input=text, text=True, check=True)
+
+
+@pytest.fixture
+def followed(lab: None) -> Iterator[Changes]:
+    nft("flush", "ruleset")
+    nft("-f", str(RULES))
+    one = Changes()
+    yield one
+    one.close()
+    nft("flush", "ruleset")
+
+
+def test_nothing_has_changed(followed: Changes) -> None:
+    assert not select.select([followed], [], [], 0)[0]
+    assert followed.take() is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wiped"),
+    [
+        ("flush ruleset", True),
+        ("delete table inet stunwall", True),
+        ("flush ruleset\nadd table inet stunwall", True),
+        ("flush table inet stunwall", False),
+        ("flush chain inet stunwall door", False),
+        ("add rule inet stunwall allowed accept", False),
+        ("add chain inet stunwall more", False),
+    ],
+)
+def test_a_change_of_the_wall_is_told_with_its_maker(followed: Changes, text: str, wiped: bool) -> None:
+    nft("-f", "-", text=text)
+    assert select.select([followed], [], [], 0)[0]
+    change = followed.take()
+    assert change is not None
+    assert change.who.startswith("nft (pid ")
+    assert change.wiped == wiped
+    assert followed.take() is None
+
+
+def test_the_file_loaded_again_wipes_no_set(followed: Changes) -> None:
+    nft("-f", str(RULES))
+    change = followed.take()
+    assert change is not None
+    assert not change.wiped
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "add element inet stunwall vpn { wg0 }",
+        "add table inet other\nadd chain inet other stunwall\nadd rule inet other stunwall accept",
+        "add table inet other\ndelete table inet other",
+    ],
+)
+def test_elements_and_other_tables_are_no_change(followed: Changes, text: str) -> None:
+    nft("-f", "-", text=text)
+    assert select.select([followed], [], [], 0)[0]
+    assert followed.take() is None
+
+
+def test_of_several_makers_the_one_that_wiped_is_told(followed: Changes) -> None:
+    nft("-f", "-", text="delete table inet stunwall")
+    wiped = followed.take()
+    nft("-f", str(RULES))
+    nft("-f", "-", text="delete table inet stunwall")
+    nft("-f", str(RULES))
+    change = followed.take()
+    assert wiped is not None
+    assert change is not None
+    assert change.wiped
+    assert change.who != wiped.who
+
+
+def test_words_that_were_lost_count_as_a_change_of_nobody(followed: Changes) -> None:
+    # More than the socket's buffer holds: rules of another table, and nobody reads meanwhile.
+    nft(
+        "-f",
+        "-",
+        text="add table inet other\nadd chain inet other c\n" + "add rule inet other c accept\n" * 20000,
+    )
+    assert followed.take() == Change("", wiped=False)
+
+
+def message(kind: int, *attributes: tuple[int, bytes], family: int = 1) -> bytes:
+    body = struct.pack("=BBH", family, 0, 0)
+    for number, value in attributes:
+        body += struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+    return struct.pack("=IHHII", 16 + len(body), 10 << 8 | kind, 0, 0, 0) + body
+
+
+DELETED = message(2, (1, b"stunwall\0"))
+END = message(15, (1, bytes(4)), (2, (812).to_bytes(4)), (3, b"firewalld\0"))
+
+
+def heard(received: bytes) -> list[tuple[int, dict[int, bytes]]]:
+    return list(monitor._messages(received))
+
+
+def test_messages_are_read_one_after_the_other() -> None:
+    assert heard(DELETED + END) == [
+        (2, {1: b"stunwall\0"}),
+        (15, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
+    ]
+
+
+def test_every_truncation_is_read_as_far_as_it_goes() -> None:
+    for length in range(len(DELETED + END)):
+        assert len(heard((DELETED + END)[:length])) <= 2
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end(received: bytes) -> None:
+    heard(received)
+
+
+def test_a_maker_without_a_name_is_not_known() -> None:
+    assert monitor._program({}) == ""
+    assert monitor._program({2: b"\0\0\3\x2c", 3: b"nft\0"}) == "nft (pid 812)"
+    assert monitor._program({2: b"\0", 3: b"nft\0"}) == ""

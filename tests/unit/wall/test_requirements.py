@@ -1,0 +1,34 @@
+"""A missing kernel piece is named, with the way to get it."""
+
+import subprocess
+
+import pytest
+
+from stunwall.wall.requirements import missing
+
+PROBES = ("ct direction", "@ih", "limit rate", "meta time", "rt ipsec", "type nat")
+
+
+def nft(text: str) -> str | None:
+    done = subprocess.run(["nft", "--check", "-f", "-"], input=text, capture_output=True, text=True)
+    return done.stderr or None
+
+
+@pytest.mark.usefixtures("lab")
+def test_on_this_kernel_nothing_is_missing() -> None:
+    assert missing(nft) is None
+
+
+@pytest.mark.usefixtures("lab")
+def test_what_the_kernel_refuses_is_a_missing_piece() -> None:
+    said = missing(lambda text: nft(text.replace("ct direction reply", "ct direction nowhere")))
+    assert said is not None
+    assert said.startswith("the kernel lacks connection tracking in nftables. It needs CONFIG_NFT_CT")
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_each_piece_is_told_with_its_module_and_what_nft_said(probe: str) -> None:
+    said = missing(lambda text: "Not supported" if probe in text else None)
+    assert said is not None
+    assert "modprobe " in said
+    assert said.endswith("nft said: Not supported")
