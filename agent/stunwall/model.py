@@ -8,8 +8,11 @@ Address = IPv4Address | IPv6Address
 
 
 # The routing table of redirected packets: its routes are ours, and say nothing about what the VPN carries.
-DETOUR_TABLE = 4780
+REDIRECT_TABLE = 4780
 
+
+# RFC 8656 §18: the ports of TURN and of TURN over TLS.
+GUARD_PORTS = (3478, 5349)
 
 GROUP = "stunwall"  # whose members may read the record, ask and change
 
@@ -113,7 +116,8 @@ class Hook(IntEnum):
 class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
-    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine.
+    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine. `time` is when it
+    was taken from the queue, in Unix seconds.
     """
 
     packet: bytes
@@ -121,6 +125,7 @@ class Arrival:
     outgoing: str
     hook: Hook
     mark: int
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +156,24 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and its reason; `answer`: the STUN message that tells the application so at once, or None."""
+    """A verdict and its reason; `refusal`: the STUN error response that tells the application at once, or None."""
 
     verdict: Verdict
     reason: Reason
-    answer: bytes | None = None
+    refusal: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a blocked sender gets: the STUN error `response` to `blocked`, framed as that was.
+
+    `incoming` is the interface that the blocked packet came in by, "" if it is of this machine.
+    """
+
+    blocked: Datagram
+    framing: Framing
+    response: bytes
+    incoming: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +195,8 @@ class Event:
     destination_port: int
     interface: str
     packet: bytes
+
+    @classmethod
+    def note(cls, time: float, verdict: str, reason: str) -> "Event":
+        """Return an event that is about no packet, as a pause: `verdict` says what happened, `reason` the rest."""
+        return cls(time, time, 1, verdict, reason, "", "", "", 0, "", 0, "", 0, "", b"")

@@ -12,7 +12,7 @@ from lab.process import Process
 from lab.topology import Lab
 
 PACKAGE = Path(__file__).parents[2] / "agent"
-DETOUR_TABLE = "4780"  # of redirected packets
+REDIRECT_TABLE = "4780"  # of redirected packets
 READY_SECONDS = 15  # it takes under one; two busy cores may stretch that
 
 Value = str | int | bool | list[str] | list[int]
@@ -85,7 +85,7 @@ class Agent:
             self._lab.client.nft("delete table inet stunwall")
         for family in ("-4", "-6"):
             for left in ("rule", "route"):
-                self._lab.client.run("ip", family, left, "flush", "table", DETOUR_TABLE)
+                self._lab.client.run("ip", family, left, "flush", "table", REDIRECT_TABLE)
         self._folder.cleanup()
 
     @property

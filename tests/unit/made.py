@@ -13,8 +13,8 @@ from stunwall.config import Config
 from stunwall.doctor import checks, findings, other_programs
 from stunwall.doctor.findings import Finding, Machine, Result
 from stunwall.queue import nfqueue
-from stunwall.wall import firewall, requirements
-from stunwall.wall.firewall import Wall
+from stunwall.wall import nft, requirements, ruleset, state
+from stunwall.wall.state import Rule, Wall
 
 PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
 OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
@@ -31,8 +31,8 @@ def status(**changed: Any) -> dict[str, Any]:
 
 
 def wall(*, whole: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
-    rules = firewall.expected(firewall.rules())
-    loaded = tuple(firewall.Rule(chain, comment, 0, 0) for chain, comment in rules)
+    rules = ruleset.expected(ruleset.text())
+    loaded = tuple(Rule(chain, comment, 0, 0) for chain, comment in rules)
     return Wall(loaded if whole else loaded[1:], {}, {}, queue, paused)
 
 
@@ -97,23 +97,23 @@ def told(value: Any) -> Callable[[], Any]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """Put a made-up machine that is well where the checks look."""
     made = Made(tmp_path / "etc", tmp_path / "systemd")
-    state = made.folder / "state"
-    state.mkdir(0o750, parents=True)
+    state_dir = made.folder / "state"
+    state_dir.mkdir(0o750, parents=True)
     made.systemd.mkdir()
     (tmp_path / "net").mkdir()
     process = tmp_path / "proc" / str(OURS)
     process.mkdir(parents=True)
     (process / "comm").write_text("python\n")
     (process / "cmdline").write_bytes(b"python\0")
-    (made.folder / "stunwall.toml").write_text(f'state_dir = "{state}"\nrun_dir = "{made.folder}"\n')
+    (made.folder / "stunwall.toml").write_text(f'state_dir = "{state_dir}"\nrun_dir = "{made.folder}"\n')
     made.printed = {"nft --version": "nftables v1.0.6\n", "ip -4 -j rule": "[]\n", "ip -6 -j rule": ""}
     made.printed["systemctl is-enabled nftables.service"] = "disabled\n"
     made.printed["systemctl cat nftables.service"] = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
     made.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
     made.printed |= {f"systemctl show {name}": unit() for name in checks._UNITS}
-    monkeypatch.setattr(firewall, "read", told(lambda: made.wall))
-    monkeypatch.setattr(firewall, "ruleset", told(lambda: made.ruleset))
-    monkeypatch.setattr(firewall, "refused", lambda text: None)
+    monkeypatch.setattr(state, "read", told(lambda: made.wall))
+    monkeypatch.setattr(nft, "read_ruleset", told(lambda: made.ruleset))
+    monkeypatch.setattr(nft, "refused", lambda text: None)
     monkeypatch.setattr(requirements, "missing", lambda refused: made.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: made.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: made.listeners)

@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stunwall import config
-from stunwall.config import Allow, Config, ConfigError, Log, Mode, OnBlock, WhenVpnDown, load
+from stunwall.config import Allow, Config, Mode, OnBlock, Retention, WhenVpnDown
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigError
+from stunwall.configfile.reader import load
 from stunwall.model import Transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -51,7 +54,7 @@ def test_the_defaults_are_those_of_the_design(tmp_path: Path) -> None:
     assert not default.status_for_all
     assert default.mark_mask == 0x90000000
     assert (str(default.state_dir), str(default.run_dir)) == ("/var/lib/stunwall", "/run/stunwall")
-    assert default.log == Log(keep_days=90, keep_rows=1_000_000)
+    assert default.log == Retention(keep_days=90, keep_rows=1_000_000)
 
 
 def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(tmp_path: Path) -> None:
@@ -62,7 +65,7 @@ def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(t
     assert load(write(tmp_path, table)) == Config()
     assert {*re.findall(r"^(\w+) =", table, re.M), "log", "allow"} == {
         *(field.name for field in fields(Config)),
-        *(field.name for field in fields(Log)),
+        *(field.name for field in fields(Retention)),
     }
     assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 2
     keys = {field.name for field in fields(Allow)}
@@ -120,7 +123,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
         status_for_all=True,
         state_dir=Path("/s"),
         run_dir=Path("/r"),
-        log=Log(keep_days=1, keep_rows=2),
+        log=Retention(keep_days=1, keep_rows=2),
         allow=(
             Allow("one", ip_network("203.0.113.0/24"), 3478, Transport.TCP, interface="eth0"),
             Allow("two", ip_network("2001:db8::7/128")),
@@ -298,7 +301,7 @@ def test_drop_ins_are_merged_in_the_order_of_their_names_and_later_wins(tmp_path
     for ignored in ("30-c.toml.dpkg-old", "README", "40.conf", ".50-d.toml", "60.toml~"):
         write(tmp_path, "queue = 9\nbroken", f"conf.d/{ignored}")
     loaded = load(file)
-    assert (loaded.queue, loaded.on_block, loaded.log) == (3, OnBlock.DROP, Log(1, 2))
+    assert (loaded.queue, loaded.on_block, loaded.log) == (3, OnBlock.DROP, Retention(1, 2))
     assert [rule.port for rule in loaded.allow] == [1, 2]
 
 
@@ -316,10 +319,10 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
 def test_the_default_file_may_be_missing_and_its_drop_ins_still_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "DEFAULT_FILE", tmp_path / "stunwall.toml")
-    assert load(config.DEFAULT_FILE) == Config()
+    monkeypatch.setattr(reader, "DEFAULT_FILE", tmp_path / "stunwall.toml")
+    assert load(reader.DEFAULT_FILE) == Config()
     write(tmp_path, "queue = 5", "conf.d/a.toml")
-    assert load(config.DEFAULT_FILE).queue == 5
+    assert load(reader.DEFAULT_FILE).queue == 5
 
 
 @pytest.mark.parametrize("name", ["folder", "x" * 300, "file.toml/x.toml"])
@@ -356,11 +359,11 @@ def test_what_may_not_be_read_is_told_and_not_passed_over(tmp_path: Path, locked
     (file.parent / locked).chmod(0)
     script = (
         "import os, sys, pathlib\n"
-        "from stunwall import config\n"
+        "from stunwall.configfile import errors, reader\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
-        f"config.DEFAULT_FILE = pathlib.Path({str(file)!r})\n"
-        "try: config.load(config.DEFAULT_FILE)\n"
-        "except config.ConfigError as error: print(error, error.exit_code)\n"
+        f"reader.DEFAULT_FILE = pathlib.Path({str(file)!r})\n"
+        "try: reader.load(reader.DEFAULT_FILE)\n"
+        "except errors.ConfigError as error: print(error, error.exit_code)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=_environment())
     (file.parent / locked).chmod(0o755)

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from stunwall.config import Config, load
+from stunwall.config import Config
+from stunwall.configfile.reader import load
 
 FILE = Path(__file__).parents[2] / "systemd" / "stunwall.toml"
 

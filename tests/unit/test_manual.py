@@ -16,15 +16,18 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from stunwall import config
-from stunwall.cli import record, status
+from stunwall import config, judge
+from stunwall.cli import log, status
 from stunwall.cli.app import app
-from stunwall.config import Allow, Config, ConfigError
+from stunwall.config import Allow, Config
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigError
+from stunwall.configfile.values import ALLOW_KEYS, KEYS, LOG_KEYS
 from stunwall.daemon import main
+from stunwall.daemon import status as daemon_status
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
-from stunwall.model import GAP, Reason, Verdict
-from stunwall.record.entry import note
+from stunwall.model import GAP, Event, Reason, Verdict
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: ROOT / "systemd" / "man" / name for name in ("stunwall.1", "stunwalld.8", "stunwall.toml.5")}
@@ -198,15 +201,27 @@ def test_the_states_are_those_of_the_help() -> None:
 
 def test_the_fields_of_the_records_json_are_those_that_are_printed() -> None:
     fields_described = lists(MAIN.section("JSON", "Entries of the record"))[0]
-    assert [tag.removeprefix("Ic ") for tag in fields_described] == list(record._plain(1, note("", "")))
+    assert [tag.removeprefix("Ic ") for tag in fields_described] == list(
+        log.fields_of(1, Event.note(0.0, "", ""))
+    )
+
+
+def _notes(function: ast.expr) -> int:
+    """The place of the verdict among the arguments of a function that records it; -1 if it records none."""
+    match function:
+        case ast.Attribute(attr="note", value=ast.Name(id="Event")):
+            return 1
+        case ast.Attribute(attr="note" | "_note"):
+            return 0
+    return -1
 
 
 def test_the_verdicts_are_those_that_are_recorded() -> None:
     calls = [
-        node.args[0]
+        node.args[_notes(node.func)]
         for file in AGENT
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "note"
+        if isinstance(node, ast.Call) and _notes(node.func) >= 0
     ]
     noted = {ast.literal_eval(name) if isinstance(name, ast.Constant) else GAP for name in calls}
     assert {"paused", "resumed", GAP} <= noted
@@ -218,7 +233,7 @@ def test_the_reasons_are_those_that_can_be_recorded_in_the_same_words() -> None:
     used = re.findall(
         r"\bReason\.([A-Z_]+)", "".join(file.read_text() for file in AGENT if file.name != "model.py")
     )
-    recorded = {Reason[name] for name in used} - main._UNRECORDED - {Reason.NOT_STUN}
+    recorded = {Reason[name] for name in used} - judge._UNRECORDED - {Reason.NOT_STUN, Reason.UNREADABLE}
     described = lists(MAIN.section("JSON", "Entries of the record"))[2]
     assert {tag.removeprefix("Cm "): words(text) for tag, text in described.items()} == {
         reason.value: reason.sentence for reason in recorded
@@ -230,15 +245,15 @@ def test_the_fields_of_the_statuss_json_are_those_that_are_printed() -> None:
     printed = status._plain(status._Report("", "", None), None)
     assert [tag.removeprefix("Ic ") for tag in ours] == list(printed)
     keys = set()
-    for node in ast.walk(ast.parse(Path(str(main.__file__)).read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name in ("_status", "_wall"):
+    for node in ast.walk(ast.parse(Path(str(daemon_status.__file__)).read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name in ("status", "_wall"):
             tables = [each for each in ast.walk(node) if isinstance(each, ast.Dict)]
             keys |= {
                 key.value for key in chain(*(each.keys for each in tables)) if isinstance(key, ast.Constant)
             }
     assert "queue_overruns" in keys
     described = [name for tag in daemons for name in tag.removeprefix("Ic ").split(" , ")]
-    assert sorted(described) == sorted(str(key) for key in keys - {"queued"})  # which _status takes out
+    assert sorted(described) == sorted(str(key) for key in keys - {"queued"})  # which status() takes out
 
 
 def test_the_fields_results_and_checks_of_doctor_are_those_that_there_are() -> None:
@@ -294,7 +309,9 @@ def test_each_key_of_the_configuration_is_described_and_no_other() -> None:
     keys = SETTINGS.section("KEYS")
     main = re.split(r"^\.Ss ", keys, flags=re.M)[0]
     assert sorted([*tagged(main, "Ic"), "log", "allow"]) == sorted(field.name for field in fields(Config))
-    assert tagged(SETTINGS.section("KEYS", "Table log"), "Ic") == [field.name for field in fields(config.Log)]
+    assert tagged(SETTINGS.section("KEYS", "Table log"), "Ic") == [
+        field.name for field in fields(config.Retention)
+    ]
     assert tagged(SETTINGS.section("KEYS", "Tables allow"), "Ic") == [field.name for field in fields(Allow)]
 
 
@@ -319,7 +336,7 @@ def test_the_defaults_of_the_configuration_are_the_codes() -> None:
 
 @pytest.mark.parametrize(
     ("table", "keys"),
-    [("", config._KEYS), ("[log]\n", config._LOG_KEYS), ("[[allow]]\n", config._ALLOW_KEYS)],
+    [("", KEYS), ("[log]\n", LOG_KEYS), ("[[allow]]\n", ALLOW_KEYS)],
     ids=["top", "log", "allow"],
 )
 def test_the_bounds_and_choices_of_the_configuration_are_the_codes(
@@ -330,7 +347,7 @@ def test_the_bounds_and_choices_of_the_configuration_are_the_codes(
     for key in keys:
         (tmp_path / "c.toml").write_text(f"{table}{key} = -1\n")
         with pytest.raises(ConfigError) as refused:
-            config.load(tmp_path / "c.toml")
+            reader.load(tmp_path / "c.toml")
         wanted = re.findall(r'from \d+ to \d+|"\w+"(?= or)|(?<=or )"\w+"', str(refused.value))
         text = words(described[f"Ic {key}"])
         # A user's number has 32 bits, which is no news to who reads this.
@@ -343,7 +360,7 @@ def test_the_examples_of_the_configuration_are_valid(tmp_path: Path) -> None:
     assert len(shown) == 2
     for text in shown:
         (tmp_path / "c.toml").write_text(text)
-        assert config.load(tmp_path / "c.toml") != Config()
+        assert reader.load(tmp_path / "c.toml") != Config()
 
 
 def test_pages_refer_to_pages_that_there_are() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
-from stunwall.model import Hook, Reason, Verdict
+from stunwall.model import Arrival, Hook, Reason, Verdict
 from stunwall.policy import View, decide
 from stunwall.stun import detect
 from stunwall.stun import message as stun
@@ -42,10 +42,23 @@ class Case:
     families: frozenset[int] = BOTH
     config: Config = field(default_factory=Config)
 
+    known: bool = True
+
+    @property
+    def arrival(self) -> Arrival:
+        """The packet as it was queued."""
+        return arrival(self.hook, self.interface, self.marked, self.forwarded)
+
     @property
     def view(self) -> View:
-        """What is known of the packet's way."""
-        return View(self.hook, self.interface, self.marked, self.forwarded, self.vpn, self.families)
+        """The network as it is known."""
+        return View(self.vpn, self.families, self.known)
+
+
+def arrival(hook: Hook, interface: str, marked: bool, forwarded: bool) -> Arrival:
+    """A packet as it was queued; its bytes do not matter here."""
+    mark = Config().redirected_bit if marked else 0
+    return Arrival(b"", "veth0" if forwarded else "", interface, hook, mark, 0.0)
 
 
 OPEN = Config(when_vpn_down=WhenVpnDown.ALLOW)
@@ -63,6 +76,8 @@ CASES = [
     Case("without a VPN all is blocked", BLOCK, Reason.NO_VPN, True, vpn=DOWN),
     Case("what was the VPN is none when it is down", BLOCK, Reason.NO_VPN, True, interface=WG, vpn=DOWN),
     Case("when_vpn_down lets it pass without a VPN", ACCEPT, Reason.VPN_DOWN_ALLOWED, vpn=DOWN, config=OPEN),
+    Case("when_vpn_down opens nothing while the network is not known", BLOCK, Reason.NO_VPN, True, vpn=DOWN,
+         config=OPEN, known=False),
     Case("when_vpn_down changes nothing with a VPN", BLOCK, Reason.OUTSIDE_VPN, True, config=OPEN),
     # mode = "redirect", at the output hook: nothing is blocked or let out for good, as the interface may change
     Case("redirect moves it", MOVE, Reason.REDIRECTED, hook=OUTPUT, config=REDIRECT),
@@ -143,29 +158,27 @@ def _detected(case: Case) -> Detection:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.claim)
 def test_each_packet_gets_its_verdict_reason_and_answer(case: Case) -> None:
     seen = _detected(case)
-    decision = decide(seen, case.view, case.config)
+    decision = decide(seen, case.arrival, case.view, case.config)
     assert (decision.verdict, decision.reason) == (case.verdict, case.reason)
-    assert decision.answer == (stun.refusal(seen.stun) if case.answered else None)
-    assert (decision.answer is not None) is case.answered
+    assert decision.refusal == (stun.error_response(seen.stun) if case.answered else None)
+    assert (decision.refusal is not None) is case.answered
 
 
 CONFIGS = [
     Config(mode=mode, on_block=on_block, when_vpn_down=down)
     for mode, on_block, down in itertools.product(Mode, OnBlock, WhenVpnDown)
 ]
-VIEWS = [
-    View(*way)
-    for way in itertools.product(
-        Hook, (ETH, WG, "", "#7"), (False, True), (False, True), (UP, DOWN), (BOTH, ONLY4, NONE)
-    )
+ARRIVALS = [
+    arrival(*way) for way in itertools.product(Hook, (ETH, WG, "", "#7"), (False, True), (False, True))
 ]
+VIEWS = [View(*known) for known in itertools.product((UP, DOWN), (BOTH, ONLY4, NONE), (True, False))]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_what_only_resembles_stun_passes_everywhere(config: Config) -> None:
-    for view in VIEWS:
-        decision = decide(None, view, config)
-        assert (decision.verdict, decision.reason, decision.answer) == (ACCEPT, Reason.NOT_STUN, None)
+    for queued, view in itertools.product(ARRIVALS, VIEWS):
+        decision = decide(None, queued, view, config)
+        assert (decision.verdict, decision.reason, decision.refusal) == (ACCEPT, Reason.NOT_STUN, None)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
@@ -175,16 +188,16 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 ) -> None:
     seen = detect.detect(packet(sample.transport, sample.payload, version, sample.port))
     assert seen is not None
-    for view, config in itertools.product(VIEWS, CONFIGS):
-        decision = decide(seen, view, config)
-        assert (decision.answer is None) or decision.verdict is BLOCK
-        if view.hook is OUTPUT:  # the wall is still to come
+    for queued, view, config in itertools.product(ARRIVALS, VIEWS, CONFIGS):
+        decision = decide(seen, queued, view, config)
+        assert (decision.refusal is None) or decision.verdict is BLOCK
+        if queued.hook is OUTPUT:  # the wall is still to come
             moved = config.mode is Mode.REDIRECT and version in view.families
             assert decision.verdict is (MOVE if moved else ACCEPT)
             continue
-        inside = view.interface in view.vpn
-        said = not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW
-        assert decision.verdict is (ACCEPT if inside or said else BLOCK), (view, config)
+        inside = queued.outgoing in view.vpn
+        said = view.known and not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW
+        assert decision.verdict is (ACCEPT if inside or said else BLOCK), (queued, view, config)
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:

@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall import config
 from stunwall.cli import terminal
-from stunwall.control.server import request
-from stunwall.wall import firewall
+from stunwall.cli.options import Json
+from stunwall.configfile import reader
+from stunwall.control.client import request
+from stunwall.text import count
+from stunwall.wall import state
+from stunwall.wall.nft import NftPermissionError
 
 app = typer.Typer(help="Exceptions: STUN that may leave outside the VPN.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
 @app.command()
@@ -45,14 +47,14 @@ def add(
         "why": why,
     }
     rule = {key: value for key, value in given.items() if value is not None}
-    reply = request(config.load(context.obj).run_dir, {"command": "allow-add", "rule": rule})
+    reply = request(reader.load(context.obj).run_dir, {"command": "allow-add", "rule": rule})
     _print(reply["allow"], {}, as_json)
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """List the exceptions in force, with the packets that each has let pass (as root)."""
-    reply = request(config.load(context.obj).run_dir, {"command": "allow-list"})
+    reply = request(reader.load(context.obj).run_dir, {"command": "allow-list"})
     _print(reply["allow"], _counted(), as_json)
 
 
@@ -63,14 +65,14 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an exception that was added by `stunwall allow add`."""
-    reply = request(config.load(context.obj).run_dir, {"command": "allow-remove", "number": number})
+    reply = request(reader.load(context.obj).run_dir, {"command": "allow-remove", "number": number})
     _print(reply["allow"], {}, as_json)
 
 
 def _counted() -> dict[int, int]:
     try:
-        wall = firewall.read()
-    except firewall.FirewallRightsError:
+        wall = state.read()
+    except NftPermissionError:
         return {}
     found = {}
     for rule in wall.rules if wall else ():
@@ -92,5 +94,5 @@ def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) 
         typer.echo("There are no exceptions.")
     for number, rule in enumerate(rules, 1):
         what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
-        passed = f" ({terminal.count(counted[number], 'packet')} let pass)" if number in counted else ""
+        passed = f" ({count(counted[number], 'packet')} let pass)" if number in counted else ""
         terminal.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from stunwall import __version__
-from stunwall.cli import allow, configuration, doctor, pause, record, rules, status, vpn
-from stunwall.config import DEFAULT_FILE
+from stunwall.cli import allow, configuration, doctor, log, pause, rules, show, status, vpn
+from stunwall.configfile.reader import DEFAULT_FILE
 from stunwall.model import StunwallError
 
 _HELP = """Shows what stunwall blocked, and whether STUN can leave outside your VPN.
@@ -35,8 +35,8 @@ Exit codes:
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("status")(status.status)
-app.command("log")(record.log)
-app.command("show")(record.show)
+app.command("log")(log.log)
+app.command("show")(show.show)
 app.command("vpn")(vpn.vpn)
 app.command("rules")(rules.rules)
 app.command("doctor")(doctor.doctor)

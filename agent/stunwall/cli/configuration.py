@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall import config
-from stunwall.control.server import request
+from stunwall.cli.options import Json, json_option
+from stunwall.configfile import reader
+from stunwall.control.client import request
 
 app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
 
@@ -25,9 +26,7 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Default: the file of --config.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the values in force as a JSON object.")
-    ] = False,
+    as_json: Annotated[bool, json_option("Print the values in force as a JSON object.")] = False,
 ) -> None:
     """Check a configuration file and its drop-ins, and show the values in force.
 
@@ -39,7 +38,7 @@ def check(
     Exits 3 with file, line, key and what was expected if something is wrong.
     """
     chosen = file or context.obj
-    settings = asdict(config.load(chosen))
+    settings = asdict(reader.load(chosen))
     if as_json:
         typer.echo(json.dumps(settings, default=_plain))
         return
@@ -52,7 +51,7 @@ def check(
 
 def reload(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Have the daemon read its configuration again. A wrong one changes nothing, and is told.
 
@@ -62,7 +61,7 @@ def reload(
 
     `queue`, `mark_mask`, `state_dir` and `run_dir` need `sudo systemctl restart stunwall`.
     """
-    changed = request(config.load(context.obj).run_dir, {"command": "reload"})["changed"]
+    changed = request(reader.load(context.obj).run_dir, {"command": "reload"})["changed"]
     if as_json:
         typer.echo(json.dumps({"changed": changed}))
     elif changed:

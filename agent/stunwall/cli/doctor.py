@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 from stunwall.cli import terminal
+from stunwall.cli.options import json_option
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
+from stunwall.text import count, printable
 
 _COLOURS = {
     Result.PROBLEM: typer.colors.RED,
@@ -24,7 +26,7 @@ _COLOURS = {
 
 def doctor(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of findings.")] = False,
+    as_json: Annotated[bool, json_option("A JSON list of findings.")] = False,
 ) -> None:
     """Look for what keeps stunwall from working: kernel, rules of others, service, rights, configuration, disk.
 
@@ -61,11 +63,11 @@ def _print(findings: list[Finding]) -> None:
             head = typer.style(
                 result.value.upper().ljust(8), fg=_COLOURS[result], bold=result is Result.PROBLEM
             )
-            typer.echo(f"{head} {terminal.clean(f'{finding.check}: {finding.what}')}")
+            typer.echo(f"{head} {printable(f'{finding.check}: {finding.what}')}")
             terminal.rows([("         why", finding.why)] if finding.why else [], 15)
             terminal.rows([("         next", finding.next)] if finding.next else [], 15)
     counts = Counter(finding.result for finding in findings)
-    said = [terminal.count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
+    said = [count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
     sudo = "" if os.geteuid() == 0 else " (try sudo)"
     unknown = f", {counts[Result.UNKNOWN]} could not be told{sudo}" if counts[Result.UNKNOWN] else ""
     fine = "1 check is" if counts[Result.OK] == 1 else f"{counts[Result.OK]} checks are"

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from stunwall import config
-from stunwall.cli import terminal
-from stunwall.control.server import request
+from stunwall.cli.options import Json
+from stunwall.configfile import reader
+from stunwall.control.client import request
+from stunwall.text import date_time
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -16,7 +17,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def pause(
     context: typer.Context,
     duration: Annotated[str, typer.Argument(metavar="TIME", help="As 90s, 30m or 2h; a day at most.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Let all STUN pass for a while, outside the VPN too. Pages can see your real address meanwhile.
 
@@ -31,20 +32,20 @@ def pause(
     if match is None:
         raise typer.BadParameter("as 90s, 30m or 2h", param_hint="TIME")
     seconds = int(match[1]) * _UNITS[match[2]]
-    reply = request(config.load(context.obj).run_dir, {"command": "pause", "seconds": seconds})
+    reply = request(reader.load(context.obj).run_dir, {"command": "pause", "seconds": seconds})
     if as_json:
         typer.echo(json.dumps(reply))
         return
-    until = terminal.full_moment(reply["paused_until"])
+    until = date_time(reply["paused_until"])
     typer.echo(f"All STUN passes until {until}, outside the VPN too. `stunwall resume` ends it sooner.")
 
 
 def resume(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """End a pause now."""
-    reply = request(config.load(context.obj).run_dir, {"command": "resume"})
+    reply = request(reader.load(context.obj).run_dir, {"command": "resume"})
     if as_json:
         typer.echo(json.dumps(reply))
     else:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from stunwall.cli import terminal
-from stunwall.wall import firewall
+from stunwall.cli.options import Json
+from stunwall.text import printable
+from stunwall.wall import state
 
 
 def rules(
     nft: Annotated[bool, typer.Option("--nft", help="As nft prints it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the rules loaded in the kernel, and what each has counted. Needs root.
 
@@ -21,26 +22,26 @@ def rules(
       sudo stunwall rules
       sudo stunwall rules --nft
     """
-    wall = firewall.read()
+    wall = state.read()
     if wall is None:
         typer.echo("stunwall: no wall is up: start it with `sudo systemctl start stunwall`", err=True)
         raise typer.Exit(1)
     if nft:
-        typer.echo(firewall.listing(), nl=False)
+        typer.echo(state.listing(), nl=False)
         return
     if as_json:
-        typer.echo(json.dumps(asdict(wall) | {"whole": wall.whole}))
+        typer.echo(json.dumps(asdict(wall) | {"whole": wall.intact}))
         return
-    typer.echo("The wall is up and whole." if wall.whole else _DAMAGED)
+    typer.echo("The wall is up and whole." if wall.intact else _DAMAGED)
     for name, title in _SETS.items():
         elements = wall.sets.get(name, ())
         if elements or name in _ALWAYS:
-            typer.echo(f"\n{title}: {terminal.clean(', '.join(map(str, elements))) or 'none'}")
+            typer.echo(f"\n{title}: {printable(', '.join(map(str, elements))) or 'none'}")
     for title, chains in _CHAINS.items():
         typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
         for rule in wall.rules:
             if rule.chain in chains and rule.packets is not None:
-                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {terminal.clean(rule.comment)}")
+                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
 
 
 _DAMAGED = (

@@ -5,16 +5,20 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from stunwall import config
 from stunwall.cli import terminal
-from stunwall.control.server import ControlRightsError, Status, ask
-from stunwall.record.events import EventsError, Record
-from stunwall.wall import firewall
-from stunwall.wall.firewall import FirewallRightsError
+from stunwall.cli.options import Json
+from stunwall.configfile import reader
+from stunwall.control.client import ask
+from stunwall.control.protocol import ControlPermissionError, Status
+from stunwall.record.reader import RecordReader
+from stunwall.record.schema import RecordError
+from stunwall.text import count, date_time
+from stunwall.wall import state
+from stunwall.wall.nft import NftPermissionError
 
 _START = "`sudo systemctl start stunwall` (or `sudo stunwalld` in a terminal)"
 
@@ -35,7 +39,7 @@ class _Report:
 
 def status(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say whether STUN can leave outside the VPN, and what to do next.
 
@@ -51,7 +55,7 @@ def status(
 
     Exits 0 only while no STUN can leak, 1 if it can, 4 if your rights are too few to tell.
     """
-    settings = config.load(context.obj)
+    settings = reader.load(context.obj)
     report = _report(settings.run_dir)
     blocked = _blocked(settings.state_dir, report)
     if as_json:
@@ -64,7 +68,7 @@ def status(
 def _report(run_dir: Path) -> _Report:
     try:
         daemon = ask(run_dir, {"command": "status"})
-    except ControlRightsError as error:
+    except ControlPermissionError as error:
         return _Report("unknown", "your rights are too few to tell", None, next=_sentence(str(error)))
     return _of_kernel() if daemon is None else _of_daemon(daemon)
 
@@ -96,15 +100,15 @@ def _of_daemon(daemon: Status) -> _Report:
 def _of_kernel() -> _Report:
     """The daemon does not run: the kernel knows the rest."""
     try:
-        wall = firewall.read()
-    except FirewallRightsError:
+        wall = state.read()
+    except NftPermissionError:
         return _Report(
             "unknown",
             "stunwalld does not run, and your rights are too few to see whether the wall is up",
             None,
             next=f"Ask the kernel with `sudo stunwall status`, or start the daemon with {_START}.",
         )
-    if wall is None or not wall.whole:
+    if wall is None or not wall.intact:
         seen = "down" if wall is None else "damaged"
         headline = f"stunwalld does not run and the wall is {seen}: STUN leaves by any interface"
         return _Report("down", headline, True, wall=seen, next=f"Start it with {_START}.")
@@ -134,22 +138,18 @@ def _trouble(daemon: Status) -> list[str]:
         "unreadable": "blocked as STUN that could not be read",
     }
     counted = daemon | daemon.get("counters", {})
-    return [
-        f"{terminal.count(int(counted[key]), 'packet')} {what}"
-        for key, what in said.items()
-        if counted.get(key)
-    ]
+    return [f"{count(int(counted[key]), 'packet')} {what}" for key, what in said.items() if counted.get(key)]
 
 
 def _blocked(state_dir: Path, report: _Report) -> dict[str, Any] | None:
     """Return what was blocked since midnight, None where the record cannot be read; it says why then."""
     today = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
     try:
-        with closing(Record(state_dir)) as record:
+        with closing(RecordReader(state_dir)) as record:
             flows, packets = record.blocked(today)
             redirected = record.redirected(today)[0]
             return {"flows": flows, "packets": packets, "redirected": redirected, "lost": record.lost()}
-    except EventsError as error:
+    except RecordError as error:
         if report.daemon is not None:
             report.problems.append(str(error))
         return None
@@ -164,22 +164,18 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
     lines.append(("Wall", f"{report.wall} (the rules in the kernel)"))
     daemon = report.daemon
     if daemon is not None:
-        since = terminal.full_moment(float(daemon["started"]))
+        since = date_time(float(daemon["started"]))
         lines.append(("Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"))
         if daemon.get("paused_until"):
-            lines.append(("Paused", f"until {terminal.full_moment(float(daemon['paused_until']))}"))
+            lines.append(("Paused", f"until {date_time(float(daemon['paused_until']))}"))
         lines += [("Gap", _gap(gap)) for gap in daemon.get("gaps", ())]
     elif report.state != "unknown":
         lines.append(("Daemon", "does not run"))
     if blocked is not None:
         flows, packets = blocked["flows"], blocked["packets"]
-        lines.append(
-            ("Blocked", f"{terminal.count(flows, 'flow')} of {terminal.count(packets, 'packet')} today")
-        )
+        lines.append(("Blocked", f"{count(flows, 'flow')} of {count(packets, 'packet')} today"))
         if blocked["redirected"]:
-            lines.append(
-                ("Redirected", f"{terminal.count(blocked['redirected'], 'flow')} today, into the VPN")
-            )
+            lines.append(("Redirected", f"{count(blocked['redirected'], 'flow')} today, into the VPN"))
     lines += [("Problem", problem) for problem in report.problems]
     if report.next:
         lines.append(("Next", report.next))
@@ -189,7 +185,7 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
 def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
     who = gap["who"] or "a program that is not known"
-    return f"{terminal.full_moment(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
+    return f"{date_time(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
 
 
 def _plain(report: _Report, blocked: dict[str, Any] | None) -> dict[str, Any]:

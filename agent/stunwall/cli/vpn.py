@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from stunwall import config
 from stunwall.cli import terminal
-from stunwall.control.server import request
+from stunwall.cli.options import json_option
+from stunwall.configfile import reader
+from stunwall.control.client import request
 
 
 def vpn(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list.")] = False,
+    as_json: Annotated[bool, json_option("A JSON list.")] = False,
 ) -> None:
     """List every interface, whether it counts as the VPN, and why.
 
@@ -20,7 +21,7 @@ def vpn(
     Example:
       stunwall vpn
     """
-    found = request(config.load(context.obj).run_dir, {"command": "status"})["interfaces"]
+    found = request(reader.load(context.obj).run_dir, {"command": "status"})["interfaces"]
     if as_json:
         typer.echo(json.dumps(found))
         return

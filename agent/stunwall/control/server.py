@@ -1,4 +1,4 @@
-"""The daemon's UNIX socket: one JSON line asks, one JSON line answers."""
+"""The daemon's end of the socket: who asks, and what is answered."""
 
 import grp
 import json
@@ -12,27 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stunwall.model import GROUP, StunwallError
+from stunwall.control.protocol import FILE, ControlError, Status
+from stunwall.model import GROUP
 
-FILE = "control.sock"
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
 _GROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 _REQUEST_MAX = 4096  # bytes; a request is a line of some tens
 _CLIENTS_MAX = 16
 _BACKLOG = 128  # that may wait to be served
-_TIMEOUT = 2.0  # seconds that the CLI waits for the daemon
-
-Status = dict[str, Any]
-
-
-class ControlError(StunwallError):
-    """The daemon could not be asked."""
-
-
-class ControlRightsError(ControlError):
-    """The socket is there, but not for this user."""
-
-    exit_code = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,36 +130,3 @@ def _peer(client: socket.socket) -> Peer:
         group = -1
     ids = {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
     return Peer(uid, uid in (0, os.geteuid()) or group in ids)
-
-
-def ask(folder: Path, request: dict[str, Any]) -> Status | None:
-    """Return the daemon's reply, None if no daemon runs there. Raises ControlError."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(_TIMEOUT)
-        try:
-            client.connect(str(folder / FILE))
-            client.sendall(json.dumps(request).encode() + b"\n")
-            with client.makefile("rb") as stream:
-                reply = json.loads(stream.readline())
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
-        except PermissionError as error:
-            raise ControlRightsError(
-                f"the daemon's socket {folder / FILE} is for root and the group stunwall: try with sudo, or "
-                "join the group with `sudo usermod -aG stunwall $USER` and log in again"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise ControlError(f"stunwalld does not answer on {folder / FILE}: {error}") from error
-    if not isinstance(reply, dict):
-        raise ControlError(f"stunwalld answered on {folder / FILE} with something else than an object")
-    return reply
-
-
-def request(folder: Path, asked: dict[str, Any]) -> Status:
-    """As `ask`, for what needs a running daemon: raises ControlError if there is none or it refuses."""
-    reply = ask(folder, asked)
-    if reply is None:
-        raise ControlError("stunwalld does not run: start it with `sudo systemctl start stunwall`")
-    if "error" in reply:
-        raise ControlError(str(reply["error"]))
-    return reply

@@ -5,12 +5,13 @@ import time
 from contextlib import suppress
 
 from stunwall.model import GAP, Event, Reason, Verdict
+from stunwall.text import endpoint, printable
 
 _ERROR, _WARNING, _NOTICE = 3, 4, 5  # sd-daemon(3)
 _EVENTS_PER_SECOND = 20  # lines; a flood of flows is summed up, `stunwall log` has them all
 
 
-class Log:
+class Journal:
     """Writes lines. Under journald each starts with its priority, as in `<4>`, else with the time."""
 
     def __init__(self, descriptor: int, journal: bool) -> None:
@@ -41,10 +42,9 @@ class Log:
             self._line(_WARNING if event.verdict in (Verdict.BLOCK, GAP) else _NOTICE, sentence(event))
 
     def _line(self, priority: int, text: str) -> None:
-        clean = "".join(c if c.isprintable() else "?" for c in text)
         head = f"<{priority}>" if self._journal else time.strftime("%H:%M:%S ")
         with suppress(OSError):  # nobody reads any more: no reason to stop blocking
-            os.write(self._descriptor, f"{head}{clean}\n".encode())
+            os.write(self._descriptor, f"{head}{printable(text)}\n".encode())
 
 
 def sentence(event: Event) -> str:
@@ -56,8 +56,3 @@ def sentence(event: Event) -> str:
     what = f"{event.protocol} {event.method} over {event.transport}"
     why = Reason(event.reason).sentence
     return f"{event.verdict} {what} from {source} to {destination} on {event.interface}: {why}"
-
-
-def endpoint(address: str, port: int) -> str:
-    """Return address and port as they are written in URLs (RFC 3986 §3.2.2)."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

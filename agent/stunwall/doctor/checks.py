@@ -8,17 +8,20 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from stunwall import __version__, config
-from stunwall.cli import terminal
-from stunwall.config import Allow, Config, ConfigError, ConfigRightsError, Mode, WhenVpnDown
-from stunwall.control.server import ControlError, ControlRightsError, Status, ask
-from stunwall.daemon.commands import FIXED, plain
+from stunwall import __version__
+from stunwall.config import FIXED_KEYS, Allow, Config, Mode, WhenVpnDown
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigError, ConfigPermissionError
+from stunwall.control.client import ask
+from stunwall.control.protocol import ControlError, ControlPermissionError, Status
 from stunwall.doctor import other_programs, permissions
 from stunwall.doctor.findings import SYSTEMD, Check, Finding, Machine, Result, output, restart, start
 from stunwall.model import StunwallError
-from stunwall.record.events import FILE, EventsError, EventsRightsError, Record
-from stunwall.wall import firewall, requirements
-from stunwall.wall.firewall import FirewallError, FirewallRightsError
+from stunwall.record.reader import RecordReader
+from stunwall.record.schema import FILE, RecordError, RecordPermissionError
+from stunwall.text import date_time
+from stunwall.wall import nft, requirements, state
+from stunwall.wall.nft import NftError, NftPermissionError
 
 _RELEASED = 1764547200  # Unix seconds, 2025-12-01: a clock before that is wrong
 _NARROW = {4: 8, 6: 16}  # bits: a network with fewer is half the world
@@ -51,8 +54,8 @@ def _guarded(name: str, check: Check, machine: Machine) -> list[Finding]:
 
 def _configuration(machine: Machine) -> Iterator[Finding]:
     try:
-        machine.settings = config.load(machine.file)
-    except ConfigRightsError:
+        machine.settings = reader.load(machine.file)
+    except ConfigPermissionError:
         machine.readable = False
         raise
     except ConfigError as error:
@@ -98,19 +101,19 @@ def _wide(rule: Allow) -> str:
 def _kernel(machine: Machine) -> Iterator[Finding]:
     wall, missing = None, None
     try:
-        wall = firewall.read()
-    except FirewallRightsError:
+        wall = state.read()
+    except NftPermissionError:
         raise
-    except FirewallError as error:
+    except NftError as error:
         missing = str(error)
-    if missing := requirements.missing(firewall.refused) or missing:
+    if missing := requirements.missing(nft.refused) or missing:
         yield Finding(
             "kernel", Result.PROBLEM, missing, "without it there is no wall", f"mend that, then {restart()}"
         )
         return
-    release, nft = os.uname().release, output("nft", "--version").strip()
-    yield Finding("kernel", Result.OK, f"Linux {release} and {nft} have what the wall needs")
-    if requirements.queues(firewall.refused):
+    release, version = os.uname().release, output("nft", "--version").strip()
+    yield Finding("kernel", Result.OK, f"Linux {release} and {version} have what the wall needs")
+    if requirements.queues(nft.refused):
         return
     what = "nftables has no `queue` here: the xtables target NFQUEUE takes its place"
     if wall is not None and wall.queue is not None:
@@ -127,7 +130,7 @@ def _daemon(machine: Machine) -> Iterator[Finding]:
     why = "what is blocked is not recorded, and a VPN that comes up is not let through"
     try:
         daemon = ask(machine.settings.run_dir, {"command": "status"})
-    except ControlRightsError:
+    except ControlPermissionError:
         raise
     except ControlError as error:
         yield Finding("daemon", Result.PROBLEM, str(error), why, restart())
@@ -148,10 +151,10 @@ def _daemon(machine: Machine) -> Iterator[Finding]:
 
 def _in_force(settings: Config, daemon: Status) -> Iterator[Finding]:
     """What the configuration says and the daemon does not do."""
-    said = asdict(settings) | {"allow": [plain(rule) for rule in settings.allow]}
+    said = asdict(settings) | {"allow": [rule.plain() for rule in settings.allow]}
     differing = [key for key in _COMPARED if said[key] != daemon.get(key, said[key])]
     if differing:
-        fixed = any(key in FIXED for key in differing)
+        fixed = any(key in FIXED_KEYS for key in differing)
         yield Finding(
             "daemon", Result.WARNING, f"not in force yet: {', '.join(differing)} as the configuration has it",
             "the daemon still works by what it was before", restart() if fixed else "sudo stunwall reload",
@@ -185,8 +188,8 @@ def _running(daemon: Status) -> Iterator[Finding]:
 
 
 def _wall(machine: Machine) -> Iterator[Finding]:
-    wall = firewall.read()
-    if wall is None or not wall.whole:
+    wall = state.read()
+    if wall is None or not wall.intact:
         what = "there is none" if wall is None else "rules of it are gone, or others are between them"
         yield Finding(
             "wall",
@@ -211,7 +214,7 @@ def _wall(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "wall", Result.WARNING,
             f"{gap['who'] or 'a program that is not known'} removed rules of it at "
-            f"{terminal.full_moment(gap['start'])}, for {gap['end'] - gap['start']:.3f} s",
+            f"{date_time(gap['start'])}, for {gap['end'] - gap['start']:.3f} s",
             "STUN could leave in that time", "find out why that program flushes rules that are not its own",
         )  # fmt: skip
 
@@ -300,11 +303,11 @@ def _record(machine: Machine) -> Iterator[Finding]:
     if permissions.look(folder) is None:
         return
     try:
-        with closing(Record(folder)) as record:
+        with closing(RecordReader(folder)) as record:
             flows, lost = record.last_id(), record.lost()
-    except EventsRightsError:
+    except RecordPermissionError:
         raise
-    except EventsError as error:
+    except RecordError as error:
         yield Finding("record", Result.WARNING, str(error))
     else:
         size = (folder / FILE).stat().st_size >> 10

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from stunwall.config import Config
-from stunwall.control.server import Status
-from stunwall.wall.firewall import SBIN
+from stunwall.control.protocol import Status
+from stunwall.wall import nft
 
 SYSTEMD = Path("/run/systemd/system")
 _TIMEOUT = 10  # seconds for another program's answer
@@ -73,7 +73,7 @@ def restart() -> str:
 def output(*command: str) -> str:
     """Return what a program prints, whatever its exit code. Raises OSError and SubprocessError."""
     # `su` may leave a PATH without the folders of the system's own programs.
-    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{SBIN}"}
+    environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{nft.SBIN}"}
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from stunwall.doctor import other_rules
 from stunwall.doctor.findings import SYSTEMD, Finding, Machine, Result, output
-from stunwall.model import DETOUR_TABLE
+from stunwall.model import REDIRECT_TABLE
 from stunwall.queue import nfqueue
-from stunwall.wall import firewall
+from stunwall.wall import nft
 
 INTERFACES = Path("/sys/class/net")
 _PROC = Path("/proc")
@@ -27,7 +27,7 @@ def queue(machine: Machine) -> Iterator[Finding]:
     if port is not None and (machine.daemon is None or port != machine.daemon["pid"]):
         alone = False
         yield _reader(number, port)
-    ruleset = firewall.ruleset()
+    ruleset = nft.read_ruleset()
     claims = other_rules.queue_claims(ruleset)
     for claim in claims:
         if claim.value == number:
@@ -66,11 +66,11 @@ def _reader(number: int, port: int) -> Finding:
 def marks(machine: Machine) -> Iterator[Finding]:
     """Whether others use bits of `mark_mask`, in rules or in routing rules."""
     mask = machine.mark_mask
-    ruleset = firewall.ruleset()
+    ruleset = nft.read_ruleset()
     rules = [
         rule for family in ("-4", "-6") for rule in json.loads(output("ip", family, "-j", "rule") or "[]")
     ]
-    claims = other_rules.mark_claims(ruleset, mask) + other_rules.routing_claims(rules, mask, DETOUR_TABLE)
+    claims = other_rules.mark_claims(ruleset, mask) + other_rules.routing_claims(rules, mask, REDIRECT_TABLE)
     for claim in dict.fromkeys(claims):
         who = f", as {claim.program} does" if claim.program else ""
         yield Finding(
@@ -93,7 +93,7 @@ def marks(machine: Machine) -> Iterator[Finding]:
 def programs(machine: Machine) -> Iterator[Finding]:
     """Who else has rules here, and what that means."""
     interfaces = [path.name for path in INTERFACES.iterdir()]
-    for presence in other_rules.present(firewall.ruleset(), interfaces):
+    for presence in other_rules.present(nft.read_ruleset(), interfaces):
         what = f"{presence.name} is here ({presence.seen})"
         yield Finding("neighbours", Result.NOTE, what, presence.meaning, presence.next)
     for number, port in nfqueue.listeners().items():

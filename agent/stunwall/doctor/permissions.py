@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from stunwall import config
+from stunwall.configfile import reader
 from stunwall.doctor.findings import Finding, Machine, Result, start
 from stunwall.model import GROUP
-from stunwall.record.events import FILE
+from stunwall.record.schema import FILE
 
 _USER = GROUP  # sysusers.d(5): a user's group has its name
 
@@ -20,7 +20,7 @@ def files(machine: Machine) -> Iterator[Finding]:
     folder, drop_ins, state = machine.file.parent, machine.file.parent / "conf.d", machine.settings.state_dir
     owners = _owners(machine.file)
     harm = "whoever writes there decides what leaks"
-    configuration = [folder, *config.sources(machine.file)]
+    configuration = [folder, *reader.sources(machine.file)]
     found = [
         _open(path, owners, harm, f"sudo chown root:root {path}; sudo chmod go-w {path}")
         for path in configuration
@@ -52,7 +52,7 @@ def _owners(file: Path) -> tuple[set[int], set[int]]:
     users, groups = {0}, {0}
     with suppress(KeyError):  # it may have been started by hand, without an installation
         users.add(pwd.getpwnam(_USER).pw_uid)
-    if file != config.DEFAULT_FILE:
+    if file != reader.DEFAULT_FILE:
         users.add(os.getuid())
         groups.add(os.getgid())
     return users, groups

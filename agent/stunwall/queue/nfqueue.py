@@ -1,6 +1,7 @@
 """Packets from the kernel's queue, each with one verdict (netfilterqueue)."""
 
 import socket
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from stunwall.model import Arrival, Hook, StunwallError, Verdict
 _LENGTH = 1024  # packets that may wait; the kernel drops what comes on top, and counts it
 _LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
-Judge = Callable[[Arrival], Verdict]
+Handler = Callable[[Arrival], Verdict]
 
 
 class QueueError(StunwallError):
@@ -21,21 +22,18 @@ class QueueError(StunwallError):
 
 
 class Queue:
-    """One NFQUEUE number: `judge(arrival)` is asked for the verdict on every packet in it.
+    """One NFQUEUE number, taken when this is made; packets wait until `serve`.
 
-    `mark` is what a packet gets that is redirected. A judge that raises drops the packet; `faults` counts those.
-    `received` counts all packets.
+    `mark` is what a packet gets that is redirected. `received` counts all packets, `faults` those on which the handler
+    raised: they are dropped.
     """
 
-    def __init__(
-        self, number: int, mark: int, judge: Judge, complain: Callable[[BaseException], None]
-    ) -> None:
-        self.number = number
+    def __init__(self, number: int, mark: int) -> None:
         self.received = 0
         self.faults = 0
         self._mark = mark
-        self._judge = judge
-        self._complain = complain
+        self._handle: Handler = lambda arrival: Verdict.BLOCK
+        self._fault: Callable[[BaseException], None] = lambda error: None
         if portid := listener(number):
             raise QueueError(
                 f"queue {number} is taken by the program with netlink port {portid} (mostly its pid): "
@@ -59,6 +57,11 @@ class Queue:
         """Return the descriptor that is readable while packets wait."""
         return int(self._queue.get_fd())
 
+    def serve_with(self, handle: Handler, fault: Callable[[BaseException], None]) -> None:
+        """Ask `handle` for each packet's verdict from now on, and tell `fault` what it raised."""
+        self._handle = handle
+        self._fault = fault
+
     def serve(self) -> None:
         """Give a verdict on every packet that waits, and return."""
         self._queue.run(block=False)
@@ -76,12 +79,13 @@ class Queue:
                 outgoing=_interface(packet.outdev),
                 hook=Hook(packet.hook),
                 mark=packet.get_mark(),
+                time=time.time(),
             )
-            verdict = self._judge(arrival)
+            verdict = self._handle(arrival)
         except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
             verdict = Verdict.BLOCK
             self.faults += 1
-            self._complain(error)
+            self._fault(error)
         match verdict:
             case Verdict.ACCEPT:
                 packet.accept()

@@ -8,7 +8,7 @@ _HEADER = bytes.fromhex("0001 0000 2112a442")  # RFC 8489 §5: a Binding request
 _ID = 12  # bytes of a transaction ID
 
 
-class Heartbeat:
+class Probe:
     """Sends beats to itself. The wall queues them by their mark and lets none through, so they never arrive.
 
     `mark`: both of stunwall's bits.
@@ -30,6 +30,6 @@ class Heartbeat:
         self._beat = _HEADER + os.urandom(_ID)
         self._socket.sendto(self._beat, self._socket.getsockname())
 
-    def is_in(self, packet: bytes) -> bool:
+    def matches(self, packet: bytes) -> bool:
         """Whether a packet from the queue is the last beat that was sent."""
         return bool(self._beat) and packet.endswith(self._beat)

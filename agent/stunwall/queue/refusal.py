@@ -4,7 +4,7 @@ import socket
 from ipaddress import IPv4Address
 from struct import pack
 
-from stunwall.model import Address, Datagram, Framing, Transport
+from stunwall.model import Address, Datagram, Framing, Refusal, Transport
 
 # The mark of refusals is both of stunwall's bits, and this one too for a sender behind this machine. Chains
 # `refusals`, `postrouting` and `stun` of the wall know them: a refusal to a local sender never leaves "lo",
@@ -20,7 +20,7 @@ _PSH_ACK = 0x18
 _RST_ACK = 0x14
 
 
-class Refuser:
+class RefusalSender:
     """Sends refusals; made with CAP_NET_RAW, in the namespace that it speaks in.
 
     `mark`: both of stunwall's bits.
@@ -35,46 +35,50 @@ class Refuser:
         for raw in (*self._local.values(), *self._behind.values()):
             raw.close()
 
-    def refuse(self, blocked: Datagram, framing: Framing, answer: bytes, incoming: str) -> None:
-        """Send `answer` to the sender of `blocked`, in the server's name, and end TCP. Raises OSError.
+    def send(self, refusal: Refusal) -> None:
+        """Send the response to the blocked sender in the server's name, and reset TCP. Raises OSError.
 
-        `incoming` is the interface that the blocked packet came in by, "" if it is of this machine. The answer
-        goes back there and nowhere else: the sender may have forged his address.
+        It leaves by the interface that the blocked packet came in by, and by no other: the sender may have forged its
+        address.
         """
+        blocked = refusal.blocked
         raw = self._local[blocked.family]
-        if incoming:
+        if refusal.incoming:
             raw = self._behind[blocked.family]
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, incoming.encode())
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, refusal.incoming.encode())
         sender = (str(blocked.source), 0)
-        raw.sendto(reply(blocked, framing, answer), sender)
+        raw.sendto(reply(refusal), sender)
         if blocked.tcp is not None:
-            # The server never got what was acknowledged in its name: the connection is of no more use, and
-            # would only linger when the application closes it.
-            raw.sendto(reset(blocked, len(_framed(blocked, framing, answer))), sender)
+            # The server never got what was acknowledged in its name: the connection is useless, and would
+            # only linger when the application closes it.
+            raw.sendto(reset(refusal), sender)
 
 
-def reply(blocked: Datagram, framing: Framing, answer: bytes) -> bytes:
-    """Return the IP packet that carries `answer` back from the blocked datagram's destination."""
-    payload = _framed(blocked, framing, answer)
+def reply(refusal: Refusal) -> bytes:
+    """Return the IP packet that carries the response, from the blocked datagram's destination to its source."""
+    blocked, payload = refusal.blocked, _framed(refusal)
     if blocked.transport is Transport.UDP:
         ports = pack("!HH", blocked.destination_port, blocked.source_port)
         return _packet(blocked, 17, ports + pack("!HH", 8 + len(payload), 0) + payload, checksum_at=6)
     return _packet(blocked, 6, _tcp(blocked, 0, _PSH_ACK) + payload, checksum_at=16)
 
 
-def reset(blocked: Datagram, answered: int) -> bytes:
-    """Return the IP packet that resets the TCP connection after `answered` bytes of payload (RFC 9293 §3.5.3)."""
-    return _packet(blocked, 6, _tcp(blocked, answered, _RST_ACK), checksum_at=16)
+def reset(refusal: Refusal) -> bytes:
+    """Return the IP packet that resets the TCP connection right after the response (RFC 9293 §3.5.3)."""
+    sent = len(_framed(refusal))
+    return _packet(refusal.blocked, 6, _tcp(refusal.blocked, sent, _RST_ACK), checksum_at=16)
 
 
-def _framed(blocked: Datagram, framing: Framing, answer: bytes) -> bytes:
-    match framing:
+def _framed(refusal: Refusal) -> bytes:
+    response = refusal.response
+    match refusal.framing:
         case Framing.PLAIN:
-            return answer
+            return response
         case Framing.RFC4571:
-            return len(answer).to_bytes(2, "big") + answer
+            return len(response).to_bytes(2, "big") + response
         case Framing.TEAMS:
-            return blocked.payload[:2] + pack("!H", len(answer) + 8) + blocked.payload[4:12] + answer
+            header = refusal.blocked.payload[:12]  # ff 10, u16 length, 8 bytes of session
+            return header[:2] + pack("!H", len(response) + 8) + header[4:] + response
 
 
 def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:

@@ -3,11 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stunwall.model import Datagram, Framing, Protocol, Transport
+from stunwall.model import GUARD_PORTS, Datagram, Framing, Protocol, Transport
 from stunwall.stun import message as stun
 from stunwall.stun import packet as ip
-
-GUARD_PORTS = (3478, 5349)  # RFC 8656 §18: the ports of TURN and of TURN over TLS
 
 _TEAMS = bytes.fromhex("ff10")
 _TEAMS_HEADER = 12  # bytes: ff 10, u16 length, 8 bytes of session

@@ -159,7 +159,7 @@ def _attributes(body: bytes) -> tuple[tuple[tuple[int, bytes], ...], bool]:
     return tuple(found), True
 
 
-def refusal(request: bytes) -> bytes | None:
+def error_response(request: bytes) -> bytes | None:
     """Return the error response 403 (Forbidden) to a request, or None where none would be believed.
 
     None: not a request, cut short, or with credentials, whose sender expects a keyed answer. The response

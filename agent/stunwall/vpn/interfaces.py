@@ -65,7 +65,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Assessment:
     """Whether an interface counts as the VPN, and why in a sentence."""
 
     interface: str
@@ -74,28 +74,30 @@ class Standing:
     why: str
 
 
-def standings(snapshot: Snapshot, named: Iterable[str]) -> tuple[Standing, ...]:
+def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
     """Return how each interface stands; `named` are the names and globs of the configuration.
 
     Names win: with any given, nothing else counts. Otherwise an interface counts if its kind is a VPN's, it
     is up, and a default route that some routing rule reaches leads to it.
     """
     globs = tuple(named)
-    return tuple(_standing(link, snapshot, globs) for link in snapshot.links)
+    return tuple(_assess_link(link, snapshot, globs) for link in snapshot.links)
 
 
-def counting(found: Iterable[Standing]) -> frozenset[str]:
+def vpn_names(found: Iterable[Assessment]) -> frozenset[str]:
     """Return the names of the interfaces that count."""
-    return frozenset(standing.interface for standing in found if standing.counts)
+    return frozenset(each.interface for each in found if each.counts)
 
 
-def carrier(snapshot: Snapshot, found: Iterable[Standing], named: Iterable[str], family: int) -> int | None:
+def redirect_target(
+    snapshot: Snapshot, found: Iterable[Assessment], named: Iterable[str], family: int
+) -> int | None:
     """Return the index of the VPN's link that packets of an IP version are redirected to, None if there is none.
 
     It has an address of that version, and a default route or, where it is named, none at all. With several: the
     one that the default route leads to, else the first by the names in the configuration, then by index.
     """
-    counts = counting(found)
+    counts = vpn_names(found)
     globs = tuple(named)
     able = [
         link for link in snapshot.links if link.name in counts and _carries(link, snapshot, globs, family)
@@ -148,9 +150,9 @@ def _carries(link: Link, snapshot: Snapshot, globs: tuple[str, ...], family: int
     return bool(globs) and not any(_carries_default(link, snapshot, version) for version in (4, 6))
 
 
-def _standing(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Standing:
-    def says(counts: bool, why: str) -> Standing:
-        return Standing(link.name, link.kind, counts, why)
+def _assess_link(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Assessment:
+    def says(counts: bool, why: str) -> Assessment:
+        return Assessment(link.name, link.kind, counts, why)
 
     if not is_interface(link.name):
         return says(False, "its name has characters that stunwall does not put in a rule")

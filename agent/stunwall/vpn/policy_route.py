@@ -9,7 +9,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from stunwall.model import DETOUR_TABLE, StunwallError
+from stunwall.model import REDIRECT_TABLE, StunwallError
 
 # Ahead of what VPN clients and proxies use (sing-box 9000, wg-quick 32764), behind `local` (0). A rule that is added
 # without a priority goes ahead of the first one (net/core/fib_rules.c, fib_default_rule_pref); ours then moves.
@@ -20,11 +20,11 @@ _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 _STRICT = "1"  # ip-sysctl: rp_filter
 
 
-class DetourError(StunwallError):
+class PolicyRouteError(StunwallError):
     """The routing rule or the route could not be set."""
 
 
-class Detour:
+class PolicyRoute:
     """Marked packets go where `point` says, by IP version; `remove` leaves nothing behind.
 
     A mark whose table is empty falls through to the other rules: the wall then blocks it.
@@ -39,21 +39,21 @@ class Detour:
         self._sysctls: list[Path] = []
 
     def point(self, version: int, index: int | None) -> None:
-        """Send marked packets of an IP version (4 or 6) out by a link, or by none. Raises DetourError."""
+        """Send marked packets of an IP version (4 or 6) out by a link, or by none. Raises PolicyRouteError."""
         family = _FAMILIES[version]
         try:
             if self._targets.get(version, 0) == index and (index is None or self._stands(family, index)):
                 return
             self._targets.pop(version, None)
             if index is None:
-                self._netlink.flush_routes(family=family, table=DETOUR_TABLE)
+                self._netlink.flush_routes(family=family, table=REDIRECT_TABLE)
             else:
                 self._add_rule(family)
-                self._netlink.route("replace", family=family, dst="default", oif=index, table=DETOUR_TABLE)
+                self._netlink.route("replace", family=family, dst="default", oif=index, table=REDIRECT_TABLE)
                 if version == 4:
                     self._let_answers_in(socket.if_indextoname(index))
         except (NetlinkError, OSError) as error:
-            raise DetourError(f"cannot set the route for redirected packets: {error}") from error
+            raise PolicyRouteError(f"cannot set the route for redirected packets: {error}") from error
         self._targets[version] = index
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Detour:
         """Take the rules and routes away, and put back the sysctls."""
         for family in _FAMILIES.values():
             with suppress(NetlinkError, OSError):
-                self._netlink.flush_routes(family=family, table=DETOUR_TABLE)
+                self._netlink.flush_routes(family=family, table=REDIRECT_TABLE)
             with suppress(NetlinkError, OSError):
                 self._remove_rules(family)
         for sysctl in self._sysctls:
@@ -77,7 +77,7 @@ class Detour:
 
     def _stands(self, family: int, index: int) -> bool:
         """Whether rule and route are still there: a link that goes down for a moment loses its routes."""
-        routes = self._netlink.get_routes(family=family, table=DETOUR_TABLE)
+        routes = self._netlink.get_routes(family=family, table=REDIRECT_TABLE)
         wanted = self._priority(family)
         rules = [_priority_of(rule) for rule in self._rules(family)]
         return any(route.get("oif") == index for route in routes) and rules == [wanted]
@@ -87,26 +87,28 @@ class Detour:
         others = (
             _priority_of(rule)
             for rule in self._netlink.get_rules(family=family)
-            if rule.get("table") not in (_LOCAL, DETOUR_TABLE)
+            if rule.get("table") not in (_LOCAL, REDIRECT_TABLE)
         )
         return max(0, min((PRIORITY, *(priority - 1 for priority in others))))
 
     def _rules(self, family: int) -> list[Any]:
         """Return our own, and what a killed daemon left, which may have another mark."""
-        found = self._netlink.get_rules(family=family, table=DETOUR_TABLE)
+        found = self._netlink.get_rules(family=family, table=REDIRECT_TABLE)
         return [rule for rule in found if rule.get("fwmark")]
 
     def _remove_rules(self, family: int) -> None:
         for rule in self._rules(family):
             named = {key: rule.get(key) for key in ("fwmark", "fwmask")}
-            self._netlink.rule("del", family=family, table=DETOUR_TABLE, priority=_priority_of(rule), **named)
+            self._netlink.rule(
+                "del", family=family, table=REDIRECT_TABLE, priority=_priority_of(rule), **named
+            )
 
     def _add_rule(self, family: int) -> None:
         self._remove_rules(family)
         self._netlink.rule(
             "add",
             family=family,
-            table=DETOUR_TABLE,
+            table=REDIRECT_TABLE,
             priority=self._priority(family),
             fwmark=self._mark,
             fwmask=self._mask,

@@ -8,7 +8,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
 
-from stunwall.model import DETOUR_TABLE, Address, StunwallError
+from stunwall.model import REDIRECT_TABLE, Address, StunwallError
 from stunwall.vpn.interfaces import Link, Route, Snapshot
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
@@ -27,14 +27,14 @@ _TRIES = 20  # a dump that a change interrupted is taken again; so many in a row
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
-class LinksError(StunwallError):
+class RtnetlinkError(StunwallError):
     """The kernel's links or routes could not be read."""
 
 
-class Links:
+class Rtnetlink:
     """The kernel's view of the network in the namespace where this was made.
 
-    Changes are only a signal to take a new snapshot: what a notification says may be overtaken already.
+    RulesetMonitor are only a signal to take a new snapshot: what a notification says may be overtaken already.
     """
 
     def __init__(self) -> None:
@@ -63,18 +63,18 @@ class Links:
             except OSError as error:
                 # ENOBUFS: some were lost, and the snapshot that follows has them all.
                 if error.errno != ENOBUFS:
-                    raise LinksError(f"the kernel's word of changes is cut off: {error}") from error
+                    raise RtnetlinkError(f"the kernel's word of changes is cut off: {error}") from error
 
     def snapshot(self) -> Snapshot:
-        """Return the network as it is now. Raises LinksError."""
+        """Return the network as it is now. Raises RtnetlinkError."""
         for _ in range(_TRIES):
             try:
                 return self._dump()
             except NetlinkDumpInterrupted:  # a change came in between
                 continue
             except (NetlinkError, NetlinkDecodeError, OSError) as error:
-                raise LinksError(f"cannot read interfaces and routes from the kernel: {error}") from error
-        raise LinksError("interfaces and routes change too fast to be read")
+                raise RtnetlinkError(f"cannot read interfaces and routes from the kernel: {error}") from error
+        raise RtnetlinkError("interfaces and routes change too fast to be read")
 
     def _dump(self) -> Snapshot:
         links = tuple(_link(message) for message in self._netlink.get_links())
@@ -115,7 +115,7 @@ def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
 
 
 def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401
-    if message["type"] != _RTN_UNICAST or _table(message) == DETOUR_TABLE:
+    if message["type"] != _RTN_UNICAST or _table(message) == REDIRECT_TABLE:
         return None
     address = message.get("dst")
     destination = f"{address}/{message['dst_len']}" if address else _EVERYTHING[version]

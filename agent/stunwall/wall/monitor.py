@@ -27,7 +27,7 @@ _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
 _Message = tuple[int, dict[int, bytes]]  # type, attributes
 
 
-class ChangesError(StunwallError):
+class MonitorError(StunwallError):
     """Changes of the kernel's rules can't be followed."""
 
 
@@ -39,7 +39,7 @@ class Change:
     wiped: bool
 
 
-class Changes:
+class RulesetMonitor:
     """Readable when a transaction has changed rules, of whichever table, in the namespace where this was made."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Changes:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         except OSError as error:
             self._socket.close()
-            raise ChangesError(
+            raise MonitorError(
                 f"cannot follow changes of the kernel's rules ({error.strerror}): it needs root (CAP_NET_ADMIN)"
             ) from error
 
@@ -65,7 +65,7 @@ class Changes:
         return self._socket.fileno()
 
     def take(self) -> Change | None:
-        """Take what waits; return what was done to the wall, by ourselves too, None if nothing. Raises ChangesError."""
+        """Take what waits; return what was done to the wall, by ourselves too, None if nothing. Raises MonitorError."""
         change: Change | None = None
         while True:
             try:
@@ -75,7 +75,7 @@ class Changes:
                 return change
             except OSError as error:
                 if error.errno != ENOBUFS:
-                    raise ChangesError(f"the kernel's word of changed rules is cut off: {error}") from error
+                    raise MonitorError(f"the kernel's word of changed rules is cut off: {error}") from error
                 change = change or Change("", wiped=False)  # some words were lost, perhaps of the wall
                 continue
             for kind, attributes in _messages(received):

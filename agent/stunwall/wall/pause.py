@@ -3,7 +3,7 @@
 import time
 
 from stunwall.model import StunwallError
-from stunwall.wall import firewall
+from stunwall.wall import table
 
 LONGEST = 86400  # seconds: who needs more wants another configuration
 
@@ -24,19 +24,19 @@ class Pause:
         if not 0 < seconds <= LONGEST:
             raise PauseError(f"a pause lasts from 1 second to {LONGEST // 3600} hours")
         now = int(time.time())
-        firewall.pause(seconds, now)
+        table.pause(seconds, now)
         self.until = now + seconds
         self._awake_until = _boottime() + seconds
 
     def end(self) -> None:
-        """End it now. Raises FirewallError."""
+        """End it now. Raises NftError."""
         self.until = 0.0
-        firewall.pause(0, 0)
+        table.pause(0, 0)
 
     def renew(self) -> None:
-        """Put it into a wall that is new, if there is one. Raises FirewallError."""
+        """Put it into a wall that is new, if there is one. Raises NftError."""
         if seconds := int(self.left):
-            firewall.pause(seconds, int(time.time()))
+            table.pause(seconds, int(time.time()))
 
     def take_over(self, seconds: int) -> None:
         """Take over a pause that a daemon before this one began and that has so many seconds left."""

@@ -13,7 +13,7 @@ _EVENTS = 0x80 | 0x100 | 0x200 | 0x01000000
 _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Watch:
+class UnitWatch:
     """Finds units, and is readable when a cgroup beside or above one of them has come or gone."""
 
     def __init__(self) -> None:

@@ -24,13 +24,15 @@ import pytest
 
 from stunwall import __version__
 from stunwall.cli import main
-from stunwall.config import Allow, Log
-from stunwall.control.server import FILE as SOCKET
+from stunwall.config import Allow, Retention
+from stunwall.control.protocol import FILE as SOCKET
 from stunwall.control.server import Control, Peer
 from stunwall.model import Event
-from stunwall.record.entry import note
-from stunwall.record.events import FILE, Recorder
-from stunwall.wall import firewall
+from stunwall.record.schema import FILE
+from stunwall.record.writer import RecordWriter
+from stunwall.wall import state
+from stunwall.wall.nft import NftPermissionError
+from stunwall.wall.state import Rule, Wall
 from unit.build import packet
 from unit.record import test_events
 from unit.record.test_events import event, sql
@@ -88,7 +90,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(AGENT), "COLUMNS": "80", "TERM": 
 
 
 def record(folder: Path, *events: Event) -> None:
-    recorder = Recorder(folder, Log(), lambda event: None, lambda text: None)
+    recorder = RecordWriter(folder, Retention(), lambda event: None, lambda text: None)
     for each in events:
         recorder.record(each)
     recorder.close()
@@ -534,9 +536,9 @@ DAEMON: dict[str, Any] = {
 
 
 def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> None:
-    source = ast.parse((AGENT / "stunwall" / "daemon" / "main.py").read_text())
+    source = ast.parse((AGENT / "stunwall" / "daemon" / "status.py").read_text())
     functions = (node for node in ast.walk(source) if isinstance(node, ast.FunctionDef))
-    answers = [node for node in functions if node.name in ("_status", "_wall")]
+    answers = [node for node in functions if node.name in ("status", "_wall")]
     keys = {
         key.value
         for answer in answers
@@ -710,7 +712,11 @@ def test_status_says_until_when_a_pause_lasts_and_how_to_end_it(
 
 
 def test_the_log_has_what_is_about_no_packet(folder: Path, stunwall: Stunwall) -> None:
-    record(folder, note("paused", "for 60 s, by user 0"), note("resumed", "its time is over"))
+    record(
+        folder,
+        Event.note(time.time(), "paused", "for 60 s, by user 0"),
+        Event.note(time.time(), "resumed", "its time is over"),
+    )
     first, second = stunwall("log").out.splitlines()[1:]
     assert re.fullmatch(r" +1 \S+ paused +1 +for 60 s, by user 0", first)
     assert re.fullmatch(r" +2 \S+ resumed +1 +its time is over", second)
@@ -804,7 +810,7 @@ def test_allow_add_sends_what_is_given_and_shows_all_exceptions(
 def test_allow_list_and_remove_number_the_exceptions(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firewall, "read", _no_rights)
+    monkeypatch.setattr(state, "read", _no_rights)
     served.reply = {"allow": EXCEPTIONS}
     assert stunwall("allow", "list") == Result(0, LISTED, "")
     assert stunwall("allow", "remove", "2") == Result(0, LISTED, "")
@@ -818,25 +824,25 @@ def test_allow_list_and_remove_number_the_exceptions(
 
 
 def _no_rights() -> None:
-    raise firewall.FirewallRightsError("no rights")
+    raise NftPermissionError("no rights")
 
 
 def test_allow_list_counts_what_each_let_pass_where_it_may_look(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = (
-        firewall.Rule("programs", "allow 1", 1, 100),
-        firewall.Rule("allowed", "allow 2", 1234, 9999),
-        firewall.Rule("exceptions", "allow_lan, IPv4", 7, 7),
+        Rule("programs", "allow 1", 1, 100),
+        Rule("allowed", "allow 2", 1234, 9999),
+        Rule("exceptions", "allow_lan, IPv4", 7, 7),
     )
-    monkeypatch.setattr(firewall, "read", lambda: firewall.Wall(rules, {}, {}, None))
+    monkeypatch.setattr(state, "read", lambda: Wall(rules, {}, {}, None))
     served.reply = {"allow": EXCEPTIONS}
     out = stunwall("allow", "list").out
     assert "by STUN (1 packet let pass) 2 to" in " ".join(out.split())
     assert "bridge (1,234 packets let pass)" in " ".join(out.split())
     packets = [rule["packets"] for rule in json.loads(stunwall("allow", "list", "--json").out)["allow"]]
     assert packets == [1, 1234]
-    monkeypatch.setattr(firewall, "read", lambda: None)
+    monkeypatch.setattr(state, "read", lambda: None)
     assert stunwall("allow", "list").out == LISTED
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from stunwall.cli import main
-from stunwall.control.server import ControlRightsError
+from stunwall.control.protocol import ControlPermissionError
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Machine, Result
 from stunwall.model import StunwallError
-from stunwall.wall.firewall import FirewallRightsError
+from stunwall.wall.nft import NftPermissionError
 from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made
 
 
@@ -159,9 +159,9 @@ def test_a_check_that_fails_hides_neither_what_it_found_before_nor_the_others(
 def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
     made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = FirewallRightsError("the rules are for root")
+    broken = NftPermissionError("the rules are for root")
     made.wall = made.ruleset = broken
-    made.daemon = ControlRightsError("the socket is for root")
+    made.daemon = ControlPermissionError("the socket is for root")
     made.listeners.clear()  # which only root can read
     made.printed.clear()
     ended = doctor("--json")

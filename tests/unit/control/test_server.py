@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from stunwall.control.server import FILE, Control, ControlError, ControlRightsError, Peer, ask, request
+from stunwall.control.client import ask, request
+from stunwall.control.protocol import FILE, ControlError, ControlPermissionError
+from stunwall.control.server import Control, Peer
 
 
 class Served:
@@ -306,7 +308,7 @@ def test_ask_without_the_right_names_the_cure(served: Served) -> None:
             if os.geteuid() == 0:
                 os.setuid(65534)
             ask(served.folder, {})
-        except ControlRightsError as error:
+        except ControlPermissionError as error:
             os.write(writer, f"{error.exit_code} {error}".encode())
         finally:
             os._exit(0)

@@ -1,4 +1,4 @@
-"""log.py: lines in a real pipe."""
+"""journal.py: lines in a real pipe."""
 
 import os
 import re
@@ -7,14 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from stunwall.daemon import journal
-from stunwall.daemon.journal import Log
-from stunwall.model import Reason
-from stunwall.record import entry
+from stunwall.daemon.journal import Journal
+from stunwall.model import Event, Reason
 from unit.record.test_events import event
 
 
 class Pipe:
-    """A pipe that a Log writes to."""
+    """A pipe that a Journal writes to."""
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
@@ -41,7 +40,7 @@ class Clock:
 
 
 def test_under_journald_a_line_starts_with_its_priority(pipe: Pipe) -> None:
-    to = Log(pipe.writer, journal=True)
+    to = Journal(pipe.writer, journal=True)
     to.error("broken")
     to.notice("changed")
     to.event(event())
@@ -50,7 +49,7 @@ def test_under_journald_a_line_starts_with_its_priority(pipe: Pipe) -> None:
 
 
 def test_elsewhere_a_line_starts_with_the_time(pipe: Pipe) -> None:
-    Log(pipe.writer, journal=False).error("broken")
+    Journal(pipe.writer, journal=False).error("broken")
     (line,) = pipe.lines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d broken", line)
 
@@ -58,7 +57,7 @@ def test_elsewhere_a_line_starts_with_the_time(pipe: Pipe) -> None:
 def test_what_was_let_through_is_a_notice_and_what_was_blocked_a_warning(pipe: Pipe) -> None:
     from dataclasses import replace
 
-    to = Log(pipe.writer, journal=True)
+    to = Journal(pipe.writer, journal=True)
     to.event(replace(event(), verdict="accepted", reason="vpn-down-allowed"))
     to.event(replace(event(), verdict="redirected", reason="redirected"))
     to.event(event())
@@ -66,7 +65,7 @@ def test_what_was_let_through_is_a_notice_and_what_was_blocked_a_warning(pipe: P
 
 
 def test_an_event_that_is_about_no_packet_is_told_in_its_own_words(pipe: Pipe) -> None:
-    Log(pipe.writer, journal=True).event(entry.note("paused", "for 60 s, by user 0"))
+    Journal(pipe.writer, journal=True).event(Event.note(1.0, "paused", "for 60 s, by user 0"))
     assert pipe.lines() == ["<5>paused: for 60 s, by user 0"]
 
 
@@ -76,13 +75,13 @@ def test_an_event_that_is_about_no_packet_is_told_in_its_own_words(pipe: Pipe) -
     ids=ascii,
 )
 def test_control_characters_never_reach_the_terminal_or_forge_a_line(pipe: Pipe, hostile: str) -> None:
-    Log(pipe.writer, journal=True).notice(hostile)
+    Journal(pipe.writer, journal=True).notice(hostile)
     (line,) = pipe.lines()
     assert re.fullmatch(r"<5>a\?+(\[2J)?b", line)
 
 
 def test_text_in_any_language_is_left_alone(pipe: Pipe) -> None:
-    Log(pipe.writer, journal=True).notice("café 接口 ‘wg0’")
+    Journal(pipe.writer, journal=True).notice("café 接口 ‘wg0’")
     assert pipe.lines() == ["<5>café 接口 ‘wg0’"]
 
 
@@ -90,7 +89,7 @@ def test_a_flood_of_flows_is_summed_up_and_starts_anew_each_second(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    to = Log(pipe.writer, journal=True)
+    to = Journal(pipe.writer, journal=True)
     for port in range(50):
         to.event(event(port))
     to.notice("not an event")
@@ -104,7 +103,7 @@ def test_a_flood_of_flows_is_summed_up_and_starts_anew_each_second(
 
 def test_up_to_20_flows_a_second_each_have_their_line(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    to = Log(pipe.writer, journal=False)
+    to = Journal(pipe.writer, journal=False)
     for second in range(3):
         clock.now = 100.0 + second
         for port in range(20):
@@ -115,7 +114,7 @@ def test_up_to_20_flows_a_second_each_have_their_line(pipe: Pipe, monkeypatch: p
 
 
 def test_nobody_reading_is_no_reason_to_fail(pipe: Pipe) -> None:
-    to = Log(pipe.writer, journal=True)
+    to = Journal(pipe.writer, journal=True)
     os.close(pipe.reader)
     to.error("lost")
     to.event(event())
@@ -125,18 +124,10 @@ def test_nobody_reading_is_no_reason_to_fail(pipe: Pipe) -> None:
 
 def test_a_full_pipe_is_no_reason_to_wait(pipe: Pipe) -> None:
     os.set_blocking(pipe.writer, False)
-    to = Log(pipe.writer, journal=True)
+    to = Journal(pipe.writer, journal=True)
     for _ in range(100):
         to.notice("x" * 5000)
     assert pipe.lines()
-
-
-@pytest.mark.parametrize(
-    ("address", "port", "written"),
-    [("203.0.113.7", 3478, "203.0.113.7:3478"), ("2001:db8::7", 1, "[2001:db8::7]:1"), ("::", 0, "[::]:0")],
-)
-def test_addresses_are_written_as_in_urls(address: str, port: int, written: str) -> None:
-    assert journal.endpoint(address, port) == written
 
 
 def test_every_reason_can_be_said() -> None:

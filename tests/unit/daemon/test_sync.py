@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from stunwall.config import Allow, Config, Mode
-from stunwall.daemon.sync import Network
+from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
-from stunwall.vpn.rtnetlink import Links, LinksError
-from stunwall.wall import firewall, units
-from stunwall.wall.firewall import FirewallError, Wall
+from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
+from stunwall.wall import contents, state, table, units
+from stunwall.wall.nft import NftError
+from stunwall.wall.state import Wall
 from unit.tun import Tun, ip, routing
 
 NOTHING: tuple[str | int, ...] = ()
@@ -27,7 +28,7 @@ class Running:
     def __init__(self, settings: Config) -> None:
         self.told: list[str] = []
         self.problems: list[str] = []
-        self.network = Network(settings, self.told.append, self.problems.append)
+        self.network = NetworkSync(settings, self.told.append, self.problems.append)
 
     def changed(self) -> bool:
         """Whether a change waits."""
@@ -44,9 +45,9 @@ class Running:
 
     @property
     def wall(self) -> Wall:
-        wall = firewall.read()
+        wall = state.read()
         assert wall is not None
-        assert wall.whole
+        assert wall.intact
         return wall
 
 
@@ -65,7 +66,7 @@ def clear(lab: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 def running(settings: Config) -> Iterator[Running]:
     one = Running(settings)
-    one.network.put_up_the_wall()
+    one.network.put_up_wall()
     yield one
     with suppress(StunwallError):
         one.follow()
@@ -92,10 +93,10 @@ def test_a_vpn_that_comes_and_goes_is_in_the_set_while_it_is_there(blocking: Run
         with vpn():
             assert blocking.changed()
             assert blocking.follow().sets["vpn"] == ("stn1",)
-            assert blocking.network.vpn == {"stn1"}
+            assert blocking.network.view.vpn == {"stn1"}
         assert blocking.changed()
         assert blocking.follow().sets["vpn"] == NOTHING
-        assert blocking.network.vpn == frozenset()
+        assert blocking.network.view.vpn == frozenset()
     assert blocking.told == ["VPN: stn1", "VPN: none is up"] * 2
     assert set(blocking.problems) == {""}
 
@@ -103,14 +104,14 @@ def test_a_vpn_that_comes_and_goes_is_in_the_set_while_it_is_there(blocking: Run
 def test_by_kind_it_counts_with_its_default_route() -> None:
     # Of its own kind the physical interface of this test is a tun device too.
     one = Running(Config())
-    one.network.put_up_the_wall()
-    assert one.network.vpn == {"stn0"}
+    one.network.put_up_wall()
+    assert one.network.view.vpn == {"stn0"}
     with vpn() as there:
         assert one.follow().sets["vpn"] == ("stn0",)
         there.route("0.0.0.0/1", "128.0.0.0/1")
         assert set(one.follow().sets["vpn"]) == {"stn0", "stn1"}
     assert one.follow().sets["vpn"] == ("stn0",)
-    standing = {each.interface: each.counts for each in one.network.standings}
+    standing = {each.interface: each.counts for each in one.network.assessments}
     assert standing == {"lo": False, "stn0": True}
     one.network.close()
 
@@ -140,7 +141,7 @@ def test_redirecting_goes_into_the_vpn_with_the_ip_versions_that_it_has_addresse
     with vpn(*addresses):
         wall = redirecting.follow()
         assert set(wall.sets["redirectable"]) == families
-        assert {f"ipv{version}" for version in redirecting.network.families} == families
+        assert {f"ipv{version}" for version in redirecting.network.view.families} == families
         for version in (4, 6):
             routes = (
                 ip(f"-{version}", "route", "show", "table", "4780") if f"ipv{version}" in families else ""
@@ -148,7 +149,7 @@ def test_redirecting_goes_into_the_vpn_with_the_ip_versions_that_it_has_addresse
             assert ("default dev stn1" in routes) is (f"ipv{version}" in families)
     wall = redirecting.follow()
     assert wall.sets["redirectable"] == ()
-    assert redirecting.network.families == frozenset()
+    assert redirecting.network.view.families == frozenset()
 
 
 def test_a_route_that_a_short_break_took_away_is_put_back(redirecting: Running) -> None:
@@ -180,42 +181,42 @@ def test_exceptions_that_the_kernel_refuses_leave_the_old_ones(
     blocking: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("a", port=1),)))
-    right = firewall._allowed
-    monkeypatch.setattr(firewall, "_allowed", lambda *given: right(*given) + "nonsense\n")
-    with pytest.raises(FirewallError):
+    right = contents.fill_exceptions
+    monkeypatch.setattr(table, "fill_exceptions", lambda *given: right(*given) + "nonsense\n")
+    with pytest.raises(NftError):
         blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("b", port=2),)))
     monkeypatch.undo()
     blocking.network.follow()
-    assert "dport 1 " in firewall.listing()
-    assert "dport 2 " not in firewall.listing()
+    assert "dport 1 " in state.listing()
+    assert "dport 2 " not in state.listing()
 
 
 def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
     blocking: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(links: Links) -> None:
-        raise LinksError("it cannot be read")
+    def fail(rtnetlink: Rtnetlink) -> None:
+        raise RtnetlinkError("it cannot be read")
 
     with vpn():
         assert blocking.follow().sets["vpn"] == ("stn1",)
-        monkeypatch.setattr(Links, "snapshot", fail)
+        monkeypatch.setattr(Rtnetlink, "snapshot", fail)
         blocking.network.follow()
         assert blocking.wall.sets["vpn"] == NOTHING
-        assert blocking.network.vpn == frozenset()
-        assert blocking.network.troubled
+        assert blocking.network.view.vpn == frozenset()
+        assert blocking.network.failing
         assert blocking.problems[-1] == "it cannot be read. Until that works again all STUN is blocked"
         monkeypatch.undo()
         blocking.network.follow()
         assert blocking.wall.sets["vpn"] == ("stn1",)
-        assert not blocking.network.troubled
+        assert not blocking.network.failing
         assert blocking.problems[-1] == ""
 
 
-def test_closing_takes_the_detour_away_and_leaves_the_wall() -> None:
+def test_closing_takes_the_policy_route_away_and_leaves_the_wall() -> None:
     before = routing()
     with vpn():
         one = Running(replace(REDIRECT, interfaces=("stn1",)))
-        one.network.put_up_the_wall()
+        one.network.put_up_wall()
         assert "lookup 4780" in routing()
         one.network.close()
         assert "4780" not in routing()

@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 
 from stunwall import __version__, config
-from stunwall.config import Allow, Config, ConfigRightsError, Mode
-from stunwall.control.server import ControlError, ControlRightsError
+from stunwall.config import Allow, Config, Mode
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigPermissionError
+from stunwall.control.protocol import ControlError, ControlPermissionError
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Machine, Result
-from stunwall.record.events import FILE, Recorder
-from stunwall.wall.firewall import FirewallError, FirewallRightsError, Wall
+from stunwall.record.schema import FILE
+from stunwall.record.writer import RecordWriter
+from stunwall.wall.nft import NftError, NftPermissionError
+from stunwall.wall.state import Wall
 from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made, status, unit, wall
 from unit.record.test_events import event, sql
 
@@ -46,9 +50,9 @@ def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(file: Path) -> Config:
-        raise ConfigRightsError("cannot be read: Permission denied. Try with sudo", file)
+        raise ConfigPermissionError("cannot be read: Permission denied. Try with sudo", file)
 
-    monkeypatch.setattr(config, "load", load)
+    monkeypatch.setattr(reader, "load", load)
     machine = made.machine
     (unknown,) = made.find("configuration", machine)[UNKNOWN]
     assert "Permission denied. Try with sudo" in unknown.what
@@ -57,7 +61,7 @@ def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
 
 def test_the_default_configuration_may_be_missing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     made.machine.file.unlink()
-    monkeypatch.setattr(config, "DEFAULT_FILE", made.machine.file)
+    monkeypatch.setattr(reader, "DEFAULT_FILE", made.machine.file)
     assert made.one("configuration", OK).what.endswith("is not there: the defaults are in force")
 
 
@@ -113,13 +117,13 @@ def test_that_the_other_way_to_queue_works_is_not_claimed_before_it_was_used(mad
 def test_what_keeps_nft_from_answering_is_a_problem_and_not_a_matter_of_rights(
     made: Made, said: str | None
 ) -> None:
-    made.wall, made.missing = FirewallError("the program nft is missing: install the package nftables"), said
+    made.wall, made.missing = NftError("the program nft is missing: install the package nftables"), said
     del made.printed["nft --version"]
     assert (said or "install the package nftables") in made.one("kernel", PROBLEM).what
 
 
 def test_too_few_rights_for_the_kernels_rules_are_no_judgement_on_the_kernel(made: Made) -> None:
-    made.wall = FirewallRightsError("try with sudo")
+    made.wall = NftPermissionError("try with sudo")
     assert made.one("kernel", UNKNOWN).what == "could not be checked: try with sudo"
 
 
@@ -132,7 +136,7 @@ def test_too_few_rights_for_the_kernels_rules_are_no_judgement_on_the_kernel(mad
         (None, PROBLEM, "it does not run", "systemctl start stunwall"),
         (ControlError("stunwalld does not answer"), PROBLEM, "stunwalld does not answer", "restart stunwall"),
         (
-            ControlRightsError("the socket is for root: try with sudo"),
+            ControlPermissionError("the socket is for root: try with sudo"),
             UNKNOWN,
             "could not be checked: the socket is for root: try with sudo",
             "",
@@ -390,7 +394,9 @@ def test_the_less_room_for_the_record_the_worse(
 
 def record(made: Made) -> None:
     """A record of one entry."""
-    with closing(Recorder(made.folder / "state", config.Log(), lambda event: None, lambda text: None)) as new:
+    with closing(
+        RecordWriter(made.folder / "state", config.Retention(), lambda event: None, lambda text: None)
+    ) as new:
         new.record(event())
 
 

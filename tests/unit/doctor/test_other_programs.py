@@ -7,7 +7,7 @@ import pytest
 
 from stunwall.config import Config
 from stunwall.doctor import findings
-from stunwall.wall.firewall import FirewallError
+from stunwall.wall.nft import NftError
 from unit.made import NOBODY, NOTE, OK, OURS, PROBLEM, UNKNOWN, WARNING, Made, status
 from vectors.rulesets import RULESETS
 
@@ -73,7 +73,7 @@ def test_a_queue_of_iptables_that_nft_does_not_show_is_a_note_in_place_of_all_is
 
 
 def test_a_reader_is_told_though_the_rules_cannot_be_read(made: Made) -> None:
-    made.listeners, made.ruleset = {4780: NOBODY}, FirewallError("nft failed")
+    made.listeners, made.ruleset = {4780: NOBODY}, NftError("nft failed")
     found = made.find("queue")
     assert found.keys() == {PROBLEM, UNKNOWN}
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from stunwall import config
+from stunwall.configfile import reader
 from stunwall.doctor import permissions
-from stunwall.record.events import FILE
+from stunwall.record.schema import FILE
 from unit.made import OK, PROBLEM, UNKNOWN, WARNING, Made
 
 OTHERS, DAEMON = 12345, 4780  # numbers that no user or group of the tests has
@@ -61,7 +61,7 @@ def test_of_the_systems_own_configuration_a_caller_is_no_owner(
     monkeypatch.setattr(os, "getuid", lambda: OTHERS)
     os.chown(made.machine.file, OTHERS, 0)
     made.one("rights", OK)
-    monkeypatch.setattr(config, "DEFAULT_FILE", made.machine.file)
+    monkeypatch.setattr(reader, "DEFAULT_FILE", made.machine.file)
     assert str(made.machine.file) in made.one("rights", PROBLEM).what
 
 

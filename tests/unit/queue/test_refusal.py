@@ -3,6 +3,7 @@
 import itertools
 import socket
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers import inet, inet6
 
-from stunwall.model import Datagram, Framing, Transport
+from stunwall.model import Datagram, Framing, Refusal, TcpNumbers, Transport
 from stunwall.queue import refusal
 from stunwall.stun import message as stun
 from stunwall.stun import packet
@@ -19,7 +20,7 @@ from unit.build import packet as build
 from vectors.programs import framed, message, teams
 
 REQUEST = message(0x0001)
-REFUSAL = stun.refusal(REQUEST) or b""
+REFUSAL = stun.error_response(REQUEST) or b""
 FRAMINGS = {Framing.PLAIN: REQUEST, Framing.RFC4571: framed(REQUEST), Framing.TEAMS: teams(REQUEST)}
 WAYS = [
     (transport, version, framing)
@@ -30,6 +31,11 @@ WAYS = [
 
 def blocked(transport: str, version: int, payload: bytes = REQUEST) -> Datagram:
     return packet.parse(build(transport, payload, version, port=3478))
+
+
+def plain(request: Datagram, response: bytes = REFUSAL) -> Refusal:
+    """A refusal without framing, to a sender on this machine."""
+    return Refusal(request, Framing.PLAIN, response, "")
 
 
 def _sum(data: bytes) -> int:
@@ -53,7 +59,7 @@ def test_the_refusal_goes_back_the_way_the_request_came_with_checksums_that_scap
     transport: str, version: int, framing: Framing, size: int
 ) -> None:
     sent = REFUSAL + bytes(size)
-    raw = refusal.reply(blocked(transport, version, FRAMINGS[framing]), framing, sent)
+    raw = refusal.reply(Refusal(blocked(transport, version, FRAMINGS[framing]), framing, sent, ""))
     ip = (inet6.IPv6 if version == 6 else inet.IP)(raw)
     layer = ip[inet.UDP if transport == "udp" else inet.TCP]
     assert (ip.src, ip.dst) == (DESTINATIONS[version], SOURCES[version])
@@ -69,7 +75,9 @@ def test_the_refusal_goes_back_the_way_the_request_came_with_checksums_that_scap
 @pytest.mark.parametrize(("transport", "version", "framing"), WAYS)
 def test_the_refusal_is_framed_as_the_request_was(transport: str, version: int, framing: Framing) -> None:
     request = FRAMINGS[framing]
-    payload = packet.parse(refusal.reply(blocked(transport, version, request), framing, REFUSAL)).payload
+    payload = packet.parse(
+        refusal.reply(Refusal(blocked(transport, version, request), framing, REFUSAL, ""))
+    ).payload
     expected = {
         Framing.PLAIN: REFUSAL,
         Framing.RFC4571: struct.pack("!H", len(REFUSAL)) + REFUSAL,
@@ -88,7 +96,7 @@ def test_a_segment_is_acknowledged_and_the_servers_numbers_go_on(
     segment = bytearray(tcp(REQUEST, options=bytes(12)))
     segment[4:8] = struct.pack("!I", sequence)
     raw = ip4(TCP, bytes(segment)) if version == 4 else ip6(TCP, bytes(segment))
-    replied = packet.parse(refusal.reply(packet.parse(raw), Framing.PLAIN, REFUSAL))
+    replied = packet.parse(refusal.reply(plain(packet.parse(raw))))
     assert replied.tcp is not None
     assert replied.tcp.sequence == 2000  # what the blocked segment acknowledged
     assert replied.tcp.acknowledgment == acknowledged
@@ -96,14 +104,17 @@ def test_a_segment_is_acknowledged_and_the_servers_numbers_go_on(
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("answered", [0, 40, 2**32 - 2000])
+@pytest.mark.parametrize(
+    ("acknowledged", "answered"), [(2000, 0), (2000, 40), (2**32 - 40, 40), (2**32 - 1, 40)]
+)
 def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_scapys(
-    version: int, answered: int
+    version: int, acknowledged: int, answered: int
 ) -> None:
-    raw = refusal.reset(blocked("tcp", version), answered)
+    request = replace(blocked("tcp", version), tcp=TcpNumbers(1000, acknowledged))
+    raw = refusal.reset(plain(request, bytes(answered)))
     replied = packet.parse(raw)
     assert replied.tcp is not None
-    assert replied.tcp.sequence == (2000 + answered) % 2**32
+    assert replied.tcp.sequence == (acknowledged + answered) % 2**32
     assert replied.tcp.acknowledgment == 1000 + len(REQUEST)
     assert replied.payload == b""
     layer = (inet6.IPv6 if version == 6 else inet.IP)(raw)[inet.TCP]
@@ -115,7 +126,7 @@ def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_
 
 @given(st.sampled_from(["udp", "tcp"]), st.sampled_from([4, 6]), st.binary(max_size=200))
 def test_every_checksum_adds_up_and_none_is_0(transport: str, version: int, sent: bytes) -> None:
-    raw = refusal.reply(blocked(transport, version), Framing.PLAIN, sent)
+    raw = refusal.reply(plain(blocked(transport, version), sent))
     pseudo, segment = _segment(raw)
     assert _sum(pseudo + segment) == 0xFFFF
     at = 6 if transport == "udp" else 16
@@ -126,7 +137,7 @@ def test_every_checksum_adds_up_and_none_is_0(transport: str, version: int, sent
 def test_a_udp_checksum_that_comes_out_as_0_is_sent_as_ffff(version: int) -> None:
     # RFC 768: 0 would mean that there is none, which IPv6 forbids (RFC 8200 §8.1).
     def checksum(sent: bytes) -> bytes:
-        return _segment(refusal.reply(blocked("udp", version), Framing.PLAIN, sent))[1][6:8]
+        return _segment(refusal.reply(plain(blocked("udp", version), sent)))[1][6:8]
 
     assert checksum(REFUSAL + checksum(REFUSAL + b"\0\0")) == b"\xff\xff"
 
@@ -143,7 +154,7 @@ def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
         return made[-1]
 
     monkeypatch.setattr(refusal, "_raw", noted)
-    refuser = refusal.Refuser(mark)
+    refuser = refusal.RefusalSender(mark)
     marks = [each.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for each in made]
     refuser.close()
     # To a sender on this machine, and behind it: the wall lets only the second leave by an interface.
@@ -153,5 +164,5 @@ def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
 
 def test_a_reply_to_udp_has_no_numbers_and_a_reply_to_tcp_has() -> None:
     for transport in Transport:
-        replied = packet.parse(refusal.reply(blocked(transport, 4), Framing.PLAIN, REFUSAL))
+        replied = packet.parse(refusal.reply(plain(blocked(transport, 4))))
         assert (replied.transport, replied.tcp is not None) == (transport, transport is Transport.TCP)

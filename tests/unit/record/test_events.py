@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from stunwall.config import Log
+from stunwall.config import Retention
 from stunwall.model import Event
-from stunwall.record import events
-from stunwall.record.events import EventsError, EventsRightsError, Record, Recorder
+from stunwall.record import schema, writer
+from stunwall.record.reader import RecordReader
+from stunwall.record.schema import RecordError, RecordPermissionError
+from stunwall.record.writer import RecordWriter
 from unit.build import packet
 from vectors.programs import message
 
@@ -31,8 +33,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches at once, and a short wait for locks: the tests need many of both. Events of this minute."""
     global NOW
     NOW = time.time()
-    monkeypatch.setattr(events, "BATCH", 0.001)
-    monkeypatch.setattr(events, "_BUSY", 0.01)
+    monkeypatch.setattr(writer, "BATCH", 0.001)
+    monkeypatch.setattr(schema, "_BUSY", 0.01)
 
 
 def event(port: int = 1, after: float = 0.0) -> Event:
@@ -59,12 +61,12 @@ def event(port: int = 1, after: float = 0.0) -> Event:
 class Running:
     """A recorder in a folder, and what it announced and complained about."""
 
-    def __init__(self, folder: Path, keep: Log) -> None:
+    def __init__(self, folder: Path, keep: Retention) -> None:
         self.folder = folder
         self.announced: list[Event] = []
         self.complaints: list[str] = []
         self._told = threading.Condition()
-        self.recorder = Recorder(folder, keep, self._announce, self._complain)
+        self.recorder = RecordWriter(folder, keep, self._announce, self._complain)
 
     def _announce(self, event: Event) -> None:
         with self._told:
@@ -94,8 +96,8 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, keep: Log | None = None) -> Iterator[Running]:
-    run = Running(folder, keep or Log())
+def running(folder: Path, keep: Retention | None = None) -> Iterator[Running]:
+    run = Running(folder, keep or Retention())
     try:
         run.until(lambda: bool(run.complaints))
         yield run
@@ -114,23 +116,23 @@ def held(run: Running) -> Iterator[None]:
 
 def stored(folder: Path) -> list[Event]:
     try:
-        with closing(Record(folder)) as record:
+        with closing(RecordReader(folder)) as record:
             return [event for _, event in record.events()]
-    except EventsError:
+    except RecordError:
         return []
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Another program holds the database."""
-    with closing(sqlite3.connect(folder / events.FILE, isolation_level=None)) as other:
+    with closing(sqlite3.connect(folder / schema.FILE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         yield
         other.execute("ROLLBACK")
 
 
 def sql(folder: Path, script: str) -> None:
-    with closing(sqlite3.connect(folder / events.FILE)) as connection:
+    with closing(sqlite3.connect(folder / schema.FILE)) as connection:
         connection.executescript(script)
 
 
@@ -158,7 +160,7 @@ def test_what_is_recorded_while_the_file_is_first_opened_is_written_though_the_e
     tmp_path: Path,
 ) -> None:
     for number in range(30):
-        recorder = Recorder(tmp_path, Log(), lambda event: None, lambda text: None)
+        recorder = RecordWriter(tmp_path, Retention(), lambda event: None, lambda text: None)
         recorder.record(event(number))
         recorder.close()
     assert [each.source_port for each in stored(tmp_path)] == list(range(30))
@@ -221,7 +223,7 @@ def test_an_interface_name_that_is_no_utf_8_loses_nothing(tmp_path: Path) -> Non
 
 
 def test_the_oldest_rows_go_when_there_are_too_many(tmp_path: Path) -> None:
-    with running(tmp_path, Log(keep_rows=3)) as run:
+    with running(tmp_path, Retention(keep_rows=3)) as run:
         run.recorder.record(event(1))
         for port in range(2, 8):
             run.recorder.record(event(port))
@@ -231,7 +233,7 @@ def test_the_oldest_rows_go_when_there_are_too_many(tmp_path: Path) -> None:
 
 def test_rows_older_than_the_days_to_keep_go(tmp_path: Path) -> None:
     day = 86400
-    with running(tmp_path, Log(keep_days=2)) as run:
+    with running(tmp_path, Retention(keep_days=2)) as run:
         for port, age in ((1, 3 * day), (2, 2 * day + 60), (3, 2 * day - 600), (4, 0)):
             run.recorder.record(event(port, after=-age))
         run.until(lambda: stored(tmp_path)[-1:] == [event(4)])
@@ -239,12 +241,12 @@ def test_rows_older_than_the_days_to_keep_go(tmp_path: Path) -> None:
 
 
 def test_ids_are_not_given_twice(tmp_path: Path) -> None:
-    with running(tmp_path, Log(keep_rows=1)) as run:
+    with running(tmp_path, Retention(keep_rows=1)) as run:
         run.write(event(1))
     sql(tmp_path, "DELETE FROM events")
     with running(tmp_path) as run:
         run.write(event(2))
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         assert [number for number, _ in record.events()] == [2]
         assert record.last_id() == 2
 
@@ -288,14 +290,14 @@ def test_a_flow_that_was_announced_while_it_could_not_be_written_is_announced_ag
 def test_what_is_too_much_for_the_memory_is_counted_and_the_count_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "PENDING_MAX", 3)
+    monkeypatch.setattr(writer, "PENDING_MAX", 3)
     with running(tmp_path) as run:
         with locked(tmp_path):
             for port in range(30):
                 run.recorder.record(event(port))
             run.until_said("locked")
         run.until(lambda: run.complaints[-1] == "")
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         assert [each.source_port for _, each in record.events()] == [0, 1, 2]
         assert record.lost() == run.recorder.lost == 27
 
@@ -303,7 +305,7 @@ def test_what_is_too_much_for_the_memory_is_counted_and_the_count_is_kept(
 def test_flows_that_come_while_a_write_fails_do_not_pile_up_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "PENDING_MAX", 3)
+    monkeypatch.setattr(writer, "PENDING_MAX", 3)
 
     class Busy(Running):
         def _announce(self, announced: Event) -> None:
@@ -314,7 +316,7 @@ def test_flows_that_come_while_a_write_fails_do_not_pile_up_in_memory(
 
     with running(tmp_path):
         pass
-    run = Busy(tmp_path, Log())
+    run = Busy(tmp_path, Retention())
     with locked(tmp_path):
         run.recorder.record(event(0))
         run.until_said("locked")
@@ -334,7 +336,7 @@ def test_the_end_with_a_database_that_stays_locked_says_what_is_lost(tmp_path: P
 def _whole(folder: Path) -> bytes:
     with running(folder) as run:
         run.write(*(event(port) for port in range(200)))
-    return (folder / events.FILE).read_bytes()
+    return (folder / schema.FILE).read_bytes()
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
@@ -351,7 +353,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_file_is_moved_aside_and_told_and_the_events_are_kept(tmp_path: Path, name: str) -> None:
     damaged = DAMAGE[name](_whole(tmp_path))
-    (tmp_path / events.FILE).write_bytes(damaged)
+    (tmp_path / schema.FILE).write_bytes(damaged)
     with running(tmp_path) as run:
         run.recorder.record(event(7))
         run.until(lambda: stored(tmp_path) == [event(7)])
@@ -383,7 +385,7 @@ def test_a_file_of_another_shape_is_moved_aside_whole(tmp_path: Path, script: st
 
 @pytest.mark.parametrize("content", [b"", b"x"])
 def test_an_empty_file_is_a_new_record(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / events.FILE).write_bytes(content)
+    (tmp_path / schema.FILE).write_bytes(content)
     with running(tmp_path) as run:
         run.write(event())
     assert asides(tmp_path) == []
@@ -393,7 +395,7 @@ def test_a_file_that_is_replaced_by_garbage_while_it_is_open_loses_no_event(tmp_
     with running(tmp_path) as run:
         run.write(event(1))
         (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
-        (tmp_path / "garbage").rename(tmp_path / events.FILE)
+        (tmp_path / "garbage").rename(tmp_path / schema.FILE)
         run.recorder.record(event(2))
     assert event(2) in stored(tmp_path)  # and event(1) too where SQLite finds it in the log beside the file
 
@@ -405,7 +407,7 @@ def test_a_file_that_is_removed_while_it_is_open_loses_no_event(
     with running(tmp_path) as run:
         run.write(event(1), event(2))
         for suffix in suffixes:
-            (tmp_path / f"{events.FILE}{suffix}").unlink(missing_ok=True)
+            (tmp_path / f"{schema.FILE}{suffix}").unlink(missing_ok=True)
         run.recorder.record(event(2, after=1))  # would go on in a row that is gone
         run.until(lambda: len(stored(tmp_path)) == 1)
     assert [(each.source_port, each.count) for each in stored(tmp_path)] == [(2, 1)]
@@ -433,8 +435,8 @@ FULL = """
 import threading
 from pathlib import Path
 from unit.record.test_events import event, running, stored
-from stunwall.record import events
-events.BATCH = 0.001
+from stunwall.record import schema, writer
+writer.BATCH = 0.001
 folder = Path({folder!r})
 with running(folder) as run:
     run.write(event(1))
@@ -482,11 +484,11 @@ def test_the_file_and_what_sqlite_keeps_beside_it_are_for_their_user_and_group_o
 def test_a_reader_sees_what_a_living_writer_has_written_and_what_an_ended_one_has(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         run.write(event(1))
-        with closing(Record(tmp_path)) as record:
+        with closing(RecordReader(tmp_path)) as record:
             run.write(event(2))
             assert [each.source_port for _, each in record.events()] == [1, 2]
-    assert [file.name for file in tmp_path.iterdir()] == [events.FILE]
-    with closing(Record(tmp_path)) as record:
+    assert [file.name for file in tmp_path.iterdir()] == [schema.FILE]
+    with closing(RecordReader(tmp_path)) as record:
         assert record.last_id() == 2
 
 
@@ -497,11 +499,11 @@ def test_a_reader_without_the_right_to_write_reads_a_record_whose_writer_has_end
     for folder in tmp_path.parents[:2]:
         if os.geteuid() == 0:
             folder.chmod(folder.stat().st_mode | 0o755)
-    (tmp_path / events.FILE).chmod(0o444)
+    (tmp_path / schema.FILE).chmod(0o444)
     script = (
-        "import os, pathlib\nfrom stunwall.record.events import Record\n"
+        "import os, pathlib\nfrom stunwall.record.reader import RecordReader\n"
         "if os.geteuid() == 0: os.setuid(65534)\n"
-        f"print(Record(pathlib.Path({str(tmp_path)!r})).last_id())\n"
+        f"print(RecordReader(pathlib.Path({str(tmp_path)!r})).last_id())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -517,7 +519,7 @@ def test_events_are_filtered_by_time_id_and_number_and_come_oldest_first(tmp_pat
     with running(tmp_path) as run:
         for port in range(1, 6):
             run.write(event(port, after=port))
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
 
         def ports(**given: float) -> list[int]:
             return [each.source_port for _, each in record.events(**given)]  # type: ignore[arg-type]
@@ -547,7 +549,7 @@ def test_what_turned_out_otherwise_is_recorded_as_what_became_of_it(tmp_path: Pa
     found = [(each.source_port, each.verdict) for each in stored(tmp_path)]
     assert found == [(8, "redirected"), (7, "blocked")]
     assert run.announced == stored(tmp_path)
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         assert (record.blocked(0), record.redirected(0)) == ((1, 1), (1, 1))
 
 
@@ -569,7 +571,7 @@ def test_what_is_written_already_or_never_came_cannot_be_taken_back(tmp_path: Pa
 
 
 def test_what_was_taken_back_is_not_counted_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PENDING_MAX", 1)
+    monkeypatch.setattr(writer, "PENDING_MAX", 1)
     with running(tmp_path) as run, held(run):
         for _ in range(5):
             run.recorder.record(MOVED)
@@ -582,7 +584,7 @@ def test_what_was_taken_back_is_not_counted_as_lost(tmp_path: Path, monkeypatch:
 def test_an_event_is_found_by_its_id_and_no_number_is_too_strange_to_ask_for(tmp_path: Path) -> None:
     with running(tmp_path) as run:
         run.write(event())
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         assert record.event(1) == event()
         for number in (0, -1, 2, 2**63 - 1, 2**63, 10**40, -(10**40)):
             assert record.event(number) is None
@@ -591,7 +593,7 @@ def test_an_event_is_found_by_its_id_and_no_number_is_too_strange_to_ask_for(tmp
 def test_an_empty_record_has_no_events(tmp_path: Path) -> None:
     with running(tmp_path):
         pass
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         assert (list(record.events()), record.last_id(), record.blocked(0), record.lost()) == (
             [],
             0,
@@ -601,23 +603,23 @@ def test_an_empty_record_has_no_events(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(EventsError, match="there is no record yet"):
-        Record(tmp_path)
-    with pytest.raises(EventsError, match="there is no record yet"):
-        Record(tmp_path / "missing")
-    with pytest.raises(EventsError, match="cannot read"):
-        Record(tmp_path / ("x" * 300))
+    with pytest.raises(RecordError, match="there is no record yet"):
+        RecordReader(tmp_path)
+    with pytest.raises(RecordError, match="there is no record yet"):
+        RecordReader(tmp_path / "missing")
+    with pytest.raises(RecordError, match="cannot read"):
+        RecordReader(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 999, None])
 def test_a_reader_of_a_broken_file_gets_one_error(tmp_path: Path, content: bytes | None) -> None:
     if content is None:
-        (tmp_path / events.FILE).mkdir()
+        (tmp_path / schema.FILE).mkdir()
     else:
-        (tmp_path / events.FILE).write_bytes(content)
-    with pytest.raises(EventsError, match="cannot read") as caught:
-        Record(tmp_path)
-    assert not isinstance(caught.value, EventsRightsError)
+        (tmp_path / schema.FILE).write_bytes(content)
+    with pytest.raises(RecordError, match="cannot read") as caught:
+        RecordReader(tmp_path)
+    assert not isinstance(caught.value, RecordPermissionError)
 
 
 HOSTILE = ["'text'", "x'00ff'", "-1", "1e999", "-1e999", "9223372036854775807", "1e18", "CAST(x'ff' AS TEXT)",
@@ -630,11 +632,11 @@ def test_a_row_that_was_tampered_with_gives_an_event_of_the_right_types_or_event
 ) -> None:
     with running(tmp_path) as run:
         run.write(event())
-    whole = (tmp_path / events.FILE).read_bytes()
+    whole = (tmp_path / schema.FILE).read_bytes()
     for column, kind in Event.__annotations__.items():
-        (tmp_path / events.FILE).write_bytes(whole)
+        (tmp_path / schema.FILE).write_bytes(whole)
         sql(tmp_path, f"UPDATE events SET {column} = {value}")
-        with closing(Record(tmp_path)) as record:
+        with closing(RecordReader(tmp_path)) as record:
             found = [_read(record.event, 1), *(_read(lambda: list(record.events())) or [])]
             for each in found:
                 value_read = getattr(each[1] if isinstance(each, tuple) else each, column, None)
@@ -644,10 +646,10 @@ def test_a_row_that_was_tampered_with_gives_an_event_of_the_right_types_or_event
 
 
 def _read(ask: Callable[..., object], *values: object) -> Any:
-    """What is answered, None if the answer is EventsError: nothing else may be raised."""
+    """What is answered, None if the answer is RecordError: nothing else may be raised."""
     try:
         return ask(*values)
-    except EventsError:
+    except RecordError:
         return None
 
 
@@ -674,7 +676,7 @@ def test_tables_that_were_tampered_with_give_numbers_or_events_error(
     with running(tmp_path) as run:
         run.write(event())
     sql(tmp_path, script)
-    with closing(Record(tmp_path)) as record:
+    with closing(RecordReader(tmp_path)) as record:
         asked: dict[str, Callable[[], object]] = {
             "lost": record.lost,
             "last_id": record.last_id,

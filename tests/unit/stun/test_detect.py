@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stunwall.model import Framing, Protocol
+from stunwall.model import GUARD_PORTS, Framing, Protocol
 from stunwall.stun import detect
-from stunwall.stun.detect import GUARD_PORTS, Detection
+from stunwall.stun.detect import Detection
 from stunwall.stun.message import CLASSIC_TYPES
 from unit.build import packet
 from unit.wall import FILE, Wall

@@ -107,7 +107,7 @@ def test_every_truncation_of_a_vector_is_read_as_inexact_or_refused_with_stun_er
 def test_nothing_but_stun_error_comes_out_of_parse(payload: bytes) -> None:
     stun.has_cookie(payload)
     stun.is_classic(payload)
-    stun.refusal(payload)
+    stun.error_response(payload)
     if len(payload) < 8:
         with pytest.raises(StunError):
             stun.parse(payload)
@@ -205,7 +205,7 @@ def test_a_request_without_credentials_is_refused_with_error_403_as_scapy_reads_
     method: int, build: Callable[[int, bytes], bytes]
 ) -> None:
     request = build(method, attribute(0x8022, b"client"))
-    answer = stun.refusal(request)
+    answer = stun.error_response(request)
     assert answer is not None
     read = scapy_stun.STUN(answer)
     assert read.RESERVED == 0
@@ -220,14 +220,14 @@ def test_a_request_without_credentials_is_refused_with_error_403_as_scapy_reads_
 
 
 def test_the_refusal_of_a_classic_request_repeats_all_16_bytes_of_its_transaction_id() -> None:
-    answer = stun.refusal(classic(0x0001))
+    answer = stun.error_response(classic(0x0001))
     assert answer is not None
     assert stun.parse(answer).transaction_id == CLASSIC_ID
     assert stun.is_classic(answer)
 
 
 def test_a_refusal_is_an_error_response_of_the_same_method_to_our_own_reader() -> None:
-    read = stun.parse(stun.refusal(message(0x0003)) or b"")
+    read = stun.parse(stun.error_response(message(0x0003)) or b"")
     assert (read.name, read.message_class, read.exact) == ("Allocate", MessageClass.ERROR, True)
 
 
@@ -241,16 +241,16 @@ def test_a_refusal_is_an_error_response_of_the_same_method_to_our_own_reader() -
         rfc5769.REQUEST,
         rfc5769.LONG_TERM_REQUEST,
         rfc5769.IPV4_RESPONSE,
-        stun.refusal(message(0x0001)) or b"",
+        stun.error_response(message(0x0001)) or b"",
         message(0x0001)[:19],
         b"",
     ],
 )
 def test_what_is_no_request_or_has_credentials_or_is_cut_gets_no_refusal(payload: bytes) -> None:
-    assert stun.refusal(payload) is None
+    assert stun.error_response(payload) is None
 
 
 @pytest.mark.parametrize("sample", [s for s in SAMPLES if s.framing == "plain"], ids=lambda s: s.name)
 def test_a_refusal_is_never_answered_by_another(sample: Sample) -> None:
-    answer = stun.refusal(sample.payload)
-    assert answer is None or stun.refusal(answer) is None
+    answer = stun.error_response(sample.payload)
+    assert answer is None or stun.error_response(answer) is None

@@ -13,11 +13,11 @@ from stunwall.vpn.interfaces import (
     Link,
     Route,
     Snapshot,
-    carrier,
-    counting,
+    assess,
     on_link,
     own_addresses,
-    standings,
+    redirect_target,
+    vpn_names,
 )
 
 MAIN, OTHER = 254, 51820
@@ -46,10 +46,10 @@ def counts(
     tables: dict[int, frozenset[int]] = REACHED,
 ) -> bool:
     """Whether the only link counts; its standing says why in a sentence in any case."""
-    (standing,) = standings(Snapshot((one,), there, tables), named)
+    (standing,) = assess(Snapshot((one,), there, tables), named)
     assert (standing.interface, standing.kind) == (one.name, one.kind)
     assert standing.why
-    assert counting([standing]) == ({one.name} if standing.counts else set())
+    assert vpn_names([standing]) == ({one.name} if standing.counts else set())
     return standing.counts
 
 
@@ -238,9 +238,9 @@ def test_several_links_stand_each_for_itself() -> None:
         link("tun0", "tun", index=4),
     )
     there = routes("0.0.0.0/0", index=1) + routes("0.0.0.0/0", index=2) + routes("::/0", index=4)
-    found = standings(Snapshot(links, there, REACHED), ())
+    found = assess(Snapshot(links, there, REACHED), ())
     assert [standing.interface for standing in found] == ["eth0", "wg0", "wg1", "tun0"]
-    assert counting(found) == {"wg0", "tun0"}
+    assert vpn_names(found) == {"wg0", "tun0"}
 
 
 @given(
@@ -266,8 +266,8 @@ def test_networks_that_overlap_are_counted_once(nets: list[tuple[int, int]]) -> 
 
 
 def test_no_links_at_all_is_no_vpn() -> None:
-    assert standings(Snapshot((), (), {}), ("wg0",)) == ()
-    assert counting(()) == frozenset()
+    assert assess(Snapshot((), (), {}), ("wg0",)) == ()
+    assert vpn_names(()) == frozenset()
 
 
 # Where redirected packets go
@@ -289,7 +289,7 @@ def carried_by(
         addressed = tuple((each.index, version) for each in links for version in (4, 6))
     addresses = {key: OWN[key[1]] for key in addressed}
     snapshot = Snapshot(links, there, REACHED, addresses, egress or {})
-    return carrier(snapshot, standings(snapshot, named), named, family)
+    return redirect_target(snapshot, assess(snapshot, named), named, family)
 
 
 OWN: dict[int, Address] = {4: ip_address("10.9.8.7"), 6: ip_address("fd00::7")}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stunwall.model import DETOUR_TABLE
-from stunwall.vpn.policy_route import Detour, DetourError
+from stunwall.model import REDIRECT_TABLE
+from stunwall.vpn.policy_route import PolicyRoute, PolicyRouteError
 from unit.tun import Tun, ip, routing
 
 MASK, MARK = 0x90000000, 0x10000000
@@ -23,7 +23,7 @@ class Made:
 
     def __init__(self, mark: int = MARK, mask: int = MASK) -> None:
         self.told: list[str] = []
-        self.detour = Detour(mark, mask, self.told.append)
+        self.detour = PolicyRoute(mark, mask, self.told.append)
 
     def point(self, tun: Tun | None, *versions: int) -> None:
         for version in versions or (4, 6):
@@ -67,7 +67,7 @@ def made(vpn: Tun) -> Iterator[Made]:
 @pytest.mark.parametrize("version", [4, 6])
 def test_what_has_the_mark_goes_where_it_points_and_nothing_else(made: Made, vpn: Tun, version: int) -> None:
     made.point(vpn, version)
-    rule = f"50:\tfrom all fwmark {MARK:#x}/{MASK:#x} lookup {DETOUR_TABLE}"
+    rule = f"50:\tfrom all fwmark {MARK:#x}/{MASK:#x} lookup {REDIRECT_TABLE}"
     assert ip(f"-{version}", "rule").count(rule) == 1
     assert ip(f"-{10 - version}", "rule").count("lookup 4780") == 0
     for mark, wanted in {
@@ -91,7 +91,7 @@ def test_it_follows_the_vpn_from_interface_to_interface_and_to_none(
         for tun, wanted in ((vpn, "std1"), (other, "std2"), (None, "std0"), (vpn, "std1"), (other, "std2")):
             made.point(tun)
             assert way(version, MARK) == wanted
-            routes = ip(f"-{version}", "route", "show", "table", str(DETOUR_TABLE))
+            routes = ip(f"-{version}", "route", "show", "table", str(REDIRECT_TABLE))
             assert routes.count("default dev") == (tun is not None)
     assert way(version, MARK) == "std0"  # gone with its interface
     made.point(vpn)
@@ -131,7 +131,7 @@ def test_one_that_never_pointed_anywhere_removes_what_was_left_too(vpn: Tun) -> 
 def test_rules_and_routes_of_others_stay(vpn: Tun, home: Tun) -> None:
     for family in ("-4", "-6"):
         ip(family, "rule", "add", "pref", "50", "fwmark", "0x7", "lookup", "100")
-        ip(family, "rule", "add", "pref", "51", "lookup", str(DETOUR_TABLE))
+        ip(family, "rule", "add", "pref", "51", "lookup", str(REDIRECT_TABLE))
         ip(family, "route", "add", "default", "dev", home.name, "table", "100")
     before = routing()
     made = Made()
@@ -151,7 +151,7 @@ def test_what_was_lost_meanwhile_is_put_back_at_the_next_look(made: Made, vpn: T
         ip("link", "set", vpn.name, "up")
 
     def lose_route() -> None:
-        ip(f"-{version}", "route", "flush", "table", str(DETOUR_TABLE))
+        ip(f"-{version}", "route", "flush", "table", str(REDIRECT_TABLE))
 
     def lose_rule() -> None:
         ip(f"-{version}", "rule", "delete", "pref", "50")
@@ -202,7 +202,7 @@ def test_an_interface_that_is_gone_is_an_error_and_the_next_try_works(
 ) -> None:
     made.point(vpn)
     for _ in range(2):
-        with pytest.raises(DetourError, match="cannot set the route for redirected packets"):
+        with pytest.raises(PolicyRouteError, match="cannot set the route for redirected packets"):
             made.detour.point(version, 9999)
     made.point(vpn)
     assert way(version, MARK) == "std1"

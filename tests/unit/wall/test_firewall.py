@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from stunwall import config
 from stunwall.config import Allow
 from stunwall.model import Transport
-from stunwall.wall import firewall
-from stunwall.wall.firewall import Contents, FirewallError, FirewallRightsError, Rule, Wall
+from stunwall.wall import contents, nft, queue_rules, ruleset, state, table
+from stunwall.wall.contents import Contents
+from stunwall.wall.nft import NftError, NftPermissionError
+from stunwall.wall.state import Rule, Wall
 from vectors.programs import message
 
 MASK = config.Config().mark_mask
@@ -35,16 +37,16 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)
 
 
-def nft(*arguments: str, text: str | None = None) -> str:
+def run_nft(*arguments: str, text: str | None = None) -> str:
     return subprocess.run(["nft", *arguments], input=text, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(autouse=True)
 def clear(lab: None) -> Iterator[None]:
     """No table before, none after."""
-    nft("flush", "ruleset")
+    run_nft("flush", "ruleset")
     yield
-    nft("flush", "ruleset")
+    run_nft("flush", "ruleset")
 
 
 class Way:
@@ -90,7 +92,7 @@ def way() -> Iterator[Way]:
 
 
 def loaded() -> Wall:
-    wall = firewall.read()
+    wall = state.read()
     assert wall is not None
     return wall
 
@@ -121,10 +123,10 @@ FULL = Contents(
 
 
 def test_what_is_loaded_is_read_back() -> None:
-    assert firewall.read() is None
-    firewall.load(FULL, MASK)
+    assert state.read() is None
+    table.load(FULL, MASK)
     wall = loaded()
-    assert wall.whole
+    assert wall.intact
     assert (wall.queue, wall.paused) == (None, 0)
     assert set(wall.sets["vpn"]) == FULL.vpn
     assert set(wall.sets["guard_ports"]) == FULL.guard_ports
@@ -137,129 +139,129 @@ def test_what_is_loaded_is_read_back() -> None:
     assert [rule.comment for rule in wall.rules if rule.chain == "allowed"] == ["allow 1", "allow 2"]
     assert [rule for rule in wall.rules if rule.chain == "programs"] == []  # its unit does not run
     assert set(wall.counters.values()) == {0}
-    assert "10.9.8.7" in firewall.listing()
+    assert "10.9.8.7" in state.listing()
 
 
 def test_loading_twice_is_loading_once() -> None:
-    firewall.load(FULL, MASK)
-    first, printed = loaded(), firewall.listing()
-    firewall.load(FULL, MASK)
-    assert (loaded(), firewall.listing()) == (first, printed)
+    table.load(FULL, MASK)
+    first, printed = loaded(), state.listing()
+    table.load(FULL, MASK)
+    assert (loaded(), state.listing()) == (first, printed)
 
 
 def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way: Way) -> None:
-    firewall.load(FULL, MASK)
+    table.load(FULL, MASK)
     assert not way.passes()
-    firewall.pause(600, int(time.time()))
+    table.pause(600, int(time.time()))
     before = loaded()
     assert before.counters["unattended"] == 1
-    nft("-f", str(firewall.rules_file()))
+    run_nft("-f", str(ruleset.file()))
     after = loaded()
     assert after.counters == before.counters
     # The file's own two ports come on top of the configuration's, until stunwalld fills the set anew.
     assert after.sets == before.sets | {"guard_ports": (443, 3478, 5349)}
     assert after.paused
-    assert after.whole
+    assert after.intact
     assert [rule for rule in after.rules if rule.chain in ("allowed", "listener")] == []
 
 
 def test_loading_replaces_what_was_in_the_sets_and_keeps_a_pause_and_the_counters(way: Way) -> None:
-    firewall.load(FULL, MASK)
+    table.load(FULL, MASK)
     assert not way.passes()
-    firewall.pause(600, int(time.time()))
-    firewall.load(EMPTY, MASK)
+    table.pause(600, int(time.time()))
+    table.load(EMPTY, MASK)
     wall = loaded()
     assert {name: elements for name, elements in wall.sets.items() if elements and name != "paused"} == {
         "guard_ports": (3478, 5349)
     }
     assert wall.paused
     assert wall.counters["unattended"] == 1
-    assert "10.9.8.7" not in firewall.listing()
+    assert "10.9.8.7" not in state.listing()
 
 
 def test_removing_leaves_nothing_and_may_be_repeated() -> None:
-    firewall.remove()
-    firewall.load(FULL, MASK)
-    firewall.open_door(QUEUE)
-    firewall.remove()
-    firewall.remove()
-    assert nft("list", "ruleset") == ""
-    assert firewall.read() is None
+    table.remove()
+    table.load(FULL, MASK)
+    queue_rules.attach(QUEUE)
+    table.remove()
+    table.remove()
+    assert run_nft("list", "ruleset") == ""
+    assert state.read() is None
 
 
 def test_other_tables_are_left_alone() -> None:
-    nft("-f", "-", text='table inet other {\nset vpn {\ntype ifname\nelements = { "eth0" }\n}\n}\n')
-    before = nft("list", "table", "inet", "other")
-    firewall.load(FULL, MASK)
-    firewall.remove()
-    assert nft("list", "ruleset") == before
+    run_nft("-f", "-", text='table inet other {\nset vpn {\ntype ifname\nelements = { "eth0" }\n}\n}\n')
+    before = run_nft("list", "table", "inet", "other")
+    table.load(FULL, MASK)
+    table.remove()
+    assert run_nft("list", "ruleset") == before
 
 
 def test_a_transaction_that_the_kernel_refuses_changes_nothing() -> None:
-    firewall.load(FULL, MASK)
-    before = firewall.listing()
+    table.load(FULL, MASK)
+    before = state.listing()
     inside = frozenset({(ip_network("10.0.0.0/8"), "eth0"), (ip_network("10.1.0.0/16"), "eth0")})
-    with pytest.raises(FirewallError):
-        firewall.fill(replace(EMPTY, lan=inside), MASK, None)
-    assert firewall.listing() == before
+    with pytest.raises(NftError):
+        table.fill(replace(EMPTY, lan=inside), MASK, None)
+    assert state.listing() == before
 
 
 def test_without_a_wall_there_is_nothing_to_fill_or_open() -> None:
     for change in (
-        lambda: firewall.fill(EMPTY, MASK, None),
-        lambda: firewall.open_door(QUEUE),
-        firewall.close_door,
-        lambda: firewall.pause(60, int(time.time())),
-        firewall.listing,
+        lambda: table.fill(EMPTY, MASK, None),
+        lambda: queue_rules.attach(QUEUE),
+        queue_rules.detach,
+        lambda: table.pause(60, int(time.time())),
+        state.listing,
     ):
-        with pytest.raises(FirewallError):
+        with pytest.raises(NftError):
             change()
-    assert nft("list", "ruleset") == ""
+    assert run_nft("list", "ruleset") == ""
 
 
 # Whole or damaged
 
 
-CHAINS = sorted({chain for chain, _ in firewall.expected(firewall.rules_file().read_text())})
+CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.file().read_text())})
 
 
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_flushed_chain_is_damage(chain: str) -> None:
-    firewall.load(FULL, MASK)
-    nft("flush", "chain", *firewall.TABLE.split(), chain)
-    assert not loaded().whole
+    table.load(FULL, MASK)
+    run_nft("flush", "chain", *contents.TABLE.split(), chain)
+    assert not loaded().intact
 
 
 def handles(chain: str) -> list[str]:
-    return re.findall(r"# handle (\d+)$", nft("-a", "list", "chain", *firewall.TABLE.split(), chain), re.M)[
-        1:
-    ]
+    return re.findall(
+        r"# handle (\d+)$", run_nft("-a", "list", "chain", *contents.TABLE.split(), chain), re.M
+    )[1:]
 
 
 def test_every_single_rule_that_is_gone_is_damage() -> None:
     for chain in CHAINS:
-        firewall.load(EMPTY, MASK)
+        table.load(EMPTY, MASK)
         for place in range(len(handles(chain))):
-            nft("delete", "rule", *firewall.TABLE.split(), chain, "handle", handles(chain)[place])
-            assert not loaded().whole, (chain, place)
-            firewall.load(EMPTY, MASK)
-            assert loaded().whole
+            run_nft("delete", "rule", *contents.TABLE.split(), chain, "handle", handles(chain)[place])
+            assert not loaded().intact, (chain, place)
+            table.load(EMPTY, MASK)
+            assert loaded().intact
 
 
 @pytest.mark.parametrize("verb", ["insert", "add"])
 @pytest.mark.parametrize("chain", ["postrouting", "stun", "door", "exceptions", "output"])
 def test_a_rule_of_somebody_elses_in_a_chain_of_the_file_is_damage(verb: str, chain: str) -> None:
-    firewall.load(FULL, MASK)
-    nft(verb, "rule", *firewall.TABLE.split(), chain, "accept")
-    assert not loaded().whole
+    table.load(FULL, MASK)
+    run_nft(verb, "rule", *contents.TABLE.split(), chain, "accept")
+    assert not loaded().intact
 
 
 def test_an_open_door_and_exceptions_are_no_damage() -> None:
-    firewall.load(FULL, MASK)
-    firewall.open_door(QUEUE)
-    assert loaded().whole
-    firewall.fill(replace(FULL, allow=()), MASK, FULL)
-    assert loaded().whole
+    table.load(FULL, MASK)
+    queue_rules.attach(QUEUE)
+    assert loaded().intact
+    table.fill(replace(FULL, allow=()), MASK, FULL)
+    assert loaded().intact
 
 
 # The door
@@ -267,35 +269,35 @@ def test_an_open_door_and_exceptions_are_no_damage() -> None:
 
 @pytest.mark.parametrize("queue", [0, 1, QUEUE, 65535])
 def test_the_door_is_open_for_its_queue_until_it_is_shut(queue: int) -> None:
-    firewall.load(EMPTY, MASK)
-    firewall.open_door(queue)
+    table.load(EMPTY, MASK)
+    queue_rules.attach(queue)
     assert loaded().queue == queue
-    firewall.open_door(QUEUE)
-    firewall.open_door(QUEUE)
+    queue_rules.attach(QUEUE)
+    queue_rules.attach(QUEUE)
     assert loaded().queue == QUEUE
-    firewall.close_door()
-    firewall.close_door()
+    queue_rules.detach()
+    queue_rules.detach()
     assert loaded().queue is None
     assert [rule for rule in loaded().rules if rule.chain in ("listener", "redirector")] == []
 
 
 def test_an_open_door_without_a_listener_drops(way: Way) -> None:
-    firewall.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
+    table.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
     for server in (SERVER4, SERVER6):
         assert not way.passes(server)
-        firewall.open_door(QUEUE)
+        queue_rules.attach(QUEUE)
         assert not way.passes(server)
         assert way.passes(server, payload=b"no STUN")
-        firewall.close_door()
+        queue_rules.detach()
         assert not way.passes(server)
 
 
 def test_loading_shuts_the_door_and_filling_leaves_it() -> None:
-    firewall.load(EMPTY, MASK)
-    firewall.open_door(QUEUE)
-    firewall.fill(FULL, MASK, EMPTY)
+    table.load(EMPTY, MASK)
+    queue_rules.attach(QUEUE)
+    table.fill(FULL, MASK, EMPTY)
     assert loaded().queue == QUEUE
-    firewall.load(FULL, MASK)
+    table.load(FULL, MASK)
     assert loaded().queue is None
 
 
@@ -303,14 +305,14 @@ def test_loading_shuts_the_door_and_filling_leaves_it() -> None:
 
 
 def test_filling_replaces_everything() -> None:
-    firewall.load(EMPTY, MASK)
-    firewall.fill(FULL, MASK, EMPTY)
+    table.load(EMPTY, MASK)
+    table.fill(FULL, MASK, EMPTY)
     filled = loaded()
-    firewall.fill(EMPTY, MASK, FULL)
+    table.fill(EMPTY, MASK, FULL)
     emptied = loaded()
-    firewall.load(FULL, MASK)
+    table.load(FULL, MASK)
     assert filled.sets == loaded().sets
-    firewall.load(EMPTY, MASK)
+    table.load(EMPTY, MASK)
     assert emptied.sets == loaded().sets
 
 
@@ -320,18 +322,18 @@ def counted(comment: str) -> int | None:
 
 def test_exceptions_that_stay_the_same_keep_their_counters(way: Way) -> None:
     contents = replace(EMPTY, allow=(Allow("a", port=3478), Allow("b", port=9)))
-    firewall.load(contents, MASK)
+    table.load(contents, MASK)
     assert way.passes()
     assert way.passes()
     assert (counted("allow 1"), counted("allow 2")) == (2, 0)
     other = replace(contents, vpn=frozenset({"wg0"}), families=frozenset({4}))
-    firewall.fill(other, MASK, contents)
+    table.fill(other, MASK, contents)
     assert counted("allow 1") == 2
-    firewall.fill(other, MASK, None)  # what the wall holds is not known
+    table.fill(other, MASK, None)  # what the wall holds is not known
     assert counted("allow 1") == 0
     assert way.passes()
     fewer = replace(other, allow=contents.allow[:1])
-    firewall.fill(fewer, MASK, other)
+    table.fill(fewer, MASK, other)
     assert (counted("allow 1"), counted("allow 2")) == (0, None)
 
 
@@ -387,8 +389,8 @@ UDP, TCP = Transport.UDP, Transport.TCP
 def test_an_exception_lets_pass_what_matches_it_in_all_that_is_given(
     way: Way, rule: Allow, server: str, expected: bool, families: frozenset[int]
 ) -> None:
-    firewall.load(replace(EMPTY, families=families, allow=(Allow("other", port=1), rule)), MASK)
-    firewall.open_door(QUEUE)
+    table.load(replace(EMPTY, families=families, allow=(Allow("other", port=1), rule)), MASK)
+    queue_rules.attach(QUEUE)
     assert way.passes(server) is expected
     assert bool(counted("allow 2")) is expected
     assert not counted("allow 1")
@@ -396,26 +398,26 @@ def test_an_exception_lets_pass_what_matches_it_in_all_that_is_given(
 
 def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
     four, six = ip_address(SERVER4), ip_address(SERVER6)
-    for contents, counters in (
+    for held, counters in (
         (replace(EMPTY, transport=frozenset({(four, 3478), (six, 3478)})), ("to_vpn_server4", "to_vpn_server6")),
         (replace(EMPTY, vpn=frozenset({LINK})), ("into_vpn", "into_vpn")),
         (replace(EMPTY, lan=frozenset({(ip_network("203.0.113.0/24"), LINK),
                                        (ip_network("2001:db8::/32"), LINK)})),
          ("permitted_lan4", "permitted_lan6")),
     ):  # fmt: skip
-        firewall.load(contents, MASK)
+        table.load(held, MASK)
         for server, counter in zip((SERVER4, SERVER6), counters, strict=True):
             before = loaded().counters[counter]
             assert way.passes(server)
             assert loaded().counters[counter] == before + 1
-    for contents in (
+    for held in (
         replace(EMPTY, transport=frozenset({(four, 3479), (six, 3479)})),
         replace(EMPTY, vpn=frozenset({"stw", "stw1"})),
         replace(
             EMPTY, lan=frozenset({(ip_network("203.0.113.0/24"), "stw1"), (ip_network("fd00::/8"), LINK)})
         ),
     ):
-        firewall.load(contents, MASK)
+        table.load(held, MASK)
         assert not way.passes(SERVER4)
         assert not way.passes(SERVER6)
 
@@ -436,7 +438,7 @@ def unit() -> Iterator[str]:
 def test_an_exception_for_a_unit_is_for_its_programs_alone(way: Way, unit: str, mask: int) -> None:
     number = (HIERARCHY / unit).stat().st_ino
     allow = (Allow("a", port=1), Allow("b", port=3478, unit=unit))
-    firewall.load(replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
+    table.load(replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
     assert not way.passes()
     inside = os.fork()
     if inside == 0:
@@ -471,12 +473,12 @@ ALLOWS = st.builds(
 def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
     allow: list[Allow], names: frozenset[str], transport: frozenset[tuple[Any, int]]
 ) -> None:
-    if firewall.read() is None:
-        firewall.load(EMPTY, MASK)
+    if state.read() is None:
+        table.load(EMPTY, MASK)
     rules = tuple(rule for rule in allow if rule != Allow("w"))
-    firewall.fill(replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
+    table.fill(replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
     wall = loaded()
-    assert wall.whole
+    assert wall.intact
     assert set(wall.sets["vpn"]) == names
     assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
     assert sum(rule.chain == "allowed" for rule in wall.rules) == len(rules)
@@ -486,25 +488,25 @@ def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
 
 
 def test_a_pause_lets_all_stun_pass_until_it_is_ended(way: Way) -> None:
-    firewall.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
-    firewall.open_door(QUEUE)
+    table.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
+    queue_rules.attach(QUEUE)
     assert not way.passes()
-    firewall.pause(600, int(time.time()))
+    table.pause(600, int(time.time()))
     assert way.passes()
     assert way.passes(SERVER6)
     assert 590 <= loaded().paused <= 600
-    assert loaded().whole
-    firewall.pause(30, int(time.time()))  # instead of the one before
+    assert loaded().intact
+    table.pause(30, int(time.time()))  # instead of the one before
     assert 20 <= loaded().paused <= 30
-    firewall.pause(0, 0)
-    firewall.pause(0, 0)
+    table.pause(0, 0)
+    table.pause(0, 0)
     assert not way.passes()
     assert loaded().paused == 0
 
 
 def test_a_pause_ends_by_itself(way: Way) -> None:
-    firewall.load(EMPTY, MASK)
-    firewall.pause(1, int(time.time()))
+    table.load(EMPTY, MASK)
+    table.pause(1, int(time.time()))
     until(lambda: not way.passes())
     until(lambda: loaded().paused == 0)
 
@@ -512,14 +514,14 @@ def test_a_pause_ends_by_itself(way: Way) -> None:
 @pytest.mark.parametrize("day", [-86400, 86400])
 def test_a_pause_of_another_day_lets_nothing_pass(way: Way, day: int) -> None:
     """As if the clock had been set: its time by the clock is over, or yet to come."""
-    firewall.load(EMPTY, MASK)
-    firewall.pause(600, int(time.time()) + day)
+    table.load(EMPTY, MASK)
+    table.pause(600, int(time.time()) + day)
     assert not way.passes()
 
 
 def test_the_longest_pause_is_one_that_the_kernel_takes() -> None:
-    firewall.load(EMPTY, MASK)
-    firewall.pause(86400, int(time.time()))
+    table.load(EMPTY, MASK)
+    table.pause(86400, int(time.time()))
     assert 86390 <= loaded().paused <= 86400
 
 
@@ -529,12 +531,12 @@ def test_the_longest_pause_is_one_that_the_kernel_takes() -> None:
 @pytest.mark.parametrize("mask", [MASK, 0x30000000, 0x60, 0x80000002, 0xC0000000])
 def test_the_marks_in_the_kernel_are_those_of_the_configuration(mask: int) -> None:
     allow = (Allow("w", port=1),)
-    firewall.load(replace(FULL, allow=allow), mask)
-    assert loaded().whole
-    redirected, permitted = firewall.mark_bits(mask)
+    table.load(replace(FULL, allow=allow), mask)
+    assert loaded().intact
+    redirected, permitted = config.mark_bits(mask)
     assert redirected < permitted
     assert redirected | permitted == mask
-    written = {int(value, 16) for value in re.findall(r"mark [^\n]*?(0x[0-9a-f]{8})", firewall.listing())}
+    written = {int(value, 16) for value in re.findall(r"mark [^\n]*?(0x[0-9a-f]{8})", state.listing())}
     ours = {0, mask, mask | 1, redirected, permitted, ~mask & 0xFFFFFFFF, ~permitted & 0xFFFFFFFF}
     assert written <= ours
     assert {mask, redirected, permitted} <= written
@@ -544,21 +546,21 @@ def test_the_marks_in_the_kernel_are_those_of_the_configuration(mask: int) -> No
 
 
 def test_without_rights_it_is_said_so_with_the_cure() -> None:
-    firewall.load(EMPTY, MASK)
+    table.load(EMPTY, MASK)
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.setuid(65534)
-            firewall.read()
-        except FirewallRightsError as error:
+            state.read()
+        except NftPermissionError as error:
             os.write(writer, f"{error.exit_code} {error}".encode())
         finally:
             os._exit(0)
     os.close(writer)
     os.waitpid(child, 0)
     with open(reader, encoding="utf-8") as said:  # noqa: PTH123 - a descriptor
-        assert said.read() == "4 the kernel's rules are open to root only (CAP_NET_ADMIN): try with sudo"
+        assert said.read() == "4 only root may read or change the kernel's rules (CAP_NET_ADMIN): try sudo"
 
 
 @pytest.fixture
@@ -576,18 +578,18 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 
 def test_a_machine_without_nft_is_told_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(firewall, "SBIN", "/nowhere")
-    with pytest.raises(FirewallError, match="install the package nftables"):
-        firewall.read()
+    monkeypatch.setattr(nft, "SBIN", "/nowhere")
+    with pytest.raises(NftError, match="install the package nftables"):
+        state.read()
 
 
 def test_an_nft_that_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch, fake: Callable[[str], None]
 ) -> None:
     fake("exec sleep 60")
-    monkeypatch.setattr(firewall, "_NFT_TIMEOUT", 0.2)
-    with pytest.raises(FirewallError, match=r"did not finish within 0\.2 s"):
-        firewall.read()
+    monkeypatch.setattr(nft, "_TIMEOUT", 0.2)
+    with pytest.raises(NftError, match=r"did not finish within 0\.2 s"):
+        state.read()
 
 
 @pytest.mark.parametrize(
@@ -599,16 +601,16 @@ def test_a_kernel_that_lacks_a_piece_is_told_which_and_how_to_get_it(
     fake: Callable[[str], None], missing: str, words: str
 ) -> None:
     fake(f"if grep -q '{missing}'; then echo 'Error: hm' >&2; exit 1; fi")
-    with pytest.raises(FirewallError, match="the kernel lacks") as caught:
-        firewall.load(EMPTY, MASK)
+    with pytest.raises(NftError, match="the kernel lacks") as caught:
+        table.load(EMPTY, MASK)
     assert words in str(caught.value)
     assert "modprobe" in str(caught.value)
 
 
 def test_a_failure_that_no_missing_piece_explains_is_told_in_nfts_words(fake: Callable[[str], None]) -> None:
     fake("if [ \"$1\" = -f ]; then echo 'Error: out of luck' >&2; exit 1; fi")
-    with pytest.raises(FirewallError, match="out of luck"):
-        firewall.load(EMPTY, MASK)
+    with pytest.raises(NftError, match="out of luck"):
+        table.load(EMPTY, MASK)
 
 
 # Pure
@@ -629,9 +631,9 @@ def test_what_is_expected_is_each_rule_of_the_text_by_chain() -> None:
         }
     }
     """
-    assert firewall.expected(text) == [("a", "one"), ("a", "two"), ("b", "three")]
+    assert ruleset.expected(text) == [("a", "one"), ("a", "two"), ("b", "three")]
 
 
 def test_a_wall_with_nothing_in_it_is_not_whole() -> None:
-    assert not Wall((), {}, {}, None).whole
-    assert not Wall((Rule("postrouting", "", None, None),), {}, {}, None).whole
+    assert not Wall((), {}, {}, None).intact
+    assert not Wall((Rule("postrouting", "", None, None),), {}, {}, None).intact

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stunwall.wall import monitor
-from stunwall.wall.monitor import Change, Changes
+from stunwall.wall.monitor import Change, RulesetMonitor
 
 RULES = Path(__file__).resolve().parents[3] / "rules" / "stunwall.nft"
 
@@ -21,16 +21,16 @@ def nft(*arguments: str, text: str | None = None) -> None:
 
 
 @pytest.fixture
-def followed(lab: None) -> Iterator[Changes]:
+def followed(lab: None) -> Iterator[RulesetMonitor]:
     nft("flush", "ruleset")
     nft("-f", str(RULES))
-    one = Changes()
+    one = RulesetMonitor()
     yield one
     one.close()
     nft("flush", "ruleset")
 
 
-def test_nothing_has_changed(followed: Changes) -> None:
+def test_nothing_has_changed(followed: RulesetMonitor) -> None:
     assert not select.select([followed], [], [], 0)[0]
     assert followed.take() is None
 
@@ -47,7 +47,9 @@ def test_nothing_has_changed(followed: Changes) -> None:
         ("add chain inet stunwall more", False),
     ],
 )
-def test_a_change_of_the_wall_is_told_with_its_maker(followed: Changes, text: str, wiped: bool) -> None:
+def test_a_change_of_the_wall_is_told_with_its_maker(
+    followed: RulesetMonitor, text: str, wiped: bool
+) -> None:
     nft("-f", "-", text=text)
     assert select.select([followed], [], [], 0)[0]
     change = followed.take()
@@ -57,7 +59,7 @@ def test_a_change_of_the_wall_is_told_with_its_maker(followed: Changes, text: st
     assert followed.take() is None
 
 
-def test_the_file_loaded_again_wipes_no_set(followed: Changes) -> None:
+def test_the_file_loaded_again_wipes_no_set(followed: RulesetMonitor) -> None:
     nft("-f", str(RULES))
     change = followed.take()
     assert change is not None
@@ -72,13 +74,13 @@ def test_the_file_loaded_again_wipes_no_set(followed: Changes) -> None:
         "add table inet other\ndelete table inet other",
     ],
 )
-def test_elements_and_other_tables_are_no_change(followed: Changes, text: str) -> None:
+def test_elements_and_other_tables_are_no_change(followed: RulesetMonitor, text: str) -> None:
     nft("-f", "-", text=text)
     assert select.select([followed], [], [], 0)[0]
     assert followed.take() is None
 
 
-def test_of_several_makers_the_one_that_wiped_is_told(followed: Changes) -> None:
+def test_of_several_makers_the_one_that_wiped_is_told(followed: RulesetMonitor) -> None:
     nft("-f", "-", text="delete table inet stunwall")
     wiped = followed.take()
     nft("-f", str(RULES))
@@ -91,7 +93,7 @@ def test_of_several_makers_the_one_that_wiped_is_told(followed: Changes) -> None
     assert change.who != wiped.who
 
 
-def test_words_that_were_lost_count_as_a_change_of_nobody(followed: Changes) -> None:
+def test_words_that_were_lost_count_as_a_change_of_nobody(followed: RulesetMonitor) -> None:
     # More than the socket's buffer holds: rules of another table, and nobody reads meanwhile.
     nft(
         "-f",

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stunwall.wall import firewall, pause
-from stunwall.wall.firewall import FirewallError
+from stunwall.wall import pause, table
+from stunwall.wall.nft import NftError
 from stunwall.wall.pause import LONGEST, Pause, PauseError
 
 NOW = 1_800_000_000.75
@@ -34,7 +34,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
         time=lambda: made.day, clock_gettime=lambda clock: made.boot, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
     )
     monkeypatch.setattr(pause, "time", fake)
-    monkeypatch.setattr(firewall, "pause", lambda seconds, now: made.told.append((seconds, now)))
+    monkeypatch.setattr(table, "pause", lambda seconds, now: made.told.append((seconds, now)))
     return made
 
 
@@ -124,10 +124,10 @@ def test_a_daemon_that_starts_takes_over_what_is_left(clocks: Clocks) -> None:
 
 def test_what_the_kernel_refuses_is_no_pause(clocks: Clocks, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(seconds: int, now: int) -> None:
-        raise FirewallError("no")
+        raise NftError("no")
 
-    monkeypatch.setattr(firewall, "pause", refuse)
+    monkeypatch.setattr(table, "pause", refuse)
     one = Pause()
-    with pytest.raises(FirewallError):
+    with pytest.raises(NftError):
         one.start(60)
     assert one.left == 0

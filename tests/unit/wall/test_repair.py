@@ -1,15 +1,14 @@
-"""sentry.py: gaps in a wall that is real; only the network's part of it is made up."""
+"""repair.py: gaps in a real wall; only what the network would fill in is made up."""
 
 import subprocess
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from stunwall.wall import firewall
-from stunwall.wall.firewall import Contents, Wall
-from stunwall.wall.repair import Gap, Sentry
+from stunwall.wall import queue_rules, state, table
+from stunwall.wall.contents import Contents
+from stunwall.wall.repair import Gap, Repair
+from stunwall.wall.state import Wall
 
 MASK = 0x90000000
 
@@ -27,18 +26,18 @@ def problems() -> list[str]:
 
 
 @pytest.fixture
-def sentry(lab: None, gaps: list[Gap], problems: list[str]) -> Iterator[Sentry]:
+def repair(lab: None, gaps: list[Gap], problems: list[str]) -> Iterator[Repair]:
     contents = Contents(vpn=frozenset({"wg0"}), guard_ports=frozenset({3478}))
-    network: Any = SimpleNamespace(
-        put_up_the_wall=lambda: firewall.load(contents, MASK),
-        refill=lambda: firewall.fill(contents, MASK, contents),
-    )
-    pause: Any = SimpleNamespace(renew=lambda: None)
-    sentry = Sentry(network, pause, lambda: firewall.open_door(4780), gaps.append, problems.append)
-    sentry.put_up()
-    yield sentry
-    sentry.close()
-    firewall.remove()
+
+    def put_up() -> None:
+        table.load(contents, MASK)
+        queue_rules.attach(4780)
+
+    repair = Repair(put_up, lambda: table.fill(contents, MASK, contents), gaps.append, problems.append)
+    put_up()
+    yield repair
+    repair.close()
+    table.remove()
 
 
 def flush() -> None:
@@ -46,71 +45,71 @@ def flush() -> None:
 
 
 def stands() -> bool:
-    wall = firewall.read()
-    return wall is not None and wall.whole and wall.queue == 4780 and wall.sets["vpn"] == ("wg0",)
+    wall = state.read()
+    return wall is not None and wall.intact and wall.queue == 4780 and wall.sets["vpn"] == ("wg0",)
 
 
-def test_what_was_put_up_is_no_gap(sentry: Sentry, gaps: list[Gap]) -> None:
-    sentry.inspect()
+def test_what_was_put_up_is_no_gap(repair: Repair, gaps: list[Gap]) -> None:
+    repair.inspect()
     assert gaps == []
 
 
 def test_a_flush_is_one_gap_also_where_it_comes_while_another_change_is_looked_at(
-    sentry: Sentry, gaps: list[Gap], problems: list[str], monkeypatch: pytest.MonkeyPatch
+    repair: Repair, gaps: list[Gap], problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = firewall.read
+    read = state.read
 
     def flushed_before() -> Wall | None:
-        monkeypatch.setattr(firewall, "read", read)
+        monkeypatch.setattr(state, "read", read)
         flush()
         return read()
 
-    monkeypatch.setattr(firewall, "read", flushed_before)
-    sentry.inspect()  # of what put_up itself did
-    sentry.inspect()
+    monkeypatch.setattr(state, "read", flushed_before)
+    repair.inspect()  # of what put_up itself did
+    repair.inspect()
     (gap,) = gaps
     assert gap.who.startswith("nft (pid ")
     assert gap.start <= gap.end
     assert stands()
-    assert not sentry.troubled
+    assert not repair.failing
     assert set(problems) == {""}
 
 
 def test_a_flush_while_the_wall_is_put_back_belongs_to_the_same_gap(
-    sentry: Sentry, gaps: list[Gap], monkeypatch: pytest.MonkeyPatch
+    repair: Repair, gaps: list[Gap], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sentry.inspect()
-    open_door = firewall.open_door
+    repair.inspect()
+    attach = queue_rules.attach
 
     def flushed_after(queue: int) -> None:
-        monkeypatch.setattr(firewall, "open_door", open_door)
-        open_door(queue)
+        monkeypatch.setattr(queue_rules, "attach", attach)
+        attach(queue)
         flush()
 
-    monkeypatch.setattr(firewall, "open_door", flushed_after)
+    monkeypatch.setattr(queue_rules, "attach", flushed_after)
     flush()
-    sentry.inspect()
-    sentry.inspect()
+    repair.inspect()
+    repair.inspect()
     assert len(gaps) == 1
     assert stands()
 
 
 def test_a_wall_that_is_removed_again_and_again_is_a_problem_until_it_stands(
-    sentry: Sentry, gaps: list[Gap], problems: list[str], monkeypatch: pytest.MonkeyPatch
+    repair: Repair, gaps: list[Gap], problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_door = firewall.open_door
+    attach = queue_rules.attach
 
     def always_flushed(queue: int) -> None:
-        open_door(queue)
+        attach(queue)
         flush()
 
-    monkeypatch.setattr(firewall, "open_door", always_flushed)
+    monkeypatch.setattr(queue_rules, "attach", always_flushed)
     flush()
-    sentry.inspect()
-    assert sentry.troubled
+    repair.inspect()
+    assert repair.failing
     assert "as fast as they are put back" in problems[-1]
-    monkeypatch.setattr(firewall, "open_door", open_door)
-    sentry.inspect()
-    assert not sentry.troubled
+    monkeypatch.setattr(queue_rules, "attach", attach)
+    repair.inspect()
+    assert not repair.failing
     assert len(gaps) == 1
     assert stands()

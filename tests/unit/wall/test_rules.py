@@ -6,10 +6,10 @@ from collections import Counter
 import pytest
 
 from stunwall import config
+from stunwall.model import GUARD_PORTS
 from stunwall.queue import refusal
-from stunwall.stun import detect
 from stunwall.stun import message as stun
-from stunwall.wall import firewall
+from stunwall.wall import ruleset
 from unit.build import packet
 from unit.wall import FILE, Wall
 from vectors.others import OTHERS
@@ -34,7 +34,7 @@ def chains() -> dict[str, str]:
 
 
 def test_the_agent_loads_this_file() -> None:
-    assert firewall.rules_file() == FILE
+    assert ruleset.file() == FILE
 
 
 def test_the_classic_types_are_those_that_the_daemon_knows() -> None:
@@ -58,7 +58,7 @@ def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
 
 
 def test_the_guarded_ports_are_the_configurations_default() -> None:
-    assert frozenset(detect.GUARD_PORTS) == WALL.guard_ports
+    assert frozenset(GUARD_PORTS) == WALL.guard_ports
 
 
 def rules(chain: str) -> list[str]:
@@ -70,7 +70,7 @@ def rules(chain: str) -> list[str]:
 def test_the_marks_are_the_configurations_default_and_are_written_in_one_place() -> None:
     defined = {name: int(value, 16) for name, value in re.findall(r"^define (\w+) = (0x\w{8})$", BARE, re.M)}
     mask = config.Config().mark_mask
-    redirected, permitted = firewall.mark_bits(mask)
+    redirected, permitted = config.mark_bits(mask)
     assert defined == {
         "redirected": redirected,
         "permitted": permitted,
@@ -93,7 +93,7 @@ def test_every_change_of_a_mark_keeps_other_programs_bits() -> None:
 
 
 def test_every_rule_has_a_comment_and_no_two_the_same() -> None:
-    rules = firewall.expected(TEXT)
+    rules = ruleset.expected(TEXT)
     assert max(Counter(rules).values()) == 1
     assert max(Counter(comment for _, comment in rules).values()) == 1
     for name, body in chains().items():
@@ -105,12 +105,12 @@ def test_every_rule_has_a_comment_and_no_two_the_same() -> None:
 
 def test_the_agents_reading_of_the_file_has_the_rules_that_find_stun_in_their_order() -> None:
     for name, rules in WALL.chains.items():
-        assert [comment for chain, comment in firewall.expected(TEXT) if chain == name] == [
+        assert [comment for chain, comment in ruleset.expected(TEXT) if chain == name] == [
             rule.comment for rule in rules
         ]
 
 
-@pytest.mark.parametrize("file", ["rules/stunwall.nft", "agent/stunwall/wall/firewall.py"])
+@pytest.mark.parametrize("file", ["rules/stunwall.nft", "agent/stunwall/wall/queue_rules.py"])
 def test_no_queue_is_ever_bypassed(file: str) -> None:
     text = (FILE.parents[1] / file).read_text()
     assert not re.search(r"\bbypass\b", re.sub(r"#.*", "", text))
@@ -236,7 +236,7 @@ def test_an_icmp_error_that_quotes_our_refusal_or_stun_with_the_cookie_is_droppe
         cookie or sample.framing == "teams"
     )
     offset = 12 if sample.framing == "teams" else 0
-    if refusal := stun.refusal(sample.payload[offset:]):
+    if refusal := stun.error_response(sample.payload[offset:]):
         assert WALL.drops_error(version, quoting(version, type_, sample.payload[:offset] + refusal))
 
 
@@ -244,7 +244,7 @@ def test_icmp_that_quotes_a_refusal_of_every_classic_request_is_dropped_and_no_o
     None
 ):
     for type_ in sorted(stun.CLASSIC_TYPES):
-        refusal = stun.refusal(classic(type_))
+        refusal = stun.error_response(classic(type_))
         for version, unreachable in ((4, 3), (6, 1)):
             if refusal is not None:
                 assert WALL.drops_error(version, quoting(version, unreachable, refusal)), hex(type_)

@@ -1,65 +1,27 @@
-"""The record of every blocked flow: SQLite, written by a thread of its own, never in a verdict's way."""
+"""Writes the record in a thread of its own, so that the disk never delays a verdict."""
 
-import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import astuple, fields, replace
+from collections.abc import Callable
+from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any
 
-from stunwall.config import Log
-from stunwall.model import Event, StunwallError
+from stunwall.config import Retention
+from stunwall.model import Event
+from stunwall.record.schema import FILE, INSERT, UPDATE, open_for_writing
 
-FILE = "events.db"
-SCHEMA = 1  # PRAGMA user_version
 WINDOW = 60.0  # seconds: packets of a flow within it are one event
 BATCH = 1.0  # seconds between writes at the most: what a crash can lose
-PENDING_MAX = 20_000  # flows waiting for the disk, about 10 MiB; what comes on top is counted as lost
+PENDING_MAX = 20_000  # flows that wait for the disk, about 10 MiB; the rest is counted as lost
 _RECENT_MAX = 50_000  # flows whose event may still grow
-_BUSY = 0.5  # seconds to wait for somebody else's lock
 _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet frame
-_ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
-
-_COLUMNS = tuple(field.name for field in fields(Event))
-_LATEST = 253402300799  # seconds: the last that a calendar of four-digit years knows
-_CHECKS: dict[object, Callable[[object], bool]] = {
-    float: lambda value: isinstance(value, int | float) and 0 <= value <= _LATEST,
-    int: lambda value: isinstance(value, int),
-    str: lambda value: isinstance(value, str),
-    bytes: lambda value: isinstance(value, bytes),
-}
-_FITS = {field.name: _CHECKS[field.type] for field in fields(Event)}
-_CREATE = f"""
-CREATE TABLE IF NOT EXISTS events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    {", ".join(f"{name} NOT NULL" for name in _COLUMNS)}
-);
-CREATE INDEX IF NOT EXISTS events_time ON events (last_time);
-CREATE TABLE IF NOT EXISTS lost (time NOT NULL, count INTEGER NOT NULL);
-PRAGMA user_version = {SCHEMA};
-"""
-_INSERT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
-
-_UPDATE = "UPDATE events SET last_time = max(last_time, ?), count = count + ? WHERE id = ?"
 
 # A flow: the 5-tuple, verdict and reason.
 _Key = tuple[str, str, int, str, int, str, str]
 
 
-class EventsError(StunwallError):
-    """The record could not be read."""
-
-
-class EventsRightsError(EventsError):
-    """The reader may not read the record."""
-
-    exit_code = 4
-
-
-class Recorder:
+class RecordWriter:
     """Takes events from the verdict path at once, and writes them in batches of at most a second.
 
     `announce(event)` is called in the writing thread for each new event; `complain(text)` when the record
@@ -67,7 +29,11 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: Path, keep: Log, announce: Callable[[Event], None], complain: Callable[[str], None]
+        self,
+        folder: Path,
+        keep: Retention,
+        announce: Callable[[Event], None],
+        complain: Callable[[str], None],
     ) -> None:
         self.lost = 0
         self._file = folder / FILE
@@ -162,9 +128,9 @@ class Recorder:
             for key, event in batch.items():
                 if self._continues(key, event):
                     values = (event.last_time, event.count, self._recent[key][0])
-                    if connection.execute(_UPDATE, values).rowcount:  # else somebody deleted it
+                    if connection.execute(UPDATE, values).rowcount:  # else somebody deleted it
                         continue
-                cursor = connection.execute(_INSERT, astuple(event))
+                cursor = connection.execute(INSERT, astuple(event))
                 new[key] = (int(cursor.lastrowid or 0), event.time)
             if lost:
                 connection.execute("INSERT INTO lost VALUES (?, ?)", (now, lost))
@@ -180,7 +146,7 @@ class Recorder:
             self._connection = None
             self._inode = 0  # the new file may get the old one's number
         if self._connection is None:
-            self._connection = _open(self._file)
+            self._connection = open_for_writing(self._file)
             before, self._inode = self._inode, _inode(self._file)
             if before != self._inode:
                 self._recent = {}  # those are ids of another file
@@ -244,25 +210,6 @@ def _inode(file: Path) -> int:
         return 0
 
 
-def _open(file: Path) -> sqlite3.Connection:
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o640)
-    os.fchmod(descriptor, 0o640)  # before SQLite makes the log beside it, which gets the same
-    os.close(descriptor)
-    connection = sqlite3.connect(file, timeout=_BUSY, check_same_thread=False)
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA):
-            raise sqlite3.DatabaseError(f"its schema has version {version}, this stunwall knows {SCHEMA}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(_CREATE)
-        connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM events LIMIT 1").fetchone()  # noqa: S608
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _is_corrupt(error: Exception) -> bool:
     # The subclass OperationalError (locked, full, read-only) passes by itself; a missing column does not.
     if isinstance(error, sqlite3.OperationalError):
@@ -276,125 +223,3 @@ def _cure(error: Exception) -> str:
     if "locked" in str(error):
         return "Another program holds the database: end it"
     return "Check that the folder exists and belongs to the daemon's user"
-
-
-class Record:
-    """The record as a reader sees it; the daemon may be writing at the same time, or not run."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / FILE
-        try:
-            self._file.stat()  # exists() hides what is wrong (Python 3.14)
-        except FileNotFoundError as error:
-            raise EventsError(
-                f"there is no record yet ({self._file} is missing): has stunwalld run?"
-            ) from error
-        except PermissionError as error:
-            raise _no_rights(self._file) from error
-        except OSError as error:
-            raise EventsError(f"cannot read {self._file}: {error.strerror}") from error
-        self._connection = self._connect()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def events(
-        self, since: float = 0.0, after: int = 0, limit: int | None = None
-    ) -> Iterator[tuple[int, Event]]:
-        """Yield (id, event), oldest first: those with an id above `after` that were seen at or after `since`.
-
-        With `limit` only the newest so many. Raises EventsError.
-        """
-        query = f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE id > ? AND last_time >= ?"  # noqa: S608
-        if limit is not None:
-            query = f"SELECT * FROM ({query} ORDER BY id DESC LIMIT ?) ORDER BY id"  # noqa: S608
-            rows = self._rows(query, (after, since, min(limit, _ID_MAX)))
-        else:
-            rows = self._rows(f"{query} ORDER BY id", (after, since))
-        for row in rows:
-            yield row[0], self._event(row)
-
-    def event(self, number: int) -> Event | None:
-        """Return the event with this id, None if there is none."""
-        if not 0 < number <= _ID_MAX:
-            return None
-        rows = self._rows(f"SELECT id, {', '.join(_COLUMNS)} FROM events WHERE id = ?", (number,))  # noqa: S608
-        return next((self._event(row) for row in rows), None)
-
-    def last_id(self) -> int:
-        """Return the id of the newest event, 0 if there is none."""
-        return self._numbers("SELECT coalesce(max(id), 0) FROM events", ())[0]
-
-    def blocked(self, since: float) -> tuple[int, int]:
-        """Return how many flows and packets of them were blocked, of flows seen at or after `since`."""
-        return self._judged("blocked", since)
-
-    def redirected(self, since: float) -> tuple[int, int]:
-        """As `blocked`, of the flows that were moved into the VPN; of those only STUN is counted."""
-        return self._judged("redirected", since)
-
-    def _judged(self, verdict: str, since: float) -> tuple[int, int]:
-        query = "SELECT count(*), total(count) FROM events WHERE last_time >= ? AND verdict = ?"
-        flows, packets = self._numbers(query, (since, verdict))
-        return flows, packets
-
-    def lost(self) -> int:
-        """Return how many blocked packets could not be recorded, of all time."""
-        return self._numbers("SELECT total(count) FROM lost", ())[0]
-
-    def _connect(self) -> sqlite3.Connection:
-        # A reader without write access can open a WAL database only while the daemon has it open; after a
-        # clean end there is no log beside the file, and it can be read as it is (sqlite.org/wal.html).
-        wal = self._file.with_name(FILE + "-wal")
-        options = ("mode=ro",) if wal.exists() else ("mode=ro", "immutable=1")
-        error: sqlite3.Error | None = None
-        for option in options:
-            try:
-                connection = sqlite3.connect(
-                    f"{self._file.absolute().as_uri()}?{option}", uri=True, timeout=5
-                )
-                with closing(connection.execute("SELECT 1 FROM events LIMIT 1")):
-                    return connection
-            except sqlite3.Error as failed:
-                error = failed
-        raise self._error(error) from error
-
-    def _rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
-        try:
-            # Not `yield from`: that closes the cursor, which fails if the connection was closed before.
-            for row in self._connection.execute(query, values):  # noqa: UP028
-                yield row
-        except sqlite3.Error as error:
-            raise self._error(error) from error
-
-    def _numbers(self, query: str, values: tuple[object, ...]) -> tuple[int, ...]:
-        try:
-            return tuple(int(value) for value in next(self._rows(query, values)))
-        except (ValueError, OverflowError) as error:
-            raise EventsError(f"{self._file} is damaged: {error}") from error
-
-    def _event(self, row: tuple[Any, ...]) -> Event:
-        # SQLite stores any type in any column: a file that was tampered with must not surprise a printer.
-        for (name, fits), value in zip(_FITS.items(), row[1:], strict=True):
-            if not fits(value):
-                raise EventsError(f"{self._file}: event {row[0]} is damaged ({name})")
-        return Event(*row[1:])
-
-    def _error(self, error: sqlite3.Error | None) -> EventsError:
-        if isinstance(error, sqlite3.OperationalError) and not _readable(self._file):
-            return _no_rights(self._file)
-        return EventsError(
-            f"cannot read {self._file}: {error}. If it is damaged, stunwalld moves it aside at its next write"
-        )
-
-
-def _readable(file: Path) -> bool:
-    return os.access(file, os.R_OK)
-
-
-def _no_rights(file: Path) -> EventsRightsError:
-    return EventsRightsError(
-        f"{file} may be read by root and the group stunwall: try with sudo, or join the group for good with "
-        "`sudo usermod -aG stunwall $USER` and log in again"
-    )

@@ -1,0 +1,1 @@
+"""Reads and writes configuration files: TOML in, a Config out."""

@@ -1,0 +1,76 @@
+"""The drop-in that `stunwall allow` keeps its exceptions in: conf.d/90-allow.toml."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stunwall.config import Config
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigError
+from stunwall.model import StunwallError
+
+NAME = "90-allow.toml"
+
+Entry = dict[str, Any]
+"""An [[allow]] table: strings and numbers only."""
+
+
+class DropInError(StunwallError):
+    """The exception is wrong, or the drop-in cannot be written."""
+
+
+class DropIn:
+    """The drop-in beside the configuration file `file`."""
+
+    def __init__(self, file: Path) -> None:
+        self._main = file
+        self.file = file.parent / "conf.d" / NAME
+
+    def entries(self) -> list[Entry]:
+        """Return its exceptions, none if there is no such file. Raises ConfigError."""
+        if not self.file.exists():
+            return []
+        return [rule.plain() for rule in reader.merge(Config(), self.file).allow]
+
+    def replace(self, entries: list[Entry]) -> bytes | None:
+        """Write these exceptions in place of its own, atomically; return what was in the file, for `restore`.
+
+        Raises DropInError: then nothing has changed.
+        """
+        reader.load(self._main)  # reports what is wrong in the user's own files, before anything changes
+        new = self.file.with_suffix(".new")
+        try:
+            new.parent.mkdir(exist_ok=True)
+            new.unlink(missing_ok=True)
+            with new.open("xb") as file:  # never through a link that somebody has put there
+                file.write(_text(entries).encode())
+            new.chmod(0o644)  # as the other files: every user of the CLI reads the configuration
+            reader.merge(Config(), new)  # raises what is wrong with it
+            before = self.file.read_bytes() if self.file.exists() else None
+            new.replace(self.file)
+        except OSError as error:
+            raise DropInError(f"cannot write {self.file}: {error.strerror}") from error
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can say
+            raise DropInError("an exception is text that UTF-8 can hold") from error
+        except ConfigError as error:
+            raise DropInError(str(error).partition(": ")[2]) from error
+        finally:
+            with suppress(OSError):
+                new.unlink()
+        return before
+
+    def restore(self, before: bytes | None) -> None:
+        """Put back what `replace` returned."""
+        with suppress(OSError):
+            self.file.unlink() if before is None else self.file.write_bytes(before)
+
+
+def _text(entries: list[Entry]) -> str:
+    # For strings and numbers JSON is also TOML, but for one character (TOML v1.0.0, strings).
+    tables = ("[[allow]]\n" + "".join(f"{key} = {_toml(entry[key])}\n" for key in entry) for entry in entries)
+    return "# Written by `stunwall allow`.\n\n" + "\n".join(tables)
+
+
+def _toml(value: str | int) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

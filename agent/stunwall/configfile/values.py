@@ -1,0 +1,146 @@
+"""From a TOML value to the value of a key, or UnfitError: one check per key."""
+
+import pwd
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from enum import StrEnum
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from stunwall.config import Config, Mode, Network, OnBlock, WhenVpnDown, is_interface
+from stunwall.model import Transport
+
+Check = Callable[[Any], Any]
+
+# systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path.
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+(/[A-Za-z0-9:_.\\@-]+){0,15}")
+_INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
+
+
+class UnfitError(Exception):
+    """A value that is not what its key needs; the text says what was expected."""
+
+
+def _choice(kind: type[StrEnum], note: str = "") -> Check:
+    def check(value: Any) -> StrEnum:  # noqa: ANN401 - any TOML value may stand here
+        if isinstance(value, str) and value in list(kind):
+            return kind(value)
+        raise UnfitError(" or ".join(f'"{member}"' for member in kind) + note)
+
+    return check
+
+
+def _number(low: int, high: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:  # noqa: ANN401
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise UnfitError(f"a whole number from {low} to {high}")
+
+    return check
+
+
+def _flag(value: Any) -> bool:  # noqa: ANN401
+    if isinstance(value, bool):
+        return value
+    raise UnfitError("true or false")
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and value.strip() and value.isprintable():
+        return value
+    raise UnfitError("a text in quotes, on one line")
+
+
+def _folder(value: Any) -> Path:  # noqa: ANN401
+    if isinstance(value, str) and value.startswith("/") and value.isprintable():
+        return Path(value)
+    raise UnfitError("an absolute path in quotes")
+
+
+def _interface(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and is_interface(value):
+        return value
+    raise UnfitError("the name of an interface, as `ip link` shows it")
+
+
+def _network(value: Any) -> Network:  # noqa: ANN401
+    try:
+        if isinstance(value, str) and "%" not in value:  # behind it stands a zone, which is any text
+            return ip_network(value)
+    except ValueError as error:
+        if "host bits" in str(error):
+            raise UnfitError(f'a network address ("{ip_network(value, strict=False)}" perhaps)') from None
+    raise UnfitError('an IP address or network in quotes, as "203.0.113.7" or "2001:db8::/32",')
+
+
+def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
+        if any(not glob.strip("*?") for glob in value):
+            raise UnfitError(
+                "names of the VPN's interfaces, and none that fits them all, as then nothing is blocked,"
+            )
+        return tuple(value)
+    raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
+
+
+def _ports(value: Any) -> frozenset[int]:  # noqa: ANN401
+    check = _number(1, 65535)
+    if isinstance(value, list):
+        try:
+            return frozenset(check(port) for port in value)
+        except UnfitError:
+            pass
+    raise UnfitError("a list of ports from 1 to 65535")
+
+
+def _mask(value: Any) -> int:  # noqa: ANN401
+    if isinstance(value, int) and 0 < value < 1 << 32 and value.bit_count() == 2 and not value & 1:
+        return value
+    raise UnfitError("a number of 32 bits of which two are set and not the lowest, as 0x90000000,")
+
+
+def _user(value: Any) -> int:  # noqa: ANN401
+    try:
+        if isinstance(value, str):
+            return pwd.getpwnam(value).pw_uid
+    except (KeyError, ValueError):
+        raise UnfitError("the name of a user of this machine") from None
+    return _number(0, 2**32 - 2)(value)
+
+
+def _unit(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and _UNIT.fullmatch(value) and ".." not in value:
+        return value
+    raise UnfitError('a systemd unit as "tailscaled.service", or a cgroup as "user.slice/user-1000.slice",')
+
+
+KEYS: dict[str, Check] = {
+    "mode": _choice(Mode),
+    "on_block": _choice(OnBlock),
+    "when_vpn_down": _choice(WhenVpnDown),
+    "interfaces": _globs,
+    "guard_ports": _ports,
+    "allow_lan": _flag,
+    "leave_wall_on_stop": _flag,
+    "queue": _number(0, 65535),
+    "mark_mask": _mask,
+    "status_for_all": _flag,
+    "state_dir": _folder,
+    "run_dir": _folder,
+}
+LOG_KEYS: dict[str, Check] = {
+    "keep_days": _number(1, 36500),
+    "keep_rows": _number(1, 1_000_000_000),
+}
+ALLOW_KEYS: dict[str, Check] = {
+    "to": _network,
+    "port": _number(1, 65535),
+    "protocol": _choice(Transport),
+    "user": _user,
+    "unit": _unit,
+    "interface": _interface,
+    "why": _text,
+}
+assert {f.name for f in fields(Config)} == {*KEYS, "log", "allow"}  # noqa: S101 - a slip of ours, not the user's

@@ -1,0 +1,43 @@
+"""The CLI's end of the socket: asks the daemon."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from stunwall.control.protocol import FILE, ControlError, ControlPermissionError, Status
+
+_TIMEOUT = 2.0  # seconds that the CLI waits for the daemon
+
+
+def ask(folder: Path, request: dict[str, Any]) -> Status | None:
+    """Return the daemon's reply, None if no daemon runs there. Raises ControlError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(_TIMEOUT)
+        try:
+            client.connect(str(folder / FILE))
+            client.sendall(json.dumps(request).encode() + b"\n")
+            with client.makefile("rb") as stream:
+                reply = json.loads(stream.readline())
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except PermissionError as error:
+            raise ControlPermissionError(
+                f"the daemon's socket {folder / FILE} is for root and the group stunwall: try with sudo, or "
+                "join the group with `sudo usermod -aG stunwall $USER` and log in again"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ControlError(f"stunwalld does not answer on {folder / FILE}: {error}") from error
+    if not isinstance(reply, dict):
+        raise ControlError(f"stunwalld answered on {folder / FILE} with something else than an object")
+    return reply
+
+
+def request(folder: Path, asked: dict[str, Any]) -> Status:
+    """As `ask`, for what needs a running daemon: raises ControlError if there is none or it refuses."""
+    reply = ask(folder, asked)
+    if reply is None:
+        raise ControlError("stunwalld does not run: start it with `sudo systemctl start stunwall`")
+    if "error" in reply:
+        raise ControlError(str(reply["error"]))
+    return reply

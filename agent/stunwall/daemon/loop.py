@@ -1,0 +1,150 @@
+"""The daemon's loop: one selector, one thread (the record has another)."""
+
+import selectors
+import socket
+import time
+from contextlib import ExitStack, suppress
+from errno import ENETUNREACH
+from functools import partial
+from pathlib import Path
+
+from stunwall.config import Config, Mode
+from stunwall.control.protocol import FILE
+from stunwall.control.server import Control
+from stunwall.daemon import systemd
+from stunwall.daemon.commands import Commands
+from stunwall.daemon.folders import give_to_group
+from stunwall.daemon.journal import Journal
+from stunwall.daemon.parts import Parts
+from stunwall.daemon.status import status
+from stunwall.model import StunwallError
+from stunwall.wall import queue_rules, state, table
+
+# Seconds until links that could not be read, or a wall that could not be put up, are tried again.
+_RETRY = 1.0
+# Probes in the time that systemd's watchdog gives: losing one in a flood must not end the daemon.
+_PROBES = 3
+
+
+def run(config: Config, file: Path, journal: Journal, stopping: socket.socket, leave_wall: bool) -> None:
+    """Put the wall up, put its queue rules in, and serve until `stopping` becomes readable.
+
+    Raises StunwallError if it cannot start. Whatever happens, the wall keeps dropping STUN unless this returns, and
+    with `leave_wall` then too.
+    """
+    with ExitStack() as stack:
+        parts = Parts(config, file, journal, stack)
+        parts.put_up_wall()
+        _take_over_pause(parts)
+        loop = Loop(parts)
+        stack.callback(loop.close)
+        loop.serve(stopping)
+        queue_rules.detach()
+    leave_wall = leave_wall or parts.config.leave_wall_on_stop
+    if not leave_wall:
+        table.remove()
+    journal.notice(
+        "stopped; the wall stays up: STUN outside the VPN is dropped"
+        if leave_wall
+        else "stopped; the wall is removed: STUN is free to leave by any interface"
+    )
+
+
+class Loop:
+    """Waits for what the parts are readable for, and for what is due."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._selector = selectors.DefaultSelector()
+        self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
+        self._next_probe = 0.0  # seconds of the monotonic clock
+        commands = Commands(
+            parts.file, parts.config, parts.pause, self._configure, parts.note, partial(status, parts)
+        )
+        folder, for_all = parts.config.run_dir, parts.config.status_for_all
+        self._control = Control(folder, self._selector, commands.answer, for_all)
+        give_to_group(folder / FILE)
+
+    def close(self) -> None:
+        """Close the control socket."""
+        self._control.close()
+
+    def serve(self, stopping: socket.socket) -> None:
+        """Say that the daemon is ready, and serve until `stopping` becomes readable."""
+        self._ready()
+        parts, register = self._parts, self._selector.register
+        register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
+        register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
+        for source in parts.sync.sources():
+            register(source, selectors.EVENT_READ, self._follow)
+        register(stopping, selectors.EVENT_READ, None)
+        while True:
+            for key, _ in self._selector.select(self._wait_seconds()):
+                if key.data is None:
+                    return
+                key.data()
+            self._do_what_is_due()
+
+    def _ready(self) -> None:
+        parts = self._parts
+        does = "moved into it" if parts.config.mode is Mode.REDIRECT else "blocked"
+        vpn = ", ".join(sorted(parts.sync.view.vpn)) or "none, so all STUN is blocked"
+        parts.journal.notice(
+            f"ready: STUN outside the VPN is {does} (queue {parts.config.queue}, VPN: {vpn})"
+        )
+        systemd.notify("READY=1")
+
+    def _configure(self, config: Config) -> None:
+        self._parts.configure(config)
+        self._control.admit(for_all=config.status_for_all)
+
+    def _follow(self) -> None:
+        # The wall first: sets can't be filled while there is none.
+        self._parts.repair.inspect()
+        self._parts.sync.follow()
+
+    @property
+    def _failing(self) -> bool:
+        return self._parts.sync.failing or self._parts.repair.failing
+
+    def _wait_seconds(self) -> float | None:
+        """Return the seconds until something is due, None if nothing is."""
+        waits = []
+        if self._failing:
+            waits.append(_RETRY)
+        if self._parts.pause.left:
+            waits.append(self._parts.pause.left)
+        if self._probe_period:
+            waits.append(max(0.0, self._next_probe - time.monotonic()))
+        return min(waits, default=None)
+
+    def _do_what_is_due(self) -> None:
+        pause = self._parts.pause
+        if self._failing:
+            self._follow()
+        if pause.until and not pause.left:
+            with suppress(StunwallError):  # the kernel has ended it already
+                pause.end()
+            self._parts.note("resumed", "its time is over")
+        if self._probe_period and time.monotonic() >= self._next_probe:
+            self._send_probe()
+
+    def _send_probe(self) -> None:
+        """Send a probe through the wall and the queue; systemd is told that we live when it comes back."""
+        self._next_probe = time.monotonic() + self._probe_period
+        report = partial(self._parts.problems.report, "watchdog")
+        try:
+            self._parts.probe.send()
+        except OSError as error:
+            report(f"the queue can't be watched: no packet leaves by lo ({error.strerror})")
+            if error.errno == ENETUNREACH:  # lo is down: no other daemon would do better
+                systemd.notify("WATCHDOG=1")
+        else:
+            report("")
+
+
+def _take_over_pause(parts: Parts) -> None:
+    """Go on with a pause that a daemon before this one began: the kernel still has it."""
+    wall = state.read()
+    if wall is not None and wall.paused:
+        parts.pause.take_over(wall.paused)

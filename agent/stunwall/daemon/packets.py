@@ -1,0 +1,69 @@
+"""One queued packet: judged, and what judge() returned carried out."""
+
+from collections.abc import Callable
+
+from stunwall.config import Config
+from stunwall.daemon import systemd
+from stunwall.daemon.sync import NetworkSync
+from stunwall.judge import judge
+from stunwall.model import Arrival, Reason, Refusal, Verdict
+from stunwall.queue.probe import Probe
+from stunwall.queue.refusal import RefusalSender
+from stunwall.record.writer import RecordWriter
+
+
+class PacketHandler:
+    """Gives every packet its verdict, records it and sends the refusal.
+
+    Args:
+        config: may be replaced.
+        problem: is called with what is wrong.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sync: NetworkSync,
+        probe: Probe,
+        refusals: RefusalSender,
+        writer: RecordWriter,
+        problem: Callable[[str], None],
+    ) -> None:
+        self.config = config
+        self.unanswered = 0
+        """Blocked requests whose refusal could not be sent."""
+        self.unreadable = 0
+        """Blocked packets that could not be parsed."""
+        self._sync = sync
+        self._probe = probe
+        self._refusals = refusals
+        self._writer = writer
+        self._problem = problem
+
+    def handle(self, arrival: Arrival) -> Verdict:
+        """Return the verdict on a packet."""
+        if self._probe.matches(arrival.packet):
+            systemd.notify("WATCHDOG=1")
+            return Verdict.BLOCK
+        judgement = judge(arrival, self._sync.view, self.config)
+        if judgement.reason is Reason.UNREADABLE:
+            self.unreadable += 1
+        if judgement.retracted is not None:
+            self._writer.retract(judgement.retracted)
+        if judgement.event is not None:
+            self._writer.record(judgement.event)
+        if judgement.refusal is not None:
+            self._refuse(judgement.refusal)
+        return judgement.verdict
+
+    def fault(self, error: BaseException) -> None:
+        """Report a packet that `handle` failed on; the queue has dropped it."""
+        name = type(error).__name__
+        self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
+
+    def _refuse(self, refusal: Refusal) -> None:
+        try:
+            self._refusals.send(refusal)
+        except OSError:
+            # The sender waits for its own time-out then; the packet is blocked all the same.
+            self.unanswered += 1

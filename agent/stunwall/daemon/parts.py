@@ -1,0 +1,92 @@
+"""The parts of a running daemon, made in the order in which they depend on each other."""
+
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from stunwall.config import Config, changed_keys
+from stunwall.daemon.folders import make_folder
+from stunwall.daemon.journal import Journal
+from stunwall.daemon.packets import PacketHandler
+from stunwall.daemon.problems import Problems
+from stunwall.daemon.sync import NetworkSync
+from stunwall.model import GAP, Event, StunwallError
+from stunwall.queue import nfqueue
+from stunwall.queue.probe import Probe
+from stunwall.queue.refusal import RefusalSender
+from stunwall.record.writer import RecordWriter
+from stunwall.wall import queue_rules, state
+from stunwall.wall.pause import Pause
+from stunwall.wall.repair import Gap, Repair
+
+
+class Parts:
+    """Everything that a daemon owns. `config` is what is in force.
+
+    Making it loads nothing into the kernel yet; what has to be closed is pushed on `stack`. Raises StunwallError.
+    """
+
+    def __init__(self, config: Config, file: Path, journal: Journal, stack: ExitStack) -> None:
+        self.config = config
+        self.file = file
+        self.journal = journal
+        self.started = time.time()
+        self.problems = Problems(journal)
+        self.pause = Pause()
+        self.queued_before = 0
+        """Packets that came from the queue before its counting rules were put in."""
+        problem = self.problems.report
+        for folder, mode in ((config.state_dir, 0o750), (config.run_dir, 0o755)):
+            make_folder(folder, mode)
+        # The queue first: if another daemon has it, nothing has been touched yet.
+        _check_alone(config.queue)
+        self.queue = nfqueue.Queue(config.queue, config.redirected_bit)
+        stack.callback(self.queue.close)
+        refusals = RefusalSender(config.mark_mask)
+        stack.callback(refusals.close)
+        self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
+        stack.callback(self.writer.close)
+        self.sync = NetworkSync(config, journal.notice, partial(problem, "links"))
+        stack.callback(self.sync.close)
+        self.repair = Repair(self.put_up_wall, self.sync.refill, self._report_gap, partial(problem, "wall"))
+        stack.callback(self.repair.close)
+        self.probe = Probe(config.mark_mask)
+        stack.callback(self.probe.close)
+        self.packets = PacketHandler(
+            config, self.sync, self.probe, refusals, self.writer, partial(problem, "packets")
+        )
+        self.queue.serve_with(self.packets.handle, self.packets.fault)
+
+    def put_up_wall(self) -> None:
+        """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""
+        self.sync.put_up_wall()
+        self.pause.renew()
+        queue_rules.attach(self.config.queue)
+        self.queued_before = self.queue.received
+
+    def configure(self, config: Config) -> None:
+        """Put another configuration into force. Raises StunwallError: then the old one still holds."""
+        self.sync.configure(config)
+        self.writer.keep = config.log
+        self.packets.config = config
+        changed = ", ".join(changed_keys(self.config, config)) or "nothing"
+        self.config = config
+        self.journal.notice(f"the configuration was read again; changed: {changed}")
+
+    def note(self, verdict: str, reason: str) -> None:
+        """Record something that happened now and is about no packet."""
+        self.writer.record(Event.note(time.time(), verdict, reason))
+
+    def _report_gap(self, gap: Gap) -> None:
+        self.writer.record(replace(Event.note(gap.start, GAP, gap.sentence), last_time=gap.end))
+
+
+def _check_alone(queue: int) -> None:
+    """Raise if a living daemon serves this namespace's wall already."""
+    wall = state.read()
+    if wall is not None and wall.queue is not None and wall.queue != queue and nfqueue.listener(wall.queue):
+        raise StunwallError(
+            f"another stunwalld guards this network namespace (queue {wall.queue}): stop that one first"
+        )

@@ -1,0 +1,70 @@
+"""What the daemon answers to `status`, as JSON: see also cli/status.py, which prints it."""
+
+import os
+from dataclasses import asdict
+
+from stunwall import __version__
+from stunwall.config import WhenVpnDown
+from stunwall.control.protocol import Status
+from stunwall.daemon.parts import Parts
+from stunwall.model import StunwallError
+from stunwall.wall import queue_rules, state
+
+
+def status(parts: Parts) -> Status:
+    """Return everything that is known of the daemon, the network and the wall."""
+    wall = _wall()
+    parts.queue.serve()  # what the wall has counted and does not come now, never will
+    config, packets = parts.config, parts.packets
+    missing = wall.pop("queued", 0) + parts.queued_before - parts.queue.received
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "config": str(parts.file),
+        "started": parts.started,
+        "state": state_name(parts),
+        "paused_until": parts.pause.until if parts.pause.left else None,
+        "problems": parts.problems.texts,
+        "mode": config.mode,
+        "on_block": config.on_block,
+        "when_vpn_down": config.when_vpn_down,
+        "queue": config.queue,
+        "mark_mask": config.mark_mask,
+        "interfaces": [asdict(each) for each in parts.sync.assessments],
+        "redirects": sorted(parts.sync.view.families),
+        "allow": [rule.plain() for rule in config.allow],
+        "unrecorded": parts.writer.lost,
+        "unanswered": packets.unanswered,
+        "unreadable": packets.unreadable,
+        "faults": parts.queue.faults,
+        "queue_overruns": max(0, missing),
+        "gaps": [asdict(gap) for gap in parts.repair.gaps],
+        **wall,
+    }
+
+
+def state_name(parts: Parts) -> str:
+    """Return `protected`, `sealed`, `paused`, `open` or `degraded`."""
+    # What lets STUN out comes first: "degraded" says that nothing leaks.
+    if parts.pause.left:
+        return "paused"
+    view = parts.sync.view
+    if view.known and not view.vpn and parts.config.when_vpn_down is WhenVpnDown.ALLOW:
+        return "open"
+    if parts.problems:
+        return "degraded"
+    return "protected" if view.vpn else "sealed"
+
+
+def _wall() -> Status:
+    try:
+        wall = state.read()
+    except StunwallError as error:
+        return {"wall": "unknown", "wall_error": str(error)}
+    if wall is None:
+        return {"wall": "down"}
+    return {
+        "wall": "up" if wall.intact else "damaged",
+        "counters": wall.counters,
+        "queued": sum(rule.packets or 0 for rule in wall.rules if rule.chain in queue_rules.CHAINS),
+    }

@@ -1,0 +1,112 @@
+"""The way of one packet: from what the queue hands over to what the daemon has to carry out. No I/O.
+
+Theory of operation
+
+The table in the kernel (rules/stunwall.nft) recognises STUN and queues it at one of two hooks. judge() decides on the
+packet alone and returns a value; the daemon gives the verdict, records the event and sends the refusal.
+
+*Why postrouting.* Only there is the outgoing interface final: rules by mark, a source address, SO_BINDTODEVICE, a
+forwarded packet and a VPN that comes or goes have all had their say. The chain has priority srcnat - 10, so the
+sender still has its own address. A packet that arrives there and does not leave by the VPN is blocked.
+
+*Why the output hook.* A mark set in an output chain of `type route` makes the kernel route the packet again. It is
+the only hook where a local packet can still be moved into the VPN, and in postrouting it would be too late. So with
+mode = "redirect" the first packet of a UDP flow is queued there, before it is queued (or not) in postrouting. Nothing
+is blocked at this hook and nothing is let out for good: every packet still meets postrouting.
+
+*What each mark bit means.* `mark_mask` has two bits. The lower one, `redirected`, says that judge() moved this packet,
+or an earlier one of its flow, into the VPN: a routing rule looks for it. A packet that has it in postrouting and does
+not leave by the VPN is a redirect that failed, as the kernel does not route a socket bound to a device again; it is
+blocked. The higher one, `permitted`, exists only in the connection mark, for exceptions by unit. Both together on a
+packet are stunwalld's own (refusal, probe), and the table handles them.
+
+*What can race.* `view` and the table's set of VPN interfaces come from the same snapshot, but not at the same
+instant. A packet may be queued although the VPN came up meanwhile, hence the look at `view.vpn` in postrouting. An
+interface that stops being the VPN stays in the set until the next transaction, a few milliseconds. A redirected packet
+is recorded before it meets postrouting again; if it is blocked there, the earlier record is retracted. While the
+network cannot be read, `view` is empty and not `known`, and everything is blocked.
+
+*Why nothing unknown is accepted.* The table's matches are coarse, so the queue also holds look-alikes. What parses and
+is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way than we do.
+An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
+"""
+
+from dataclasses import dataclass
+
+from stunwall.config import Config
+from stunwall.model import Arrival, Decision, Event, Reason, Refusal, Verdict
+from stunwall.policy import View, decide
+from stunwall.stun import packet
+from stunwall.stun.detect import Detection, classify
+
+# These are no attempt to bypass the VPN, or the packet is judged once more.
+_UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.WALL_DECIDES})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What to do with one packet.
+
+    `event` is to be recorded, None for nothing; `retracted` is an earlier record that turned out wrong; `refusal` is to
+    be sent to the packet's sender, None for nothing.
+    """
+
+    verdict: Verdict
+    reason: Reason
+    event: Event | None = None
+    retracted: Event | None = None
+    refusal: Refusal | None = None
+
+
+def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
+    """Return what becomes of a packet that the table queued. Never raises for what is in the packet."""
+    try:
+        datagram = packet.parse(arrival.packet)
+    except packet.PacketError:
+        return Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+    detection = classify(datagram, config.guard_ports)
+    decision = decide(detection, arrival, view, config)
+    if detection is None or decision.reason in _UNRECORDED:
+        return Judgement(decision.verdict, decision.reason)
+    return Judgement(
+        decision.verdict,
+        decision.reason,
+        event=_event(decision, detection, arrival),
+        retracted=_retracted(decision, detection, arrival),
+        refusal=_refusal(decision, detection, arrival),
+    )
+
+
+def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
+    datagram = detection.datagram
+    return Event(
+        time=arrival.time,
+        last_time=arrival.time,
+        count=1,
+        verdict=decision.verdict.value,
+        reason=decision.reason.value,
+        protocol=detection.protocol.value,
+        method=detection.method,
+        transport=datagram.transport.value,
+        family=datagram.family,
+        source=str(datagram.source),
+        source_port=datagram.source_port,
+        destination=str(datagram.destination),
+        destination_port=datagram.destination_port,
+        interface=arrival.outgoing,
+        packet=arrival.packet,
+    )
+
+
+def _retracted(decision: Decision, detection: Detection, arrival: Arrival) -> Event | None:
+    """Return the event 'redirected' of the same packet at the output hook, which postrouting has proved wrong."""
+    if decision.reason is not Reason.DEVICE_BOUND:
+        return None
+    return _event(Decision(Verdict.REDIRECT, Reason.REDIRECTED), detection, arrival)
+
+
+def _refusal(decision: Decision, detection: Detection, arrival: Arrival) -> Refusal | None:
+    # A packet that leaves by the interface it came in by has its sender out there, or a forged one.
+    if decision.refusal is None or arrival.incoming == arrival.outgoing:
+        return None
+    return Refusal(detection.datagram, detection.framing, decision.refusal, arrival.incoming)

@@ -1,0 +1,90 @@
+"""What stunwalld puts into the table's sets and chains, as nft statements. No I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stunwall.config import Allow, Network, mark_bits
+from stunwall.model import Address
+
+TABLE = "inet stunwall"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that stunwalld puts into the wall's sets and chains.
+
+    `families`: the IP versions (4, 6) that can be redirected. `addresses`: (interface, address) that redirected
+    flows get. `transport`: the VPN's own endpoints. `lan`:
+    (network, interface). `allow`: the exceptions in their order; `cgroups`: (path, number) of the units in them.
+    """
+
+    vpn: frozenset[str]
+    guard_ports: frozenset[int]
+    families: frozenset[int] = frozenset()
+    addresses: frozenset[tuple[str, Address]] = frozenset()
+    transport: frozenset[tuple[Address, int]] = frozenset()
+    lan: frozenset[tuple[Network, str]] = frozenset()
+    allow: tuple[Allow, ...] = ()
+    cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def fill_sets(contents: Contents) -> str:
+    """Return the statements that replace the elements of every set and map."""
+    networks = {4: "lan4", 6: "lan6"}
+    units = any(rule.unit for rule in contents.allow)
+    sets: dict[str, list[str]] = {
+        "vpn": [f'"{name}"' for name in contents.vpn],
+        "guard_ports": [str(port) for port in contents.guard_ports],
+        "redirectable": [f"ipv{version}" for version in contents.families],
+        "by_program": ["ipv4", "ipv6"] if units else [],
+        "lan4": [],
+        "lan6": [],
+        "vpn_transport4": [],
+        "vpn_transport6": [],
+    }
+    for network, interface in contents.lan:
+        sets[networks[network.version]].append(f'{network} . "{interface}"')
+    for address, port in contents.transport:
+        sets[f"vpn_transport{address.version}"].append(f"{address} . {port}")
+    maps: dict[str, list[str]] = {"vpn_address4": [], "vpn_address6": []}
+    for interface, own in contents.addresses:
+        maps[f"vpn_address{own.version}"].append(f'"{interface}" : {own}')
+    text = "".join(f"flush set {TABLE} {name}\n" for name in sets)
+    text += "".join(f"flush map {TABLE} {name}\n" for name in maps)
+    for name, elements in (sets | maps).items():
+        if elements:
+            text += f"add element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
+    return text
+
+
+def fill_exceptions(contents: Contents, mask: int) -> str:
+    """Return the statements that replace the rules of the exceptions."""
+    text = f"flush chain {TABLE} allowed\nflush chain {TABLE} programs\n"
+    permit = f"ct mark set ct mark | {mark_bits(mask)[1]:#010x}"
+    for number, rule in enumerate(contents.allow, 1):
+        conditions = _conditions(rule)
+        comment = f'comment "allow {number}"'
+        if rule.unit is None:
+            text += f"add rule {TABLE} allowed {conditions} counter accept {comment}\n"
+        elif rule.unit in contents.cgroups:  # else it does not run
+            path, _ = contents.cgroups[rule.unit]
+            level = path.count("/") + 1
+            cgroup = f'socket cgroupv2 level {level} "{path}"'
+            text += f"add rule {TABLE} programs {cgroup} {conditions} counter {permit} {comment}\n"
+    return text
+
+
+def _conditions(rule: Allow) -> str:
+    parts = []
+    if rule.to is not None:
+        parts.append(f"{'ip' if rule.to.version == 4 else 'ip6'} daddr {rule.to}")
+    if rule.port is not None:
+        protocols = rule.protocol.value if rule.protocol else "{ udp, tcp }"
+        parts.append(f"meta l4proto {protocols} th dport {rule.port}")
+    elif rule.protocol is not None:
+        parts.append(f"meta l4proto {rule.protocol.value}")
+    if rule.user is not None:
+        parts.append(f"meta skuid {rule.user}")
+    if rule.interface is not None:
+        parts.append(f'oifname "{rule.interface}"')
+    return " ".join(parts)

@@ -1,0 +1,63 @@
+"""The rules that hand STUN to stunwalld: put in when it is ready, taken out when it leaves."""
+
+import struct
+
+from stunwall.wall import nft
+from stunwall.wall.contents import TABLE
+from stunwall.wall.nft import NftError, NftPermissionError
+
+_NFPROTO_INET = 1  # linux/netfilter.h
+# The chains that lead to stunwalld, and how the comment of the rule that counts there begins.
+CHAINS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
+
+
+def attach(queue: int) -> None:
+    """Put the queue rules in front of the drop. Without a listener on `queue` they drop all the same.
+
+    Native `queue` where the kernel has it, else the xtables target NFQUEUE. Raises NftError.
+    """
+    # The counting rule names the queue, as the fallback's rule cannot be read back by nft.
+    counted = "".join(
+        f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{comment} {queue}"\n'
+        for chain, comment in CHAINS.items()
+    )
+    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in CHAINS)
+    try:
+        nft.apply(counted + queued)
+    except NftPermissionError:
+        raise
+    except NftError as native:
+        nft.apply(counted)
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        try:
+            _attach_by_target(queue)
+        except (NetlinkError, OSError) as error:
+            raise NftError(
+                "the kernel has no way to hand packets to a program: neither nftables' `queue` "
+                f"(CONFIG_NFT_QUEUE, module nft_queue: {native}) nor the xtables target NFQUEUE "
+                f"(CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and "
+                f"nft_compat: {error}). Load one of them with modprobe; some distributions ship them in an "
+                "extra package (Ubuntu: linux-modules-extra-$(uname -r))"
+            ) from error
+
+
+def detach() -> None:
+    """Take the queue rules out: what is not for the VPN is dropped in the kernel."""
+    nft.apply("".join(f"flush chain {TABLE} {chain}\n" for chain in CHAINS))
+
+
+def _attach_by_target(queue: int) -> None:
+    from pyroute2.nftables.main import NFTables  # only kernels without NFT_QUEUE need it
+
+    # linux/netfilter/xt_NFQUEUE.h, struct xt_NFQ_info_v3: queue, number of queues, flags; padded to 8 bytes
+    info = struct.pack("=HHHxx", queue, 1, 0)
+    target = [
+        ("NFTA_TARGET_NAME", "NFQUEUE"),
+        ("NFTA_TARGET_REV", 3),
+        ("NFTA_TARGET_INFO", info),
+    ]
+    expression = {"attrs": [("NFTA_EXPR_NAME", "target"), ("NFTA_EXPR_DATA", {"attrs": target})]}
+    with NFTables(nfgen_family=_NFPROTO_INET) as netlink:
+        for chain in CHAINS:
+            netlink.rule("add", table="stunwall", chain=chain, expressions=[[expression]])

@@ -1,0 +1,48 @@
+"""The text of rules/stunwall.nft: where it is, the rules that it holds, its mark bits."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+from stunwall.config import mark_bits
+
+
+@cache
+def text() -> str:
+    """Return the text of stunwall.nft, read once: an upgrade may change the file under a daemon that still runs."""
+    return file().read_text()
+
+
+def file() -> Path:
+    """Return where stunwall.nft is: in the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "rules" / "stunwall.nft"
+    return installed if installed.exists() else package.parents[1] / "rules" / "stunwall.nft"
+
+
+def expected(rules: str) -> list[tuple[str, str]]:
+    """Return (chain, comment) of each rule in the text of stunwall.nft, in order."""
+    found: list[tuple[str, str]] = []
+    chain = ""
+    for line in rules.splitlines():
+        if match := re.match(r"\s*chain (\w+) \{", line):
+            chain = match[1]
+        elif (match := re.search(r' comment "([^"]*)"$', line)) and not line.lstrip().startswith("#"):
+            found.append((chain, match[1]))
+    return found
+
+
+def with_marks(rules: str, mask: int) -> str:
+    """Return the rules with the two bits of `mask` for the mark."""
+    redirected, permitted = mark_bits(mask)
+    bits = {
+        "redirected": redirected,
+        "permitted": permitted,
+        "both": mask,
+        "behind": mask | 1,
+        "others": mask ^ 0xFFFFFFFF,
+        "unpermitted": permitted ^ 0xFFFFFFFF,
+    }
+    for name, value in bits.items():
+        rules = re.sub(rf"^define {name} = \w+$", f"define {name} = {value:#010x}", rules, flags=re.MULTILINE)
+    return rules
