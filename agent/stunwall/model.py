@@ -3,11 +3,15 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, AF_INET6, AddressFamily
 
 Address = IPv4Address | IPv6Address
 
 
-# The routing table of redirected packets: its routes are ours, and say nothing about what the VPN carries.
+# The address family of each IP version.
+FAMILIES: dict[int, AddressFamily] = {4: AF_INET, 6: AF_INET6}
+
+# The routing table of redirected packets. Its routes are ours, so they do not show what the VPN carries.
 REDIRECT_TABLE = 4780
 
 

@@ -21,3 +21,8 @@ def endpoint(address: str, port: int) -> str:
 def date_time(seconds: float) -> str:
     """Return Unix seconds as local date and time with its offset."""
     return strftime("%Y-%m-%d %H:%M:%S %z", localtime(seconds))
+
+
+def missing_version(version: int) -> str:
+    """Return what to say where the system lacks an IP version (4 or 6)."""
+    return f"IPv{version} is not available on this system: stunwall guards IPv{10 - version} alone"

@@ -53,6 +53,8 @@ OUTSIDE = {
     "click": {"cli"},
     "subprocess": {"wall/nft.py", "doctor/findings.py", "doctor/checks.py"},
 }
+# Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
+BROAD = {"queue/nfqueue.py", "record/writer.py"}
 LINES, FUNCTION_LINES = 400, 40
 
 
@@ -93,7 +95,8 @@ PURE_FILES = [file for file in FILES if room(file) in PURE or place(file) in PUR
 @pytest.mark.parametrize("file", PURE_FILES, ids=place)
 def test_pure_modules_read_no_clock_and_do_no_io(file: Path) -> None:
     # To write down a time that is given is not to read the clock.
-    used = set(imported(file)) - {"time.localtime", "time.strftime"}
+    constants = {"socket.AF_INET", "socket.AF_INET6", "socket.AddressFamily"}
+    used = set(imported(file)) - {"time.localtime", "time.strftime"} - constants
     assert {name.split(".")[0] for name in used} & INPUT_AND_OUTPUT == set()
     assert ours(file) <= PURE | {room(file)}
     if file.name != "config.py":
@@ -182,4 +185,4 @@ def test_every_match_is_exhaustive_and_no_except_is_bare_or_silent(file: Path) -
             assert node.type is not None, f"line {node.lineno}: a bare except"
             broad = isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")
             reraises = isinstance(node.body[-1], ast.Raise)
-            assert not broad or reraises or file.name == "nfqueue.py", f"line {node.lineno}: a broad except"
+            assert not broad or reraises or place(file) in BROAD, f"line {node.lineno}: a broad except"

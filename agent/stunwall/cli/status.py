@@ -14,9 +14,10 @@ from stunwall.cli.options import Json
 from stunwall.configfile import reader
 from stunwall.control.client import ask
 from stunwall.control.protocol import ControlPermissionError, Status
+from stunwall.model import FAMILIES
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
-from stunwall.text import count, date_time
+from stunwall.text import count, date_time, missing_version
 from stunwall.wall import state
 from stunwall.wall.nft import NftPermissionError
 
@@ -169,6 +170,8 @@ def _print(report: _Report, blocked: dict[str, Any] | None) -> None:
         if daemon.get("paused_until"):
             lines.append(("Paused", f"until {date_time(float(daemon['paused_until']))}"))
         lines += [("Gap", _gap(gap)) for gap in daemon.get("gaps", ())]
+        missing = FAMILIES.keys() - set(daemon.get("ip_versions", FAMILIES))
+        lines += [("Note", missing_version(version)) for version in sorted(missing)]
     elif report.state != "unknown":
         lines.append(("Daemon", "does not run"))
     if blocked is not None:

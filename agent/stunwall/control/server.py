@@ -45,6 +45,7 @@ class Control:
         self._file = folder / FILE
         self._selector = selector
         self._answer = answer
+        # Of each client what it has sent of its request, then what is still to be sent of the reply.
         self._clients: dict[socket.socket, bytes] = {}
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
@@ -99,10 +100,27 @@ class Control:
         if received and b"\n" not in line and len(line) <= _REQUEST_MAX:
             self._clients[client] = line
             return
-        if received:
-            with suppress(OSError):  # a client that does not read its answer has no claim to it
-                client.send(json.dumps(self._reply(line, _peer(client))).encode() + b"\n")
-        self._drop(client)
+        if not received:
+            self._drop(client)
+            return
+        self._clients[client] = json.dumps(self._reply(line, _peer(client))).encode() + b"\n"
+        self._selector.modify(client, selectors.EVENT_WRITE, lambda: self._write(client))
+        self._write(client)
+
+    def _write(self, client: socket.socket) -> None:
+        """Send what the socket takes of the reply; the selector calls again for the rest."""
+        if client not in self._clients:
+            return
+        reply = self._clients[client]
+        try:
+            reply = reply[client.send(reply) :]
+        except BlockingIOError:
+            return
+        except OSError:  # gone
+            reply = b""
+        self._clients[client] = reply
+        if not reply:
+            self._drop(client)
 
     def _reply(self, line: bytes, peer: Peer) -> Status:
         try:

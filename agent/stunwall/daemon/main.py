@@ -10,7 +10,7 @@ from pathlib import Path
 from stunwall import __version__
 from stunwall.config import Config
 from stunwall.configfile.reader import DEFAULT_FILE, load
-from stunwall.daemon import loop
+from stunwall.daemon import ip_versions, loop
 from stunwall.daemon.journal import Journal
 from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
@@ -36,7 +36,7 @@ def take_down(journal: Journal) -> None:
     wall = state.read()
     if wall is not None and wall.queue is not None and (port := nfqueue.listener(wall.queue)):
         raise StunwallError(f"stunwalld runs (process {port}): stop it first, then this removes what is left")
-    PolicyRoute(0, 0, journal.notice).close()
+    PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
     table.remove()
     journal.notice("the wall is removed: STUN is free to leave by any interface")
 

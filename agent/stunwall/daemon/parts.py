@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from stunwall.config import Config, changed_keys
+from stunwall.daemon import ip_versions
 from stunwall.daemon.folders import make_folder
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.packets import PacketHandler
 from stunwall.daemon.problems import Problems
 from stunwall.daemon.sync import NetworkSync
-from stunwall.model import GAP, Event, StunwallError
+from stunwall.model import FAMILIES, GAP, Event, StunwallError
 from stunwall.queue import nfqueue
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
+from stunwall.text import missing_version
 from stunwall.wall import queue_rules, state
 from stunwall.wall.pause import Pause
 from stunwall.wall.repair import Gap, Repair
@@ -34,6 +36,9 @@ class Parts:
         self.journal = journal
         self.started = time.time()
         self.problems = Problems(journal)
+        self.versions = ip_versions.available()
+        for version in FAMILIES.keys() - self.versions:
+            journal.notice(missing_version(version))
         self.pause = Pause()
         self.queued_before = 0
         """Packets that came from the queue before its counting rules were put in."""
@@ -44,11 +49,11 @@ class Parts:
         _check_alone(config.queue)
         self.queue = nfqueue.Queue(config.queue, config.redirected_bit)
         stack.callback(self.queue.close)
-        refusals = RefusalSender(config.mark_mask)
+        refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
         self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
         stack.callback(self.writer.close)
-        self.sync = NetworkSync(config, journal.notice, partial(problem, "links"))
+        self.sync = NetworkSync(config, self.versions, journal.notice, partial(problem, "links"))
         stack.callback(self.sync.close)
         self.repair = Repair(self.put_up_wall, self.sync.refill, self._report_gap, partial(problem, "wall"))
         stack.callback(self.repair.close)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from stunwall.config import Config, Mode
-from stunwall.model import StunwallError
+from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import interfaces, wireguard
 from stunwall.vpn.interfaces import Assessment, Snapshot
@@ -23,12 +23,19 @@ class NetworkSync:
     """Knows which interfaces are the VPN; at every change of the network it fills the wall's sets again.
 
     Args:
+        versions: the IP versions (4, 6) that the system has.
         report: is called when the VPN changes.
         problem: is called when the network can't be followed, and with "" when it can again. What was the VPN may be
             something else by then, so everything is blocked until it works.
     """
 
-    def __init__(self, config: Config, report: Callable[[str], None], problem: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        versions: frozenset[int],
+        report: Callable[[str], None],
+        problem: Callable[[str], None],
+    ) -> None:
         self.assessments: tuple[Assessment, ...] = ()
         self.view = _UNKNOWN
         self._config = config
@@ -36,9 +43,9 @@ class NetworkSync:
         self._problem = problem
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
         self._refused = ""  # why no exception is in force, where the kernel took none
-        self._rtnetlink = Rtnetlink()
+        self._rtnetlink = Rtnetlink(versions)
         self._units = units.UnitWatch()
-        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, report)
+        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report)
 
     def close(self) -> None:
         """Remove the policy route, and stop following."""
@@ -132,7 +139,7 @@ class NetworkSync:
         snapshot = self._rtnetlink.snapshot()
         self.assessments = interfaces.assess(snapshot, config.interfaces)
         vpn = interfaces.vpn_names(self.assessments)
-        families = frozenset(f for f in (4, 6) if self._target(snapshot, f) is not None)
+        families = frozenset(f for f in FAMILIES if self._target(snapshot, f) is not None)
         self.view = View(vpn, families)
         contents = Contents(
             vpn=vpn,
@@ -152,5 +159,5 @@ class NetworkSync:
         return interfaces.redirect_target(snapshot, self.assessments, self._config.interfaces, family)
 
     def _point(self, snapshot: Snapshot) -> None:
-        for family in (4, 6):
+        for family in FAMILIES:
             self._policy_route.point(family, self._target(snapshot, family))

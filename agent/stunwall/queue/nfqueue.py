@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, assert_never
 
-from netfilterqueue import NetfilterQueue
+from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from stunwall.model import Arrival, Hook, StunwallError, Verdict
 
-_LENGTH = 1024  # packets that may wait; the kernel drops what comes on top, and counts it
+_LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts it
+# Bytes of a packet that the kernel hands over, less than its default. NetfilterQueue 1.1 receives into 4096 bytes: a
+# larger message, as of a packet of 4 kB with a mark, is thrown away, never gets a verdict and keeps its place in the
+# queue for good. With this range the message always fits, and the record keeps no more of a packet.
+_COPY_RANGE = 2048
 _LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
 Handler = Callable[[Arrival], Verdict]
@@ -45,7 +49,7 @@ class Queue:
                 warnings.catch_warnings()
             ):  # a smaller socket buffer than asked for: the kernel drops and counts
                 warnings.simplefilter("ignore", RuntimeWarning)
-                self._queue.bind(number, self._receive, _LENGTH)
+                self._queue.bind(number, self._receive, _LENGTH, COPY_PACKET, _COPY_RANGE)
         except OSError as error:
             raise QueueError(
                 f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN), a kernel with "

@@ -4,31 +4,29 @@ import socket
 from ipaddress import IPv4Address
 from struct import pack
 
-from stunwall.model import Address, Datagram, Framing, Refusal, Transport
+from stunwall.model import FAMILIES, Address, Datagram, Framing, Refusal, Transport
 
-# The mark of refusals is both of stunwall's bits, and this one too for a sender behind this machine. Chains
-# `refusals`, `postrouting` and `stun` of the wall know them: a refusal to a local sender never leaves "lo",
-# whatever became of its address.
+# A refusal carries both of stunwall's mark bits, and this one too if the blocked sender is behind this machine. The
+# table looks for these marks: a refusal to a local sender never leaves by another interface than "lo", even if
+# the sender's address is gone.
 BEHIND = 0x1
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
-_FAMILIES = {
-    4: (socket.AF_INET, socket.IPPROTO_IP, socket.IP_HDRINCL),
-    6: (socket.AF_INET6, socket.IPPROTO_IPV6, _IPV6_HDRINCL),
-}
+# Level and option by which a raw socket sends the IP header that it is given.
+_HEADER_INCLUDED = {4: (socket.IPPROTO_IP, socket.IP_HDRINCL), 6: (socket.IPPROTO_IPV6, _IPV6_HDRINCL)}
 _TTL = 64
 _PSH_ACK = 0x18
 _RST_ACK = 0x14
 
 
 class RefusalSender:
-    """Sends refusals; made with CAP_NET_RAW, in the namespace that it speaks in.
+    """Sends refusals. Making it needs CAP_NET_RAW; it sends in the namespace where it was made.
 
-    `mark`: both of stunwall's bits.
+    `mark`: both of stunwall's bits. `versions`: the IP versions (4, 6) that the system has.
     """
 
-    def __init__(self, mark: int) -> None:
-        self._local = {family: _raw(family, mark) for family in _FAMILIES}
-        self._behind = {family: _raw(family, mark | BEHIND) for family in _FAMILIES}
+    def __init__(self, mark: int, versions: frozenset[int]) -> None:
+        self._local = {version: _raw(version, mark) for version in versions}
+        self._behind = {version: _raw(version, mark | BEHIND) for version in versions}
 
     def close(self) -> None:
         """Close the sockets."""
@@ -116,10 +114,9 @@ def _checksum(data: bytes) -> int:
     return 0xFFFF - total
 
 
-def _raw(family: int, mark: int) -> socket.socket:
-    domain, level, header_included = _FAMILIES[family]
-    raw = socket.socket(domain, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def _raw(version: int, mark: int) -> socket.socket:
+    raw = socket.socket(FAMILIES[version], socket.SOCK_RAW, socket.IPPROTO_RAW)
     raw.setblocking(False)
-    raw.setsockopt(level, header_included, 1)
+    raw.setsockopt(*_HEADER_INCLUDED[version], 1)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, pack("=I", mark))
     return raw

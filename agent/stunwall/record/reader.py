@@ -75,7 +75,7 @@ class RecordReader:
         return flows, packets
 
     def lost(self) -> int:
-        """Return how many blocked packets could not be recorded, of all time."""
+        """Return how many blocked packets could not be recorded, in the time that events are kept."""
         return self._numbers("SELECT total(count) FROM lost", ())[0]
 
     def _connect(self) -> sqlite3.Connection:

@@ -17,6 +17,9 @@ PENDING_MAX = 20_000  # flows that wait for the disk, about 10 MiB; the rest is 
 _RECENT_MAX = 50_000  # flows whose event may still grow
 _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet frame
 
+# The disk, the file or the machine is to blame: the events wait in memory.
+_TROUBLE = (sqlite3.Error, OSError, MemoryError)
+
 # A flow: the 5-tuple, verdict and reason.
 _Key = tuple[str, str, int, str, int, str, str]
 
@@ -24,8 +27,13 @@ _Key = tuple[str, str, int, str, int, str, str]
 class RecordWriter:
     """Takes events from the verdict path at once, and writes them in batches of at most a second.
 
-    `announce(event)` is called in the writing thread for each new event; `complain(text)` when the record
-    gets in trouble, and with "" when it is well again. Nothing here raises into the caller's face.
+    Nothing here raises into the verdict path, and nothing ends the writing thread but `close`.
+
+    Args:
+        folder: where the file is.
+        keep: how long events are kept; may be replaced.
+        announce: is called for each new event, in the writing thread.
+        complain: is called when the record cannot be written, and with "" once it can, in the writing thread.
     """
 
     def __init__(
@@ -36,8 +44,8 @@ class RecordWriter:
         complain: Callable[[str], None],
     ) -> None:
         self.lost = 0
+        self.keep = keep
         self._file = folder / FILE
-        self.keep = keep  # may be replaced
         self._announce = announce
         self._complain = complain
         self._pending: dict[_Key, Event] = {}
@@ -60,7 +68,7 @@ class RecordWriter:
         self._wake.set()
 
     def retract(self, event: Event) -> None:
-        """Take back one packet's event that turned out otherwise, if it is not written yet."""
+        """Take back one packet's event that turned out to be wrong, if it is not written yet."""
         key = _key(event)
         with self._lock:
             known = self._pending.pop(key, None)
@@ -75,7 +83,7 @@ class RecordWriter:
             self.lost += event.count
             self._lost_unwritten += event.count
         else:
-            # A name that is not UTF-8 could not be stored, and would take its whole batch with it.
+            # An interface name that is not UTF-8 could not be stored.
             interface = event.interface.encode(errors="backslashreplace").decode()
             self._pending[key] = replace(event, interface=interface, packet=event.packet[:_PACKET_MAX])
 
@@ -86,7 +94,7 @@ class RecordWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        self._write()  # opens the file, so that trouble shows at the start
+        self._write()  # opens the file, so that a problem with it is reported at the start
         while not self._stop.is_set():
             self._wake.wait()
             self._wake.clear()
@@ -104,17 +112,39 @@ class RecordWriter:
             lost, self._lost_unwritten = self._lost_unwritten, 0
         now = time.time()
         self._recent = {key: seen for key, seen in self._recent.items() if now - seen[1] < WINDOW}
-        for key, event in batch.items():
-            if not self._continues(key, event) and key not in self._announced:
-                self._announce(event)
         try:
+            for key, event in batch.items():
+                if not self._continues(key, event) and key not in self._announced:
+                    self._announce(event)
             self._store(batch, lost, now)
-        except (sqlite3.Error, OSError) as error:
+        except _TROUBLE as error:
             self._take_back(batch, lost)
             self._trouble(error)
             return False
+        except Exception as error:  # noqa: BLE001 - whatever it was, the thread has to go on
+            return self._write_singly(batch, lost, error)
         self._announced.clear()
         self._complain(self._moved)
+        return True
+
+    def _write_singly(self, batch: dict[_Key, Event], lost: int, cause: Exception) -> bool:
+        """Write each event by itself, as one of them raised `cause`: that one is lost, and no other."""
+        now, rest, unwritable = time.time(), dict(batch), 0
+        for key, event in batch.items():
+            try:
+                self._store({key: event}, 0, now)
+            except _TROUBLE as error:
+                self._take_back(rest, lost + unwritable)
+                self._trouble(error)
+                return False
+            except Exception:  # noqa: BLE001 - as above
+                unwritable += event.count
+                self.lost += event.count
+            del rest[key]
+        with self._lock:
+            self._lost_unwritten += lost + unwritable
+        self._announced.clear()
+        self._complain(f"{unwritable} packets could not be recorded ({type(cause).__name__}: {cause})")
         return True
 
     def _continues(self, key: _Key, event: Event) -> bool:
@@ -134,7 +164,7 @@ class RecordWriter:
                 new[key] = (int(cursor.lastrowid or 0), event.time)
             if lost:
                 connection.execute("INSERT INTO lost VALUES (?, ?)", (now, lost))
-            if new:
+            if new or lost:
                 self._retain(connection, now)
         if len(self._recent) + len(new) <= _RECENT_MAX:
             self._recent |= new
@@ -153,9 +183,11 @@ class RecordWriter:
         return self._connection
 
     def _retain(self, connection: sqlite3.Connection, now: float) -> None:
-        newest = connection.execute("SELECT max(id) FROM events").fetchone()[0]
+        newest = connection.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]
         connection.execute("DELETE FROM events WHERE id <= ?", (newest - self.keep.keep_rows,))
-        connection.execute("DELETE FROM events WHERE last_time < ?", (now - self.keep.keep_days * 86400,))
+        oldest = now - self.keep.keep_days * 86400
+        connection.execute("DELETE FROM events WHERE last_time < ?", (oldest,))
+        connection.execute("DELETE FROM lost WHERE time < ?", (oldest,))
 
     def _take_back(self, batch: dict[_Key, Event], lost: int) -> None:
         with self._lock:
@@ -165,7 +197,7 @@ class RecordWriter:
             for key, event in later.items():
                 self._take(key, event)
 
-    def _trouble(self, error: sqlite3.Error | OSError) -> None:
+    def _trouble(self, error: Exception) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -177,7 +209,7 @@ class RecordWriter:
                 f"events cannot be written to {self._file} ({error}); they wait in memory. {_cure(error)}"
             )
 
-    def _move_aside(self, error: sqlite3.Error | OSError) -> str:
+    def _move_aside(self, error: Exception) -> str:
         aside = self._file.with_name(f"{FILE}.{time.strftime('%Y%m%dT%H%M%S')}.broken")
         try:
             for suffix in ("-wal", "-shm", ""):

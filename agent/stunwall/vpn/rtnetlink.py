@@ -1,4 +1,4 @@
-"""Links, routes and routing rules from the kernel: a snapshot, and word of every change (rtnetlink)."""
+"""Reads links, addresses, routes and routing rules from the kernel, and notices changes (rtnetlink(7))."""
 
 import socket
 from errno import ENOBUFS
@@ -8,7 +8,7 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
 
-from stunwall.model import REDIRECT_TABLE, Address, StunwallError
+from stunwall.model import FAMILIES, REDIRECT_TABLE, Address, StunwallError
 from stunwall.vpn.interfaces import Link, Route, Snapshot
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
@@ -18,12 +18,11 @@ _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
 _RTN_UNICAST = 1  # linux/rtnetlink.h
 _FR_ACT_TO_TBL = 1  # linux/fib_rules.h
 _TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_VERSIONS = {family: version for version, family in _FAMILIES.items()}
+_VERSIONS = {family: version for version, family in FAMILIES.items()}
 _RT_SCOPE_LINK = 253  # linux/rtnetlink.h
-# Somewhere in the Internet that no VPN has a route of its own for (RFC 2544, RFC 5180); nothing is sent there.
+# Internet addresses that no VPN routes specially (RFC 2544, RFC 5180). Nothing is sent there.
 _OUT_THERE = {4: "198.18.0.1", 6: "2001:2::1"}
-_TRIES = 20  # a dump that a change interrupted is taken again; so many in a row are a fault
+_TRIES = 20  # dumps in a row that a change interrupted; more are an error
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -32,13 +31,15 @@ class RtnetlinkError(StunwallError):
 
 
 class Rtnetlink:
-    """The kernel's view of the network in the namespace where this was made.
+    """The network as the kernel has it, in the namespace where this was made.
 
-    RulesetMonitor are only a signal to take a new snapshot: what a notification says may be overtaken already.
+    A notification is only a signal to take a new snapshot, as what it says may be out of date. `versions` are the IP
+    versions that the system has: a dump for another one returns the wrong family's entries or fails.
     """
 
-    def __init__(self) -> None:
-        # Subscribed before the first snapshot, so that no change falls in between.
+    def __init__(self, versions: frozenset[int]) -> None:
+        self._versions = versions
+        # Subscribed before the first snapshot, so that no change is missed.
         self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._changes.setblocking(False)
         self._changes.bind((0, _GROUPS))
@@ -54,16 +55,16 @@ class Rtnetlink:
         return self._changes.fileno()
 
     def drain(self) -> None:
-        """Forget the changes told so far. Call it before `snapshot`, so that a later change tells again."""
+        """Discard the notifications so far. Call it before `snapshot`: a later change then notifies again."""
         while True:
             try:
                 self._changes.recv(65536)
             except BlockingIOError:
                 return
             except OSError as error:
-                # ENOBUFS: some were lost, and the snapshot that follows has them all.
+                # ENOBUFS: some were lost, but the next snapshot includes what they said.
                 if error.errno != ENOBUFS:
-                    raise RtnetlinkError(f"the kernel's word of changes is cut off: {error}") from error
+                    raise RtnetlinkError(f"cannot receive the kernel's notifications: {error}") from error
 
     def snapshot(self) -> Snapshot:
         """Return the network as it is now. Raises RtnetlinkError."""
@@ -80,7 +81,8 @@ class Rtnetlink:
         links = tuple(_link(message) for message in self._netlink.get_links())
         routes: list[Route] = []
         tables = {}
-        for version, family in _FAMILIES.items():
+        for version in self._versions:
+            family = FAMILIES[version]
             routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
             rules = self._netlink.get_rules(family=family)
             tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
@@ -90,11 +92,11 @@ class Rtnetlink:
                 # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
                 own = ip_address(message.get("local") or message.get("address"))
                 addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
-        return Snapshot(links, tuple(routes), tables, addresses, {v: self._egress(v) for v in _FAMILIES})
+        return Snapshot(links, tuple(routes), tables, addresses, {v: self._egress(v) for v in self._versions})
 
     def _egress(self, version: int) -> int:
         try:
-            found = self._netlink.route("get", family=_FAMILIES[version], dst=_OUT_THERE[version])
+            found = self._netlink.route("get", family=FAMILIES[version], dst=_OUT_THERE[version])
             return int(next(iter(found)).get("oif") or 0)
         except (NetlinkError, StopIteration):  # no route
             return 0

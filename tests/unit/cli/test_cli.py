@@ -521,6 +521,7 @@ DAEMON: dict[str, Any] = {
     "redirects": [],
     "allow": [],
     "unrecorded": 0,
+    "ip_versions": [4, 6],
     "unanswered": 0,
     "unreadable": 0,
     "faults": 0,

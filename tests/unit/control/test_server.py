@@ -168,6 +168,19 @@ def test_a_client_that_is_sent_away_in_the_round_in_which_it_asks_does_not_end_t
         client.close()
 
 
+@pytest.mark.parametrize("size", [200_000, 1_000_000, 20_000_000])
+def test_a_reply_that_is_larger_than_the_sockets_buffer_arrives_whole(served: Served, size: int) -> None:
+    with served.connect() as client:
+        client.sendall(json.dumps({"filler": size}).encode() + b"\n")
+        served.serve()
+        client.settimeout(0)
+        got = b""
+        while not got.endswith(b"\n"):
+            got += client.recv(1 << 20)  # BlockingIOError would mean that nothing more comes
+            served.serve()
+    assert len(json.loads(got)["filler"]) == size
+
+
 def test_a_client_that_never_reads_does_not_stop_the_daemon(served: Served) -> None:
     deaf = served.connect()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)

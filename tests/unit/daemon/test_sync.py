@@ -28,7 +28,7 @@ class Running:
     def __init__(self, settings: Config) -> None:
         self.told: list[str] = []
         self.problems: list[str] = []
-        self.network = NetworkSync(settings, self.told.append, self.problems.append)
+        self.network = NetworkSync(settings, frozenset({4, 6}), self.told.append, self.problems.append)
 
     def changed(self) -> bool:
         """Whether a change waits."""

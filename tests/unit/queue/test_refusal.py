@@ -154,7 +154,7 @@ def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
         return made[-1]
 
     monkeypatch.setattr(refusal, "_raw", noted)
-    refuser = refusal.RefusalSender(mark)
+    refuser = refusal.RefusalSender(mark, frozenset({4, 6}))
     marks = [each.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for each in made]
     refuser.close()
     # To a sender on this machine, and behind it: the wall lets only the second leave by an interface.

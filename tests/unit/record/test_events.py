@@ -1,4 +1,4 @@
-"""events.py: real SQLite files, real threads. What happened is waited for, never slept for."""
+"""writer.py and reader.py: real SQLite files, real threads. What happened is waited for, never slept for."""
 
 import os
 import sqlite3
@@ -238,6 +238,52 @@ def test_rows_older_than_the_days_to_keep_go(tmp_path: Path) -> None:
             run.recorder.record(event(port, after=-age))
         run.until(lambda: stored(tmp_path)[-1:] == [event(4)])
     assert [each.source_port for each in stored(tmp_path)] == [3, 4]
+
+
+def test_what_was_lost_is_forgotten_with_the_rows_of_its_time(tmp_path: Path) -> None:
+    with running(tmp_path, Retention(keep_days=2)) as run:
+        run.write(event(1))
+        now = time.time()
+        sql(tmp_path, f"INSERT INTO lost VALUES ({now - 3 * 86400}, 5), ({now - 86400}, 7)")
+        run.write(event(2))
+    with closing(RecordReader(tmp_path)) as record:
+        assert record.lost() == 7
+
+
+@pytest.mark.parametrize(
+    "unwritable",
+    [{"source_port": 2**64}, {"method": "half of a pair: \udcff"}],
+    ids=["a number that SQLite can't hold", "text that UTF-8 can't hold"],
+)
+def test_an_event_that_cannot_be_written_takes_no_other_with_it(
+    tmp_path: Path, unwritable: dict[str, Any]
+) -> None:
+    with running(tmp_path) as run:
+        with held(run):
+            for each in (event(1), replace(event(2), count=3, **unwritable), event(4)):
+                run.recorder.record(each)
+        run.recorder.record(event(5))
+        run.until(lambda: len(stored(tmp_path)) == 3)
+        assert run.recorder.lost == 3
+        assert any(text.startswith("3 packets could not be recorded (") for text in run.complaints)
+        run.write(event(6))  # the thread goes on
+        run.until(lambda: run.complaints[-1] == "")
+    assert sorted(each.source_port for each in stored(tmp_path)) == [1, 4, 5, 6]
+    with closing(RecordReader(tmp_path)) as record:
+        assert record.lost() == 3
+
+
+def test_a_line_that_cannot_be_written_to_the_log_loses_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Running, event: Event) -> None:
+        raise RuntimeError("no log")
+
+    monkeypatch.setattr(Running, "_announce", fail)
+    with running(tmp_path) as run:
+        run.write(event(1))
+        run.write(event(2))
+        assert run.recorder.lost == 0
 
 
 def test_ids_are_not_given_twice(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""detour.py: rules and routes in the tests' own network namespace, seen by `ip` and asked of the kernel."""
+"""policy_route.py: rules and routes in the tests' own network namespace, seen by `ip` and asked of the kernel."""
 
 import re
 import select
@@ -19,15 +19,17 @@ KEYS = ("rp_filter", "src_valid_mark")
 
 
 class Made:
-    """A detour, and what it told."""
+    """A policy route, and what it reported."""
 
-    def __init__(self, mark: int = MARK, mask: int = MASK) -> None:
+    def __init__(
+        self, mark: int = MARK, mask: int = MASK, versions: frozenset[int] = frozenset({4, 6})
+    ) -> None:
         self.told: list[str] = []
-        self.detour = PolicyRoute(mark, mask, self.told.append)
+        self.policy_route = PolicyRoute(mark, mask, versions, self.told.append)
 
     def point(self, tun: Tun | None, *versions: int) -> None:
         for version in versions or (4, 6):
-            self.detour.point(version, socket.if_nametoindex(tun.name) if tun else None)
+            self.policy_route.point(version, socket.if_nametoindex(tun.name) if tun else None)
 
 
 def way(version: int, mark: int = 0) -> str:
@@ -60,7 +62,7 @@ def made(vpn: Tun) -> Iterator[Made]:
     before = routing()
     one = Made()
     yield one
-    one.detour.remove()
+    one.policy_route.remove()
     assert routing() == before
 
 
@@ -103,7 +105,7 @@ def test_other_marks_can_be_set(vpn: Tun) -> None:
     made = Made(0x2, 0x6)
     made.point(vpn)
     assert (way(4, 0x2), way(4, 0x6), way(6, 0xF2)) == ("std1", "std0", "std1")
-    made.detour.remove()
+    made.policy_route.remove()
     assert routing() == before
 
 
@@ -114,7 +116,7 @@ def test_what_a_killed_daemon_left_is_replaced_and_removed(vpn: Tun, home: Tun) 
     made.point(vpn)
     assert [ip(f"-{version}", "rule").count("lookup 4780") for version in (4, 6)] == [1, 1]
     assert (way(4, MARK), way(4, 0x2)) == ("std1", "std0")
-    made.detour.remove()
+    made.policy_route.remove()
     assert routing() == before
 
 
@@ -124,7 +126,7 @@ def test_one_that_never_pointed_anywhere_removes_what_was_left_too(vpn: Tun) -> 
     made = Made()
     made.point(None)
     assert way(4, MARK) == "std0"
-    made.detour.remove()
+    made.policy_route.remove()
     assert routing() == before
 
 
@@ -137,7 +139,7 @@ def test_rules_and_routes_of_others_stay(vpn: Tun, home: Tun) -> None:
     made = Made()
     made.point(vpn)
     assert way(4, 0x7) == "std0"
-    made.detour.remove()
+    made.policy_route.remove()
     assert routing() == before
     for family in ("-4", "-6"):
         ip(family, "rule", "delete", "pref", "50")
@@ -203,7 +205,7 @@ def test_an_interface_that_is_gone_is_an_error_and_the_next_try_works(
     made.point(vpn)
     for _ in range(2):
         with pytest.raises(PolicyRouteError, match="cannot set the route for redirected packets"):
-            made.detour.point(version, 9999)
+            made.policy_route.point(version, 9999)
     made.point(vpn)
     assert way(version, MARK) == "std1"
 
@@ -239,11 +241,11 @@ def test_answers_are_let_in_where_the_reverse_path_is_checked_strictly_and_only_
     assert (CONF / "all" / "src_valid_mark").read_text() == "0\n"
     assert len(made.told) == strict
     made.point(vpn)
-    made.detour.remove()
+    made.policy_route.remove()
     assert (CONF / "std1" / "src_valid_mark").read_text() == "0\n"
     assert made.told == strict * [
-        "set net.ipv4.conf.std1.src_valid_mark to 1, as rp_filter is strict there; it is put back at the end",
-        "put net.ipv4.conf.std1.src_valid_mark back to 0",
+        "set net.ipv4.conf.std1.src_valid_mark to 1, as rp_filter is strict there; it is set back when stunwalld stops",
+        "set net.ipv4.conf.std1.src_valid_mark back to 0",
     ]
 
 
@@ -253,7 +255,7 @@ def test_a_mark_that_the_check_sees_already_is_left_as_it_is(
 ) -> None:
     set_filters(1, 1, seen)
     made.point(vpn)
-    made.detour.remove()
+    made.policy_route.remove()
     assert [(CONF / name / "src_valid_mark").read_text() for name in ("all", "std1")] == [
         f"{value}\n" for value in seen
     ]
@@ -269,5 +271,5 @@ def test_an_interface_that_is_made_anew_is_put_back_once_and_one_that_is_gone_is
         with Tun("std1", "10.9.8.7/24") as vpn:
             made.point(vpn, 4)
             assert (CONF / "std1" / "src_valid_mark").read_text() == "1\n"
-    made.detour.remove()
+    made.policy_route.remove()
     assert [text.partition(" ")[0] for text in made.told] == ["set", "set"]

@@ -1,0 +1,139 @@
+"""judge.py: from queued bytes to everything that the daemon has to carry out."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stunwall.config import Config, Mode, OnBlock
+from stunwall.judge import Judgement, judge
+from stunwall.model import Arrival, Framing, Hook, Reason, Verdict
+from stunwall.policy import View
+from stunwall.stun import packet
+from stunwall.stun.message import error_response
+from unit.build import DESTINATIONS, SOURCE_PORT, SOURCES
+from unit.build import packet as build
+from vectors.programs import message, teams
+
+REQUEST = message(0x0001)
+REDIRECT = Config(mode=Mode.REDIRECT)
+VPN = View(frozenset({"wg0"}), frozenset({4, 6}))
+NO_VPN = View(frozenset(), frozenset())
+NOW = 1_700_000_000.25
+
+
+def arrival(payload: bytes = REQUEST, transport: str = "udp", version: int = 4, **given: object) -> Arrival:
+    """A packet that leaves by eth0, in postrouting, unless said otherwise."""
+    queued = Arrival(build(transport, payload, version, 3478), "", "eth0", Hook.POSTROUTING, 0, NOW)
+    return replace(queued, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_blocked_request_is_recorded_and_refused(version: int) -> None:
+    queued = arrival(version=version)
+    judgement = judge(queued, VPN, Config())
+    assert (judgement.verdict, judgement.reason) == (Verdict.BLOCK, Reason.OUTSIDE_VPN)
+    event, refusal = judgement.event, judgement.refusal
+    assert event is not None
+    assert (event.time, event.last_time, event.count) == (NOW, NOW, 1)
+    assert (event.verdict, event.reason, event.protocol, event.method) == (
+        "blocked",
+        "outside-vpn",
+        "stun",
+        "Binding",
+    )
+    assert (event.transport, event.family, event.interface) == ("udp", version, "eth0")
+    assert (event.source, event.source_port) == (SOURCES[version], SOURCE_PORT)
+    assert (event.destination, event.destination_port) == (DESTINATIONS[version], 3478)
+    assert event.packet == queued.packet
+    assert refusal is not None
+    assert refusal.blocked == packet.parse(queued.packet)
+    assert (refusal.response, refusal.framing, refusal.incoming) == (
+        error_response(REQUEST),
+        Framing.PLAIN,
+        "",
+    )
+    assert judgement.retracted is None
+
+
+def test_a_refusal_goes_back_by_the_interface_that_its_packet_came_in_by() -> None:
+    refusal = judge(arrival(incoming="docker0"), VPN, Config()).refusal
+    assert refusal is not None
+    assert refusal.incoming == "docker0"
+
+
+def test_a_packet_that_leaves_where_it_came_in_is_blocked_without_a_refusal() -> None:
+    judgement = judge(arrival(incoming="eth0"), VPN, Config())
+    assert judgement.verdict is Verdict.BLOCK
+    assert judgement.event is not None
+    assert judgement.refusal is None
+
+
+def test_a_refusal_is_framed_as_its_request_was() -> None:
+    refusal = judge(arrival(teams(REQUEST)), VPN, Config()).refusal
+    assert refusal is not None
+    assert (refusal.framing, refusal.response) == (Framing.TEAMS, error_response(REQUEST))
+
+
+@pytest.mark.parametrize("config", [Config(on_block=OnBlock.DROP), replace(REDIRECT, on_block=OnBlock.DROP)])
+def test_with_on_block_drop_nothing_is_refused(config: Config) -> None:
+    judgement = judge(arrival(), VPN, config)
+    assert judgement.event is not None
+    assert judgement.refusal is None
+
+
+def test_what_leaves_by_the_vpn_is_not_recorded() -> None:
+    assert judge(arrival(outgoing="wg0"), VPN, Config()) == Judgement(Verdict.ACCEPT, Reason.THROUGH_VPN)
+
+
+def test_what_postrouting_still_judges_is_not_recorded_at_the_output_hook() -> None:
+    queued = arrival(hook=Hook.OUTPUT)
+    assert judge(queued, VPN, Config()) == Judgement(Verdict.ACCEPT, Reason.WALL_DECIDES)
+
+
+def test_a_redirected_packet_is_recorded_as_such_and_not_refused() -> None:
+    judgement = judge(arrival(hook=Hook.OUTPUT), VPN, REDIRECT)
+    assert judgement.verdict is Verdict.REDIRECT
+    assert judgement.event is not None
+    assert judgement.event.verdict == "redirected"
+    assert judgement.refusal is None
+
+
+def test_a_redirect_that_failed_takes_its_record_back() -> None:
+    moved = judge(arrival(hook=Hook.OUTPUT), VPN, REDIRECT)
+    failed = judge(arrival(mark=REDIRECT.redirected_bit), VPN, REDIRECT)
+    assert failed.reason is Reason.DEVICE_BOUND
+    assert failed.event is not None
+    assert failed.event.verdict == "blocked"
+    assert failed.retracted == moved.event
+    assert failed.refusal is not None
+
+
+def test_a_look_alike_passes_unrecorded() -> None:
+    # DHCP's first bytes are those of a classic Binding Request, but its attributes do not parse.
+    assert judge(arrival(b"\x00\x01\x00\x08" + bytes(16) + b"\xff" * 8), VPN, Config()) == Judgement(
+        Verdict.ACCEPT, Reason.NOT_STUN
+    )
+
+
+@pytest.mark.parametrize("queued", [b"", b"\x45", b"\x60" + bytes(39), b"\x45" + bytes(30)])
+def test_what_cannot_be_read_is_blocked(queued: bytes) -> None:
+    judgement = judge(arrival(packet=queued), VPN, Config())
+    assert judgement == Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+
+
+@given(st.binary(max_size=120), st.sampled_from(list(Hook)), st.sampled_from([VPN, NO_VPN]))
+def test_random_bytes_never_raise(queued: bytes, hook: Hook, view: View) -> None:
+    judgement = judge(arrival(packet=queued, hook=hook), view, REDIRECT)
+    assert (judgement.refusal is None) or judgement.verdict is Verdict.BLOCK
+
+
+def test_a_packet_is_judged_the_same_when_the_queue_has_cut_it() -> None:
+    queued = arrival(REQUEST + bytes(4000))
+    whole, cut = (
+        judge(queued, VPN, Config()),
+        judge(replace(queued, packet=queued.packet[:2048]), VPN, Config()),
+    )
+    assert (cut.verdict, cut.reason) == (whole.verdict, whole.reason)
+    assert cut.refusal is not None
