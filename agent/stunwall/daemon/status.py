@@ -14,7 +14,7 @@ from stunwall.wall import queue_rules, state
 def status(parts: Parts) -> Status:
     """Return everything that is known of the daemon, the network and the wall."""
     wall = _wall()
-    parts.queue.serve()  # what the wall has counted and does not come now, never will
+    parts.queue.serve_all()  # what the wall has counted and does not come now never will
     config, packets = parts.config, parts.packets
     missing = wall.pop("queued", 0) + parts.queued_before - parts.queue.received
     return {

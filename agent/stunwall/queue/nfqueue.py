@@ -1,9 +1,11 @@
 """Packets from the kernel's queue, each with one verdict (netfilterqueue)."""
 
+import os
 import socket
 import time
 import warnings
 from collections.abc import Callable
+from errno import EAGAIN
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -16,6 +18,8 @@ _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts i
 # larger message, as of a packet of 4 kB with a mark, is thrown away, never gets a verdict and keeps its place in the
 # queue for good. With this range the message always fits, and the record keeps no more of a packet.
 _COPY_RANGE = 2048
+# Packets that get a verdict before the loop serves its other parts: some 3 ms of work.
+_TURN = 32
 _LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
 Handler = Callable[[Arrival], Verdict]
@@ -45,11 +49,11 @@ class Queue:
             )
         try:
             self._queue = NetfilterQueue()
-            with (
-                warnings.catch_warnings()
-            ):  # a smaller socket buffer than asked for: the kernel drops and counts
+            with warnings.catch_warnings():
+                # The socket's buffer is smaller than asked for: what does not fit the kernel drops and counts.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._queue.bind(number, self._receive, _LENGTH, COPY_PACKET, _COPY_RANGE)
+            os.set_blocking(self.fileno(), False)
         except OSError as error:
             raise QueueError(
                 f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN), a kernel with "
@@ -67,8 +71,12 @@ class Queue:
         self._fault = fault
 
     def serve(self) -> None:
-        """Give a verdict on every packet that waits, and return."""
-        self._queue.run(block=False)
+        """Give a verdict on the packets that wait, but not on too many: the descriptor stays readable for the rest."""
+        self._queue.run_socket(_Turn(self.fileno(), _TURN))
+
+    def serve_all(self) -> None:
+        """Give a verdict on every packet that waits now."""
+        self._queue.run_socket(_Turn(self.fileno(), _LENGTH))
 
     def close(self) -> None:
         """Give the queue back: the kernel drops what waits in it."""
@@ -100,6 +108,24 @@ class Queue:
                 packet.drop()
             case _:
                 assert_never(verdict)
+
+
+class _Turn:
+    """A socket that has nothing more after so many packets.
+
+    NetfilterQueue reads until nothing waits. While a program sends STUN faster than we give verdicts, that is never:
+    the daemon would not see that it is to stop, that rules were flushed, or that the VPN has gone.
+    """
+
+    def __init__(self, descriptor: int, packets: int) -> None:
+        self._descriptor = descriptor
+        self._left = packets
+
+    def recv(self, size: int) -> bytes:
+        if not self._left:
+            raise BlockingIOError(EAGAIN, "the turn is over")
+        self._left -= 1
+        return os.read(self._descriptor, size)
 
 
 def listener(number: int) -> int | None:

@@ -1,0 +1,123 @@
+"""nfqueue.py: a real queue, filled by the wall; what is sent leaves by a tun device that nobody reads."""
+
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from ipaddress import ip_address
+
+import pytest
+
+from stunwall.config import Config
+from stunwall.model import Arrival, Hook, Verdict
+from stunwall.queue import nfqueue
+from stunwall.queue.nfqueue import Queue, QueueError
+from stunwall.stun import packet
+from stunwall.wall import queue_rules, table
+from stunwall.wall.contents import Contents
+from unit.tun import Tun, ip
+from vectors.programs import message
+
+NUMBER = 4782
+SERVER = ("203.0.113.7", 3478)
+REQUEST = message(0x0001)
+
+
+@pytest.fixture
+def queue(lab: None) -> Iterator[Queue]:
+    """The queue of a wall that knows no VPN."""
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    with Tun("stq0", "192.168.7.2/24") as tun, closing(Queue(NUMBER, Config().redirected_bit)) as queue:
+        ip("link", "set", "stq0", "mtu", "9000")
+        tun.route("default")
+        table.load(Contents(frozenset(), frozenset()), Config().mark_mask)
+        queue_rules.attach(NUMBER)
+        yield queue
+    table.remove()
+
+
+def send(payload: bytes = REQUEST, mark: int = 0) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
+        sender.sendto(payload, SERVER)
+
+
+def test_a_packet_arrives_as_the_kernel_has_it(queue: Queue) -> None:
+    arrivals: list[Arrival] = []
+
+    def handle(arrival: Arrival) -> Verdict:
+        arrivals.append(arrival)
+        return Verdict.BLOCK
+
+    queue.serve_with(handle, lambda error: None)
+    send(mark=7)
+    queue.serve()
+    (arrival,) = arrivals
+    datagram = packet.parse(arrival.packet)
+    assert (datagram.payload, datagram.destination) == (REQUEST, ip_address(SERVER[0]))
+    assert (arrival.incoming, arrival.outgoing, arrival.hook, arrival.mark) == (
+        "",
+        "stq0",
+        Hook.POSTROUTING,
+        7,
+    )
+    assert arrival.time > 0
+    assert (queue.received, queue.faults) == (1, 0)
+
+
+def test_a_handler_that_raises_drops_the_packet_and_is_reported(queue: Queue) -> None:
+    errors: list[BaseException] = []
+
+    def handle(arrival: Arrival) -> Verdict:
+        raise RuntimeError("broken")
+
+    queue.serve_with(handle, errors.append)
+    send()
+    queue.serve()
+    assert [str(error) for error in errors] == ["broken"]
+    assert (queue.received, queue.faults) == (1, 1)
+    assert waiting() == 0
+
+
+def test_a_flood_does_not_keep_the_daemon_from_everything_else(queue: Queue) -> None:
+    """Each packet that gets its verdict makes room for another, so the queue never runs dry."""
+    enough = 300  # fewer than the wall's limit lets through in one go
+
+    def handle(arrival: Arrival) -> Verdict:
+        if queue.received < enough:
+            send()
+        return Verdict.BLOCK
+
+    queue.serve_with(handle, lambda error: None)
+    send()
+    for _ in range(3):
+        queue.serve()
+    assert 3 <= queue.received < enough
+
+
+def test_large_packets_with_a_mark_do_not_stop_the_queue(queue: Queue) -> None:
+    """Their message does not fit NetfilterQueue's buffer unless the kernel hands over a part of them only."""
+    lengths: list[int] = []
+
+    def handle(arrival: Arrival) -> Verdict:
+        lengths.append(len(arrival.packet))
+        return Verdict.BLOCK
+
+    queue.serve_with(handle, lambda error: None)
+    for _ in range(3):
+        send(REQUEST + bytes(8000), mark=1)
+    queue.serve()
+    assert lengths == [2048] * 3
+    assert waiting() == 0
+
+
+def test_a_queue_that_is_taken_is_an_error_with_a_cure(queue: Queue) -> None:
+    with pytest.raises(QueueError, match="another `queue` in the configuration"):
+        Queue(NUMBER, 0)
+
+
+def waiting() -> int:
+    """How many packets have no verdict yet."""
+    (row,) = (row for row in nfqueue._rows() if row[0] == NUMBER)
+    return row[2]
