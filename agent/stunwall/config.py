@@ -21,21 +21,21 @@ _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")  # 15: IFNAMSIZ less the fina
 
 
 class Mode(StrEnum):
-    """What is done with STUN outside the VPN."""
+    """What happens to STUN that would bypass the VPN."""
 
     BLOCK = "block"
     REDIRECT = "redirect"
 
 
 class OnBlock(StrEnum):
-    """Whether a blocked request is answered with error 403 or just dropped."""
+    """Whether a blocked request is answered with error 403 or dropped in silence."""
 
     ANSWER = "answer"
     DROP = "drop"
 
 
 class WhenVpnDown(StrEnum):
-    """What is done with STUN while no VPN is up."""
+    """What happens to STUN while no VPN is up."""
 
     BLOCK = "block"
     ALLOW = "allow"
@@ -43,7 +43,7 @@ class WhenVpnDown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """An exception of the user's: what is given must all match; `why` is mandatory.
+    """An exception that the user wrote. All keys that are given must match; `why` is required.
 
     `user`: a user's number. `unit`: a systemd unit as `tailscaled.service`, or a cgroup's path from the root of
     the hierarchy.
@@ -107,7 +107,7 @@ def mark_bits(mask: int) -> tuple[int, int]:
 
 
 def is_interface(name: str) -> bool:
-    """Whether a name is one that stunwall puts in a rule."""
+    """Whether stunwall supports this interface name."""
     return _INTERFACE.fullmatch(name) is not None
 
 

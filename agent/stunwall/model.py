@@ -1,4 +1,4 @@
-"""The vocabulary that the other files share: values only, no I/O."""
+"""The vocabulary that all other modules share: values only, no I/O."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -20,7 +20,7 @@ GUARD_PORTS = (3478, 5349)
 
 GROUP = "stunwall"  # whose members may read the record, ask and change
 
-# The verdict of an event that is about no packet: for a time the wall was not whole.
+# The verdict of an event about a time in which the wall was not intact.
 GAP = "gap"
 
 

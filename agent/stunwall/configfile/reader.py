@@ -65,7 +65,7 @@ def merge(config: Config, file: Path) -> Config:
 
 
 class _Reader:
-    """Turns one file's tables into values; knows the file, so that errors can name the line."""
+    """Turns the tables of one file into values; errors name the line."""
 
     def __init__(self, file: Path, text: str) -> None:
         self._file = file
@@ -98,7 +98,7 @@ class _Reader:
             path: tuple[str | int, ...] = ("allow", number)
             rule = self.values(entry, ALLOW_KEYS, path)
             if "why" not in rule:
-                raise self._error('needs why = "…": a reason that you will understand in a year', path)
+                raise self._error('needs why = "…": a reason that you will still understand in a year', path)
             if len(rule) == 1:
                 others = ", ".join(key for key in ALLOW_KEYS if key != "why")
                 raise self._error(f"matches everything; give at least one of {others}", path)

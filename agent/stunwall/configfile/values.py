@@ -20,7 +20,7 @@ _INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
 
 
 class UnfitError(Exception):
-    """A value that is not what its key needs; the text says what was expected."""
+    """A value that does not fit its key; the text says what was expected."""
 
 
 def _choice(kind: type[StrEnum], note: str = "") -> Check:
@@ -79,7 +79,7 @@ def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
         if any(not glob.strip("*?") for glob in value):
             raise UnfitError(
-                "names of the VPN's interfaces, and none that fits them all, as then nothing is blocked,"
+                "names of the VPN's interfaces, not a pattern that matches every interface (nothing would be blocked),"
             )
         return tuple(value)
     raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')

@@ -1,4 +1,4 @@
-"""What the daemon does on request: status, pause, resume, exceptions."""
+"""What the daemon does when the command asks: status, pause, resume, reload, exceptions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,15 +13,15 @@ from stunwall.control.server import Peer
 from stunwall.model import StunwallError
 from stunwall.wall.pause import Pause
 
-_ALLOW_MAX = 500  # rules: each is looked at for every STUN packet outside the VPN
+_ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 
 
 class CommandError(StunwallError):
-    """A request that cannot be done; the text goes to who asked."""
+    """A request that cannot be carried out; the text is sent to the client."""
 
 
 class Commands:
-    """Answers requests. `configure(config)` puts a configuration into force, `note(verdict, reason)` records."""
+    """Answers requests. `configure(config)` applies a configuration, `note(verdict, reason)` records what was done."""
 
     def __init__(
         self,
@@ -46,7 +46,9 @@ class Commands:
         try:
             if command == "status":
                 if not (peer.may_change or self._config.status_for_all):
-                    raise CommandError("status is for root and the group stunwall (status_for_all = false)")
+                    raise CommandError(
+                        "only root and the group stunwall may ask for the status (status_for_all = false)"
+                    )
                 return self._status()
             if not peer.may_change:
                 raise CommandError("only root and the group stunwall may change anything")
@@ -65,7 +67,7 @@ class Commands:
                     return self._allow_remove(request)
                 case _:
                     raise CommandError(
-                        "unknown command; known are status, pause, resume, reload, allow-list, allow-add, "
+                        "unknown command. Known commands: status, pause, resume, reload, allow-list, allow-add, "
                         "allow-remove"
                     )
         except StunwallError as error:
@@ -87,12 +89,12 @@ class Commands:
         return {"was_paused": was}
 
     def _reload(self) -> Status:
-        """Put the files' configuration into force, whole or not at all."""
+        """Apply the configuration in the files: all of it, or nothing."""
         settings = reader.load(self._file)
         changed = changed_keys(self._config, settings)
         if fixed := [key for key in changed if key in FIXED_KEYS]:
             raise CommandError(
-                f"nothing is changed, as {', '.join(fixed)} can't be while stunwalld runs: restart it "
+                f"nothing was changed: {', '.join(fixed)} cannot change while stunwalld runs. Restart it "
                 "(`sudo systemctl restart stunwall`; the wall stays up meanwhile)"
             )
         self._configure(settings)
@@ -101,12 +103,14 @@ class Commands:
 
     def _allow_add(self, request: dict[str, Any]) -> Status:
         if len(self._config.allow) >= _ALLOW_MAX:
-            raise CommandError(f"there are {_ALLOW_MAX} exceptions already: remove some")
+            raise CommandError(f"there are already {_ALLOW_MAX} exceptions: remove some")
         entry = request.get("rule")
         if not isinstance(entry, dict) or not all(isinstance(v, str | int) for v in entry.values()):
             raise CommandError('an exception needs "rule", an object as in [[allow]]')
-        if strange := entry.keys() - set(EXCEPTION_KEYS):  # which would stand in the file as they are
-            raise CommandError(f"an exception has no {min(strange)!r}. Known are {', '.join(EXCEPTION_KEYS)}")
+        if strange := entry.keys() - set(EXCEPTION_KEYS):  # they would be written to the file as they are
+            raise CommandError(
+                f"an exception has no key {min(strange)!r}. Known keys: {', '.join(EXCEPTION_KEYS)}"
+            )
         self._write([*self._drop_in.entries(), entry])
         return {"allow": [rule.plain() for rule in self._config.allow]}
 
@@ -114,12 +118,14 @@ class Commands:
         number = request.get("number")
         if reader.load(self._file).allow != self._config.allow:
             raise CommandError(f"{self._file} or a file in conf.d has changed: `stunwall reload` first")
-        # Of each exception in force the file that it stands in.
+        # The file of each exception in force.
         files = [each for each in reader.sources(self._file) for _ in reader.merge(Config(), each).allow]
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= len(files):
-            raise CommandError("there is no exception of that number: `stunwall allow list` shows them")
+            raise CommandError(
+                "there is no exception with that number: `stunwall allow list` shows the numbers"
+            )
         if files[number - 1] != self._drop_in.file:
-            raise CommandError(f"exception {number} stands in {files[number - 1]}: remove it there")
+            raise CommandError(f"exception {number} is in {files[number - 1]}: remove it there")
         entries = self._drop_in.entries()
         del entries[number - 1 - files.index(self._drop_in.file)]
         self._write(entries)

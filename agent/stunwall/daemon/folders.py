@@ -1,4 +1,4 @@
-"""The folders of the record and the socket: made where they are missing, and open to the group `stunwall`."""
+"""The folders of the record and the socket: created if missing, readable by the group `stunwall`."""
 
 import grp
 import os
@@ -9,18 +9,18 @@ from stunwall.model import GROUP, StunwallError
 
 
 def make_folder(folder: Path, mode: int) -> None:
-    """Make a folder with these permissions if there is none. Raises StunwallError."""
+    """Create a folder with these permissions if it does not exist. Raises StunwallError."""
     try:
         if not folder.is_dir():
             folder.mkdir(mode=mode, parents=True)
             give_to_group(folder)
     except OSError as error:
         raise StunwallError(
-            f"cannot make the folder {folder}: {error.strerror}. Run as root, or set state_dir and run_dir"
+            f"cannot create the folder {folder}: {error.strerror}. Run as root, or set state_dir and run_dir"
         ) from error
 
 
 def give_to_group(path: Path) -> None:
-    """Let the group `stunwall` read, where there is one; without it root alone can."""
+    """Let the group `stunwall` read. Where that group does not exist, only root can."""
     with suppress(KeyError, OSError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)

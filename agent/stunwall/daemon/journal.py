@@ -1,4 +1,4 @@
-"""Lines on stderr, one an event, with priorities that journald understands."""
+"""Log lines on stderr, with priorities that journald understands."""
 
 import os
 import time
@@ -8,11 +8,11 @@ from stunwall.model import GAP, Event, Reason, Verdict
 from stunwall.text import endpoint, printable
 
 _ERROR, _WARNING, _NOTICE = 3, 4, 5  # sd-daemon(3)
-_EVENTS_PER_SECOND = 20  # lines; a flood of flows is summed up, `stunwall log` has them all
+_EVENTS_PER_SECOND = 20  # lines; more flows are summed up, and `stunwall log` has them all
 
 
 class Journal:
-    """Writes lines. Under journald each starts with its priority, as in `<4>`, else with the time."""
+    """Writes log lines. Under journald each starts with its priority, as in `<4>`, else with the time."""
 
     def __init__(self, descriptor: int, journal: bool) -> None:
         self._descriptor = descriptor
@@ -21,15 +21,15 @@ class Journal:
         self._events = 0
 
     def error(self, text: str) -> None:
-        """Something is broken, and what to do about it."""
+        """Log what is broken and what to do about it."""
         self._line(_ERROR, text)
 
     def notice(self, text: str) -> None:
-        """A change of state."""
+        """Log a change of state."""
         self._line(_NOTICE, text)
 
     def event(self, event: Event) -> None:
-        """A new flow that was blocked, or let through outside the VPN."""
+        """Log a new flow that was blocked, redirected, or let through outside the VPN."""
         second = int(time.monotonic())
         if second != self._second:
             if self._events > _EVENTS_PER_SECOND:
@@ -43,7 +43,7 @@ class Journal:
 
     def _line(self, priority: int, text: str) -> None:
         head = f"<{priority}>" if self._journal else time.strftime("%H:%M:%S ")
-        with suppress(OSError):  # nobody reads any more: no reason to stop blocking
+        with suppress(OSError):  # a log that nobody reads is no reason to stop blocking
             os.write(self._descriptor, f"{head}{printable(text)}\n".encode())
 
 

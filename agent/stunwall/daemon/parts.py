@@ -78,7 +78,7 @@ class Parts:
         self.packets.config = config
         changed = ", ".join(changed_keys(self.config, config)) or "nothing"
         self.config = config
-        self.journal.notice(f"the configuration was read again; changed: {changed}")
+        self.journal.notice(f"the configuration was reloaded; changed: {changed}")
 
     def note(self, verdict: str, reason: str) -> None:
         """Record something that happened now and is about no packet."""

@@ -26,4 +26,4 @@ class Problems:
             self._by_part[part] = text
             self._journal.error(text)
         else:
-            self._journal.notice(f"well again: {self._by_part.pop(part)}")
+            self._journal.notice(f"recovered: {self._by_part.pop(part)}")

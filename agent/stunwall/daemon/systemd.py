@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service: sd_notify(3) and its watchdog."""
+"""Speaks to systemd: sd_notify(3) and the watchdog."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 def notify(state: str) -> None:
-    """Tell systemd, as "READY=1"; nothing happens where it did not start us."""
+    """Send a state such as "READY=1" to systemd. Does nothing if systemd did not start this process."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -16,7 +16,7 @@ def notify(state: str) -> None:
 
 
 def watchdog() -> float | None:
-    """Return the seconds in which systemd wants a sign of life, None if it wants none (sd_watchdog_enabled(3))."""
+    """Return the watchdog's period in seconds, None if there is no watchdog (sd_watchdog_enabled(3))."""
     try:
         microseconds = int(os.environ.get("WATCHDOG_USEC", ""))
         process = int(os.environ.get("WATCHDOG_PID", os.getpid()))

@@ -1,4 +1,4 @@
-"""The proof that the queue lives: a packet of our own that only stunwalld's verdict can end (UDP over "lo")."""
+"""The heartbeat: a UDP packet to ourselves through the wall and the queue, which proves that both work."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ _ID = 12  # bytes of a transaction ID
 
 
 class Probe:
-    """Sends beats to itself. The wall queues them by their mark and lets none through, so they never arrive.
+    """Sends probes over "lo". The wall queues them by their mark and stunwalld drops them, so none arrives.
 
     `mark`: both of stunwall's bits.
     """
@@ -19,17 +19,17 @@ class Probe:
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, pack("=I", mark))
         self._socket.bind(("127.0.0.1", 0))
-        self._beat = b""
+        self._last = b""
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
     def send(self) -> None:
-        """Send the next beat. Raises OSError, as while "lo" is down."""
-        self._beat = _HEADER + os.urandom(_ID)
-        self._socket.sendto(self._beat, self._socket.getsockname())
+        """Send the next probe. Raises OSError, for example while "lo" is down."""
+        self._last = _HEADER + os.urandom(_ID)
+        self._socket.sendto(self._last, self._socket.getsockname())
 
     def matches(self, packet: bytes) -> bool:
-        """Whether a packet from the queue is the last beat that was sent."""
-        return bool(self._beat) and packet.endswith(self._beat)
+        """Whether a packet from the queue is the last probe that was sent."""
+        return bool(self._last) and packet.endswith(self._last)

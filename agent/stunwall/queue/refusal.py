@@ -1,4 +1,4 @@
-"""The refusal that a blocked application gets at once, as if the server had sent it (raw sockets)."""
+"""Answers a blocked sender at once, as if the server had refused the request (raw sockets)."""
 
 import socket
 from ipaddress import IPv4Address
@@ -80,7 +80,7 @@ def _framed(refusal: Refusal) -> bytes:
 
 
 def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:
-    # Acknowledges the blocked request, so that it is not sent again, and goes on where the server stood.
+    # Acknowledges the blocked request, so that it is not retransmitted, and continues the server's sequence numbers.
     assert blocked.tcp is not None  # noqa: S101 - packet.py gives every TCP segment its numbers
     sequence = blocked.tcp.acknowledgment + offset & 0xFFFFFFFF
     acknowledged = blocked.tcp.sequence + len(blocked.payload) & 0xFFFFFFFF

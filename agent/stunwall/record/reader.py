@@ -22,7 +22,7 @@ class RecordReader:
             self._file.stat()  # exists() hides what is wrong (Python 3.14)
         except FileNotFoundError as error:
             raise RecordError(
-                f"there is no record yet ({self._file} is missing): has stunwalld run?"
+                f"there is no record yet ({self._file} is missing). Has stunwalld run?"
             ) from error
         except PermissionError as error:
             raise _no_rights(self._file) from error

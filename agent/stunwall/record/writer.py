@@ -102,7 +102,9 @@ class RecordWriter:
                 self._wake.set()  # try again in a second
         # The second try: the first may have moved a damaged file out of the way.
         if not self._write() and not self._write():
-            self._complain(f"{len(self._pending)} flows are lost: they could not be written before the end")
+            self._complain(
+                f"{len(self._pending)} flows are lost: they could not be written before stunwalld stopped"
+            )
         if self._connection is not None:
             self._connection.close()
 
@@ -206,7 +208,7 @@ class RecordWriter:
             self._complain(self._moved)
         else:
             self._complain(
-                f"events cannot be written to {self._file} ({error}); they wait in memory. {_cure(error)}"
+                f"cannot write events to {self._file} ({error}); they are kept in memory. {_cure(error)}"
             )
 
     def _move_aside(self, error: Exception) -> str:
@@ -219,7 +221,7 @@ class RecordWriter:
         except OSError as failed:
             return f"{self._file} is damaged ({error}) and cannot be moved aside: {failed.strerror}"
         self._recent = {}
-        return f"{self._file} was damaged ({error}): moved aside to {aside}, a new one is in its place"
+        return f"{self._file} was damaged ({error}): it was moved to {aside}, and a new one was started"
 
 
 def _key(event: Event) -> _Key:
@@ -253,5 +255,5 @@ def _cure(error: Exception) -> str:
     if "full" in str(error) or "space" in str(error):
         return "Make room on the disk"
     if "locked" in str(error):
-        return "Another program holds the database: end it"
+        return "Another program has locked the database: stop it"
     return "Check that the folder exists and belongs to the daemon's user"

@@ -66,7 +66,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Whether an interface counts as the VPN, and why in a sentence."""
+    """Whether an interface counts as the VPN, and a sentence that says why."""
 
     interface: str
     kind: str
@@ -75,7 +75,7 @@ class Assessment:
 
 
 def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
-    """Return how each interface stands; `named` are the names and globs of the configuration.
+    """Return for each interface whether it counts as the VPN; `named` has the configuration's names and globs.
 
     Names win: with any given, nothing else counts. Otherwise an interface counts if its kind is a VPN's, it
     is up, and a default route that some routing rule reaches leads to it.
@@ -130,7 +130,7 @@ def own_addresses(snapshot: Snapshot, names: Iterable[str]) -> frozenset[tuple[s
 
 
 def _collapsed(networks: Iterable[Network]) -> list[Network]:
-    # The wall's sets take no network inside another, as a route to the gateway alone is beside its LAN's.
+    # The sets take no network inside another one, such as a route to the gateway alone next to that of its LAN.
     found = tuple(networks)
     four = collapse_addresses(net for net in found if isinstance(net, IPv4Network))
     six = collapse_addresses(net for net in found if isinstance(net, IPv6Network))
@@ -155,24 +155,26 @@ def _assess_link(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Asse
         return Assessment(link.name, link.kind, counts, why)
 
     if not is_interface(link.name):
-        return says(False, "its name has characters that stunwall does not put in a rule")
+        return says(False, "its name has characters that stunwall does not support")
     if link.name == "lo":
-        return says(False, "it is the loopback: nothing leaves the machine there")
+        return says(False, "it is the loopback interface: nothing leaves the machine there")
     if globs:
         glob = next((glob for glob in globs if fnmatchcase(link.name, glob)), None)
         if glob is None:
-            return says(False, "interfaces in the configuration does not name it")
+            return says(False, "the key interfaces in the configuration does not name it")
         if not link.up:
             return says(False, f'named by interfaces = ["{glob}"], but it is down')
         return says(True, f'named by interfaces = ["{glob}"], and up')
     if link.tap:
-        return says(False, "a tap device often belongs to a VM; name it in interfaces if it is your VPN")
+        return says(
+            False, "a tap device often belongs to a virtual machine; name it in interfaces if it is your VPN"
+        )
     if link.kind not in KINDS:
-        return says(False, f"{_kind(link)} is not taken for a VPN; name it in interfaces if it is yours")
+        return says(False, f"{_kind(link)} does not count as a VPN; name it in interfaces if it is yours")
     if not link.up:
         return says(False, f"a {link.kind} interface, but it is down")
     if not link.running:
-        return says(False, f"a {link.kind} interface, but no program is behind it")
+        return says(False, f"a {link.kind} interface, but no program uses it")
     families = [family for family in (4, 6) if _carries_default(link, snapshot, family)]
     if not families:
         return says(False, f"a {link.kind} interface, but no default route leads to it")

@@ -1,4 +1,4 @@
-"""Where the VPN's own packets go: the endpoints of WireGuard's peers, from the kernel or from its programs."""
+"""Where the VPN's own packets go: the endpoints of WireGuard peers, from the kernel or from wireguard-go."""
 
 import socket
 import time
@@ -15,13 +15,13 @@ Endpoint = tuple[Address, int]
 
 # wireguard-go and amneziawg-go answer on a socket of the interface's name (wireguard.com/xplatform).
 _FOLDERS = (Path("/run/wireguard"), Path("/run/amneziawg"))
-_TIMEOUT = 0.2  # seconds for a program on this machine, and its whole answer
+_TIMEOUT = 0.2  # seconds for the whole answer of a program on this machine
 _PEERS_MAX = 4096
 _ANSWER_MAX = 1024 * _PEERS_MAX  # bytes; some ten lines a peer
 
 
 def endpoints(links: Iterable[Link]) -> frozenset[Endpoint]:
-    """Return (address, UDP port) of every peer of every WireGuard link; those that cannot be asked have none."""
+    """Return (address, UDP port) of the peers of all WireGuard links; a link that cannot be asked adds none."""
     found: set[Endpoint] = set()
     for link in links:
         if link.kind == "wireguard":
@@ -46,12 +46,12 @@ def _of_kernel(name: str) -> set[Endpoint]:
 def _of_peer(value: Any) -> set[Endpoint]:  # noqa: ANN401 - pyroute2 is not typed
     try:
         return _endpoint(value["addr"], str(value["port"]))
-    except (TypeError, KeyError):  # a peer that was never heard of has none
+    except (TypeError, KeyError):  # a peer that has not connected yet has no endpoint
         return set()
 
 
 def _endpoint(address: str, port: str) -> set[Endpoint]:
-    """Return the endpoint, none if it is nonsense; a zone, as in fe80::1%eth0, is left out."""
+    """Return the endpoint, none if it is malformed; a zone, as in fe80::1%eth0, is left out."""
     try:
         endpoint = ip_address(address.partition("%")[0]), int(port)
     except ValueError:
@@ -71,7 +71,7 @@ def _of_program(name: str) -> set[Endpoint]:
 
 
 def _answer(file: Path) -> str:
-    """Return what the program behind a socket says within the time; "" if there is none."""
+    """Return what the program that listens on a socket answers in time; "" if there is none."""
     until = time.monotonic() + _TIMEOUT
     answer = b""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:

@@ -110,7 +110,7 @@ def test_status_is_for_those_with_rights_and_for_all_if_the_user_says_so(
 
 @pytest.mark.parametrize("command", ["nonsense", "", None, 1, [], {}, "Status", "allow"])
 def test_an_unknown_command_is_told_the_known_ones(served: Served, command: Any) -> None:
-    assert "known are status, pause, resume, reload, allow-list" in served.ask(command)["error"]
+    assert "Known commands: status, pause, resume, reload, allow-list" in served.ask(command)["error"]
     assert "unknown command" in served.commands.answer({}, ROOT)["error"]
 
 
@@ -271,7 +271,7 @@ def test_there_is_a_limit_to_exceptions(served: Served, monkeypatch: pytest.Monk
     monkeypatch.setattr(commands, "_ALLOW_MAX", 3)
     served.also("10-mine.toml", 1)
     assert [("error" in served.add(**PORT)) for _ in range(3)] == [False, False, True]
-    assert "there are 3 exceptions already" in served.add(**PORT)["error"]
+    assert "there are already 3 exceptions" in served.add(**PORT)["error"]
     served.ask("allow-remove", number=3)
     assert "allow" in served.add(**PORT)
 
@@ -303,7 +303,7 @@ def test_what_stands_in_a_file_of_the_users_is_not_removed_and_the_file_is_named
     served.add(**PORT)
     before = served.files()
     said = served.ask("allow-remove", number=number)["error"]
-    assert said.startswith(f"exception {number} stands in ")
+    assert said.startswith(f"exception {number} is in ")
     assert said.endswith(f"{file}: remove it there")
     assert served.files() == before
 
@@ -312,8 +312,8 @@ def test_what_stands_in_a_file_of_the_users_is_not_removed_and_the_file_is_named
 def test_a_number_that_is_none_removes_nothing(served: Served, number: Any) -> None:
     served.add(**PORT)
     before = served.files()
-    assert "no exception of that number" in served.ask("allow-remove", number=number)["error"]
-    assert "no exception of that number" in served.ask("allow-remove")["error"]
+    assert "no exception with that number" in served.ask("allow-remove", number=number)["error"]
+    assert "no exception with that number" in served.ask("allow-remove")["error"]
     assert served.files() == before
 
 
@@ -404,7 +404,7 @@ def test_a_reload_puts_the_files_into_force_and_names_what_changed(served: Serve
 def test_a_reload_refuses_what_needs_a_restart_and_changes_nothing(served: Served, text: str) -> None:
     served.file.write_text(text)
     error = served.ask("reload")["error"]
-    assert error.startswith(f"nothing is changed, as {text.split()[0]} can't be")
+    assert error.startswith(f"nothing was changed: {text.split()[0]} cannot change")
     assert "systemctl restart stunwall" in error
     assert served.configured == []
 

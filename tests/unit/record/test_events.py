@@ -306,7 +306,7 @@ def test_while_another_program_holds_the_database_nothing_is_lost(tmp_path: Path
             run.until_said("locked")
             run.recorder.record(event(2, after=2))
             run.until_said("locked")
-            assert "they wait in memory. Another program holds the database: end it" in run.complaints[-1]
+            assert "they are kept in memory. Another program has locked the database: stop it" in run.complaints[-1]
         run.until(lambda: run.complaints[-1] == "" and len(stored(tmp_path)) == 3)
     assert [(each.source_port, each.count) for each in stored(tmp_path)] == [(1, 2), (2, 2), (3, 1)]
     assert run.recorder.lost == 0
@@ -376,7 +376,7 @@ def test_the_end_with_a_database_that_stays_locked_says_what_is_lost(tmp_path: P
         run.recorder.record(event(1))
         run.recorder.record(event(2))
         run.recorder.close()
-    assert run.complaints[-1] == "2 flows are lost: they could not be written before the end"
+    assert run.complaints[-1] == "2 flows are lost: they could not be written before stunwalld stopped"
 
 
 def _whole(folder: Path) -> bytes:
@@ -406,7 +406,7 @@ def test_a_damaged_file_is_moved_aside_and_told_and_the_events_are_kept(tmp_path
     (aside,) = asides(tmp_path)
     assert aside.read_bytes()[100:] == damaged[100:]  # SQLite may have counted in the header that it came by
     assert "was damaged" in run.complaints[-1]
-    assert f"moved aside to {aside}, a new one is in its place" in run.complaints[-1]
+    assert f"it was moved to {aside}, and a new one was started" in run.complaints[-1]
 
 
 @pytest.mark.parametrize(
