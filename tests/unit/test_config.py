@@ -376,8 +376,19 @@ def _environment() -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("name", "fits"),
-    [("wg0", True), ("eth0.100", True), ("br-lan", True), ("wlp3s0@if2", True), ("a" * 15, True),
-     ("a" * 16, False), ("", False), ("wg*", False), ("wg 0", False), ("wg0\n", False), ('"', False)],
-)  # fmt: skip
+    [
+        ("wg0", True),
+        ("eth0.100", True),
+        ("br-lan", True),
+        ("wlp3s0@if2", True),
+        ("a" * 15, True),
+        ("a" * 16, False),
+        ("", False),
+        ("wg*", False),
+        ("wg 0", False),
+        ("wg0\n", False),
+        ('"', False),
+    ],
+)
 def test_an_interface_name_has_up_to_15_plain_characters(name: str, fits: bool) -> None:
     assert config.is_interface(name) is fits

@@ -4,7 +4,6 @@ import fcntl
 import os
 import struct
 import subprocess
-from types import TracebackType
 
 from lab.deadline import until
 
@@ -48,6 +47,5 @@ class Tun:
     def __enter__(self) -> "Tun":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)

@@ -183,10 +183,30 @@ def test_every_key_comes_back_as_it_was_given(served: Served, rule: dict[str, An
 @pytest.mark.parametrize(
     "why",
     [
-        'says "hello"', "back\\slash", "\\", "\\\\", '\\"', "'''", '"""', '"\\u0041"', "\\u0041\\n", "# no comment",
-        "[[allow]]", "= 1", "{}", "a, b", "é", "接口", "🦊", "e\u0301", "…", "${HOME}", "%s %n", "x" * 3000,
+        'says "hello"',
+        "back\\slash",
+        "\\",
+        "\\\\",
+        '\\"',
+        "'''",
+        '"""',
+        '"\\u0041"',
+        "\\u0041\\n",
+        "# no comment",
+        "[[allow]]",
+        "= 1",
+        "{}",
+        "a, b",
+        "é",
+        "接口",
+        "🦊",
+        "e\u0301",
+        "…",
+        "${HOME}",
+        "%s %n",
+        "x" * 3000,
     ],
-)  # fmt: skip
+)
 def test_a_hostile_reason_comes_back_letter_by_letter(served: Served, why: str) -> None:
     served.add(port=1, why="before")
     assert served.add(port=2, why=why)["allow"][1] == {"port": 2, "why": why}
@@ -244,7 +264,7 @@ WRONG: list[dict[str, Any]] = [
     {"port": 1, "why": "x", "[log]\nkeep_rows": 1},
     {"port": 1, "why": "x", "port = 2\n[[allow]]\nport": 1},
     {"why = 'y'\nport": 1},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("rule", WRONG, ids=lambda rule: ascii(rule)[:60])

@@ -306,7 +306,10 @@ def test_while_another_program_holds_the_database_nothing_is_lost(tmp_path: Path
             run.until_said("locked")
             run.recorder.record(event(2, after=2))
             run.until_said("locked")
-            assert "they are kept in memory. Another program has locked the database: stop it" in run.complaints[-1]
+            assert (
+                "they are kept in memory. Another program has locked the database: stop it"
+                in run.complaints[-1]
+            )
         run.until(lambda: run.complaints[-1] == "" and len(stored(tmp_path)) == 3)
     assert [(each.source_port, each.count) for each in stored(tmp_path)] == [(1, 2), (2, 2), (3, 1)]
     assert run.recorder.lost == 0
@@ -668,8 +671,20 @@ def test_a_reader_of_a_broken_file_gets_one_error(tmp_path: Path, content: bytes
     assert not isinstance(caught.value, RecordPermissionError)
 
 
-HOSTILE = ["'text'", "x'00ff'", "-1", "1e999", "-1e999", "9223372036854775807", "1e18", "CAST(x'ff' AS TEXT)",
-           "CAST(x'1b5b' AS TEXT)", "0.5", "''", "zeroblob(1000000)"]  # fmt: skip
+HOSTILE = [
+    "'text'",
+    "x'00ff'",
+    "-1",
+    "1e999",
+    "-1e999",
+    "9223372036854775807",
+    "1e18",
+    "CAST(x'ff' AS TEXT)",
+    "CAST(x'1b5b' AS TEXT)",
+    "0.5",
+    "''",
+    "zeroblob(1000000)",
+]
 
 
 @pytest.mark.parametrize("value", HOSTILE)

@@ -192,9 +192,14 @@ def test_without_cookie_type_length_and_attributes_must_all_fit(payload: bytes, 
 
 @pytest.mark.parametrize(
     ("body", "credentials"),
-    [(b"", False), (attribute(0x0006, b"user"), False), (attribute(0x0008, bytes(20)), True),
-     (attribute(0x001C, bytes(32)), True), (attribute(0x8022, b"x") + attribute(0x0008, b""), True)],
-)  # fmt: skip
+    [
+        (b"", False),
+        (attribute(0x0006, b"user"), False),
+        (attribute(0x0008, bytes(20)), True),
+        (attribute(0x001C, bytes(32)), True),
+        (attribute(0x8022, b"x") + attribute(0x0008, b""), True),
+    ],
+)
 def test_credentials_are_either_message_integrity(body: bytes, credentials: bool) -> None:
     assert stun.parse(message(0x0001, body)).has_credentials is credentials
 

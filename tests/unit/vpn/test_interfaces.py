@@ -60,9 +60,28 @@ def test_each_vpn_kind_with_a_default_route_counts(kind: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["", "tap", "bridge", "veth", "ppp", "sit", "gre", "ip6tnl", "ipip", "vlan", "macvlan", "bond", "dummy",
-     "vxlan", "ipvlan", "wwan", "WireGuard", "tun2", "hostile\nkind"],
-)  # fmt: skip
+    [
+        "",
+        "tap",
+        "bridge",
+        "veth",
+        "ppp",
+        "sit",
+        "gre",
+        "ip6tnl",
+        "ipip",
+        "vlan",
+        "macvlan",
+        "bond",
+        "dummy",
+        "vxlan",
+        "ipvlan",
+        "wwan",
+        "WireGuard",
+        "tun2",
+        "hostile\nkind",
+    ],
+)
 def test_other_kinds_with_a_default_route_do_not_count_unless_named(kind: str) -> None:
     assert not counts(link(kind=kind))
     assert counts(link(kind=kind), named=("vpn0",))

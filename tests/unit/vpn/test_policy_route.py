@@ -227,9 +227,18 @@ def filters(lab: None) -> Iterator[None]:
 # ip-sysctl: the larger value of conf/all and conf/interface holds; 1 is strict, 2 loose.
 @pytest.mark.parametrize(
     ("everywhere", "own", "strict"),
-    [(0, 0, False), (1, 0, True), (0, 1, True), (1, 1, True), (2, 0, False), (0, 2, False), (1, 2, False),
-     (2, 1, False), (2, 2, False)],
-)  # fmt: skip
+    [
+        (0, 0, False),
+        (1, 0, True),
+        (0, 1, True),
+        (1, 1, True),
+        (2, 0, False),
+        (0, 2, False),
+        (1, 2, False),
+        (2, 1, False),
+        (2, 2, False),
+    ],
+)
 def test_answers_are_let_in_where_the_reverse_path_is_checked_strictly_and_only_there(
     filters: None, made: Made, vpn: Tun, everywhere: int, own: int, strict: bool
 ) -> None:

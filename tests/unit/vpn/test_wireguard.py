@@ -182,9 +182,25 @@ def test_what_came_before_the_garbage_counts(folders: tuple[Path, Path]) -> None
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["", ":", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:-1", "1.2.3.4:x", "example.org:1",
-     "1.2.3.4:1 . 2", "[::1", "]:1", "1.2.3:4", "1.2.3.4:" + "9" * 5000, '1.2.3.4" accept:1', "%eth0:1"],
-)  # fmt: skip
+    [
+        "",
+        ":",
+        "1.2.3.4",
+        "1.2.3.4:",
+        "1.2.3.4:0",
+        "1.2.3.4:65536",
+        "1.2.3.4:-1",
+        "1.2.3.4:x",
+        "example.org:1",
+        "1.2.3.4:1 . 2",
+        "[::1",
+        "]:1",
+        "1.2.3:4",
+        "1.2.3.4:" + "9" * 5000,
+        '1.2.3.4" accept:1',
+        "%eth0:1",
+    ],
+)
 def test_what_is_no_endpoint_is_none(folders: tuple[Path, Path], endpoint: str) -> None:
     with program(folders[0], says(f"endpoint={endpoint}\n\n".encode())):
         assert found() == set()
