@@ -36,7 +36,10 @@ ROOMS = {
 }
 PURE = {"model", "config", "policy", "judge", "text", "stun"}
 # Pure modules in rooms that also do I/O.
-PURE_MODULES = {"vpn/interfaces.py", "wall/contents.py", "wall/requirements.py", "doctor/other_rules.py"}
+PURE_MODULES = {
+    *("vpn/interfaces.py", "wall/contents.py", "wall/requirements.py"),
+    *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
+}
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "
     "shutil signal socket sqlite3 ssl subprocess sys tempfile threading time urllib"
@@ -51,7 +54,7 @@ OUTSIDE = {
     "scapy": {"cli/show.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"wall/nft.py", "doctor/findings.py", "doctor/checks.py"},
+    "subprocess": {"wall/nft.py", "doctor/machine.py", "doctor/checks.py"},
 }
 LINES, FUNCTION_LINES = 400, 40
 

@@ -260,7 +260,7 @@ def test_the_fields_results_and_checks_of_doctor_are_those_that_there_are() -> N
     fields_described, checks_described = lists(MAIN.section("JSON", "Findings of doctor"))
     assert [tag.removeprefix("Ic ") for tag in fields_described] == [field.name for field in fields(Finding)]
     assert re.findall(r'"(\w+)"', words(fields_described["Ic result"])) == list(Result)
-    assert [tag.removeprefix("Cm ") for tag in checks_described] == list(checks._CHECKS)
+    assert [tag.removeprefix("Cm ") for tag in checks_described] == list(checks.CHECKS)
 
 
 def test_the_examples_are_commands_and_options_that_there_are() -> None:
