@@ -16,6 +16,7 @@ from stunwall.doctor.machine import Machine
 from stunwall.queue import nfqueue
 from stunwall.wall import nft, requirements, ruleset, state
 from stunwall.wall.state import Rule, Wall
+from unit.status import STATUS
 
 PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
 OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
@@ -23,12 +24,8 @@ NOBODY = 1 << 30  # above the highest pid (linux/threads.h, PID_MAX_LIMIT)
 
 
 def status(**changed: Any) -> dict[str, Any]:
-    """What a daemon says that is well."""
-    wg0 = {"interface": "wg0", "counts": True, "why": "a wireguard interface"}
-    well = {"version": __version__, "pid": OURS, "problems": [], "state": "protected", "queue_overruns": 0}
-    settings = {"mode": "block", "on_block": "answer", "when_vpn_down": "block", "queue": 4780, "allow": []}
-    known = {"gaps": [], "interfaces": [wg0], "redirects": [4, 6], "mark_mask": 0x90000000}
-    return well | settings | known | changed
+    """What the daemon of a machine that is well says."""
+    return STATUS | {"version": __version__, "pid": OURS, "redirects": [4, 6]} | changed
 
 
 def wall(*, whole: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:

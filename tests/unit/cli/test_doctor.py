@@ -6,48 +6,30 @@ import pty
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import pytest
 
-from stunwall.cli import main
 from stunwall.control.protocol import ControlPermissionError
-from stunwall.doctor import checks
-from stunwall.doctor.findings import Finding, Result
+from stunwall.doctor import checks, findings
+from stunwall.doctor.findings import Finding
 from stunwall.wall.nft import NftPermissionError
+from unit.cli.command import Result, Stunwall
 from unit.fake_machine import NOTE, OK, PROBLEM, UNKNOWN, WARNING, FakeMachine
 
-
-@dataclass
-class Ended:
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(monkeypatch: pytest.MonkeyPatch, fake: FakeMachine, *options: str) -> int:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "argv", ["stunwall", "--config", str(fake.machine.file), "doctor", *options])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code if isinstance(ended.value.code, int) else 0
-
-
-Doctor = Callable[..., Ended]
+Doctor = Callable[..., Result]
 
 
 @pytest.fixture
-def doctor(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Doctor:
-    """The command on the made-up machine; or with these findings, if any are given."""
+def doctor(fake: FakeMachine, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """The command, which looks at the fake machine; or finds what is given, if anything is."""
 
-    def run_it(*options: str, found: list[Finding] | None = None) -> Ended:
+    def run(*options: str, found: list[Finding] | None = None) -> Result:
         if found is not None:
             monkeypatch.setattr(checks, "examine", lambda file: found)
-        return Ended(run(monkeypatch, fake, *options), *capfd.readouterr())
+        return stunwall("doctor", *options, config=fake.machine.file)
 
-    return run_it
+    return run
 
 
 @pytest.mark.parametrize(
@@ -63,7 +45,7 @@ def doctor(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Cap
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_the_exit_code_is_that_of_the_worst_finding(
-    doctor: Doctor, results: list[Result], code: int, options: tuple[str, ...]
+    doctor: Doctor, results: list[findings.Result], code: int, options: tuple[str, ...]
 ) -> None:
     assert doctor(*options, found=[Finding("disk", result, "found") for result in results]).code == code
 
@@ -100,14 +82,15 @@ def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None
     assert all(line.isprintable() for line in ended.out.split("\n"))
 
 
-def on_a_terminal(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> str:
+def on_a_terminal(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the command prints on a terminal."""
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
-        run(patch, fake)
+        doctor()
         terminal.flush()
         text = os.read(reader, 1 << 16)
-    with suppress(OSError):  # EIO: its end
+    with suppress(OSError):  # EIO: the other end is closed
         while more := os.read(reader, 1 << 16):
             text += more
     os.close(reader)
@@ -121,7 +104,7 @@ def test_colours_are_for_terminals_alone(
     ended = doctor()
     assert ended.out.startswith("PROBLEM  wall: there is none\n")
     assert "\x1b" not in ended.out + ended.err
-    assert "\x1b[31m" in on_a_terminal(fake, monkeypatch)
+    assert "\x1b[31m" in on_a_terminal(doctor, monkeypatch)
 
 
 def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
