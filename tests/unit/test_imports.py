@@ -21,20 +21,24 @@ ROOMS = {
     "policy": {"model", "config", "stun"},
     "judge": {"model", "config", "policy", "stun"},
     "text": set(),
+    "hints": {"model"},
     "configfile": {"model", "config"},
     "vpn": {"model", "config"},
     "wall": {"model", "config"},
     "queue": {"model"},
-    "record": {"model", "config"},
-    "control": {"model"},
+    "record": {"model", "config", "hints"},
+    "control": {"model", "hints"},
     "daemon": {
         *("model", "config", "policy", "judge", "text"),
         *("configfile", "vpn", "wall", "queue", "record", "control"),
     },
-    "doctor": {"model", "config", "text", "configfile", "wall", "queue", "record", "control"},
-    "cli": {"model", "config", "text", "stun", "configfile", "wall", "record", "control", "doctor"},
+    "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
+    "cli": {
+        *("model", "config", "text", "hints", "stun"),
+        *("configfile", "wall", "record", "control", "doctor"),
+    },
 }
-PURE = {"model", "config", "policy", "judge", "text", "stun"}
+PURE = {"model", "config", "policy", "judge", "text", "hints", "stun"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
     *("vpn/interfaces.py", "wall/contents.py", "wall/requirements.py"),

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from stunwall import hints
 from stunwall.cli.options import Json
+from stunwall.model import StunwallError
 from stunwall.text import printable
 from stunwall.wall import state
 
@@ -24,8 +26,7 @@ def rules(
     """
     wall = state.read()
     if wall is None:
-        typer.echo("stunwall: no wall is up: start it with `sudo systemctl start stunwall`", err=True)
-        raise typer.Exit(1)
+        raise StunwallError(f"the wall is not loaded: start stunwalld with {hints.START}")
     if nft:
         typer.echo(state.listing(), nl=False)
         return
@@ -44,10 +45,7 @@ def rules(
                 typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
 
 
-_DAMAGED = (
-    "The wall is damaged: some of its rules are gone or others are between them. "
-    "Put it back with `sudo systemctl restart stunwall`."
-)
+_DAMAGED = f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTART}."
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
     "vpn": "Interfaces that are the VPN",

@@ -9,10 +9,10 @@ from stunwall.control.client import ask
 from stunwall.control.protocol import ControlError, ControlPermissionError, Status
 from stunwall.doctor.findings import Finding, ok, problem, unknown, warning
 from stunwall.doctor.machine import Machine
+from stunwall.hints import NO_DAEMON
 
 # What `status` tells of the configuration in force.
 _COMPARED = ("mode", "on_block", "when_vpn_down", "queue", "mark_mask", "allow")
-_WITHOUT = "what is blocked is not recorded, and a VPN that comes up is not let through"
 
 
 def check(machine: Machine) -> Iterator[Finding]:
@@ -22,13 +22,13 @@ def check(machine: Machine) -> Iterator[Finding]:
     except ControlPermissionError:
         raise
     except ControlError as error:
-        yield problem("daemon", str(error), why=_WITHOUT, next=machine.restart)
+        yield problem("daemon", str(error), why=NO_DAEMON, next=machine.restart)
         return
     if daemon is None and not machine.readable:
         what = f"nothing answers in {machine.settings.run_dir}; the configuration may name another folder"
         yield unknown("daemon", what, next="see to the configuration first")
     elif daemon is None:
-        yield problem("daemon", "it does not run", why=_WITHOUT, next=machine.start)
+        yield problem("daemon", "it does not run", why=NO_DAEMON, next=machine.start)
     elif "error" in daemon:
         yield unknown("daemon", str(daemon["error"]))
     else:

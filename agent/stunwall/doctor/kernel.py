@@ -23,7 +23,7 @@ def check(machine: Machine) -> Iterator[Finding]:
             "kernel",
             missing,
             why="without it there is no wall",
-            next=f"mend that, then {machine.restart}",
+            next=f"mend that, {machine.then_restart}",
         )
         return
     release, version = os.uname().release, machine.output("nft", "--version").strip()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.protocol import Status
 from stunwall.doctor.findings import Finding
@@ -47,13 +48,18 @@ class Machine:
 
     @property
     def start(self) -> str:
-        """How to start the daemon on this machine."""
-        return "sudo systemctl start stunwall" if self.systemd else "sudo stunwalld"
+        """The command that starts the daemon on this machine."""
+        return hints.start(self.systemd)
 
     @property
     def restart(self) -> str:
-        """As `start`, of a daemon that may run."""
-        return "sudo systemctl restart stunwall" if self.systemd else "end stunwalld, then `sudo stunwalld`"
+        """How to restart the daemon on this machine."""
+        return hints.restart(self.systemd)
+
+    @property
+    def then_restart(self) -> str:
+        """How a sentence goes on that ends in a restart of the daemon."""
+        return hints.then_restart(self.systemd)
 
     @staticmethod
     def output(*command: str) -> str:

@@ -26,7 +26,7 @@ def queue(machine: Machine) -> Iterator[Finding]:
     alone = True
     if port is not None and (machine.daemon is None or port != machine.daemon["pid"]):
         alone = False
-        yield _reader(number, port)
+        yield _reader(machine, port)
     ruleset = nft.read_ruleset()
     claims = other_rules.queue_claims(ruleset)
     for claim in claims:
@@ -36,7 +36,7 @@ def queue(machine: Machine) -> Iterator[Finding]:
                 "queue",
                 f"{claim.where} sends packets to queue {number} too",
                 why="stunwalld gets packets that are none of its business",
-                next="set another `queue` in the configuration, then `sudo systemctl restart stunwall`",
+                next=f"set another `queue` in the configuration, {machine.then_restart}",
             )
     if hidden := other_rules.hidden_queues(ruleset):
         alone = False
@@ -52,21 +52,20 @@ def queue(machine: Machine) -> Iterator[Finding]:
         yield ok("queue", f"{number} is stunwall's alone{beside}")
 
 
-def _reader(number: int, port: int) -> Finding:
+def _reader(machine: Machine, port: int) -> Finding:
     """What it means that a program reads the queue that is not the daemon that answered."""
     if _is_stunwalld(port):
         return problem(
             "queue",
-            f"stunwalld (pid {port}) reads queue {number}, but does not answer",
+            f"stunwalld (pid {port}) reads queue {machine.queue}, but does not answer",
             why="it hangs, has just begun, or was started with another configuration",
-            next="`journalctl -u stunwall`, then `sudo systemctl restart stunwall`",
+            next=f"`journalctl -u stunwall`, {machine.then_restart}",
         )
     return problem(
         "queue",
-        f"queue {number} is read by {_program(port)}",
+        f"queue {machine.queue} is read by {_program(port)}",
         why="stunwalld gets no packets",
-        next="end that program, or set another `queue` in the configuration, "
-        "then `sudo systemctl restart stunwall`",
+        next=f"end that program, or set another `queue` in the configuration, {machine.then_restart}",
     )
 
 
@@ -85,8 +84,8 @@ def marks(machine: Machine) -> Iterator[Finding]:
             f"{claim.where} uses mark {claim.value:#x}{who}",
             why=f"it has bits of stunwall's own {mask:#x}: each may take the other's packets for its own. "
             "Nothing leaks by that, but STUN may be blocked or routed where it should not",
-            next="set another mark_mask in the configuration, two bits that nobody uses, then "
-            "`sudo systemctl restart stunwall`",
+            next="set another mark_mask in the configuration, two bits that nobody uses, "
+            f"{machine.then_restart}",
         )
     hidden = other_rules.hidden_marks(ruleset)
     if hidden:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from stunwall.doctor.findings import Finding, ok, problem, warning
 from stunwall.doctor.machine import Machine
+from stunwall.hints import DAMAGED
 from stunwall.text import date_time
 from stunwall.wall import state
 
@@ -12,7 +13,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     """Whether the wall stands as it should, and has stood since the daemon started."""
     wall = state.read()
     if wall is None or not wall.intact:
-        what = "there is none" if wall is None else "rules of it are gone, or others are between them"
+        what = "there is none" if wall is None else f"it is damaged: {DAMAGED}"
         yield problem("wall", what, why="STUN leaves by any interface", next=machine.restart)
     elif wall.paused and machine.daemon is None:
         yield problem(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from stunwall import hints
 from stunwall.control.protocol import FILE as SOCKET
 from unit.cli.command import HOSTILE, Daemon, Result, Stunwall
 
@@ -25,8 +26,8 @@ def test_what_needs_the_daemon_says_when_it_does_not_run_or_refuses(
     served.reply = {"error": "not now"}
     assert stunwall(*arguments, *options) == Result(1, "", "stunwall: not now\n")
     (folder / SOCKET).unlink()
-    cure = "start it with `sudo systemctl start stunwall`"
-    assert stunwall(*arguments, *options) == Result(1, "", f"stunwall: stunwalld does not run: {cure}\n")
+    error = f"stunwall: stunwalld is not running: start it with {hints.START}\n"
+    assert stunwall(*arguments, *options) == Result(1, "", error)
     wrong = folder / "wrong.toml"
     wrong.write_text("queue = -1\n")
     result = stunwall(*arguments, *options, config=wrong)

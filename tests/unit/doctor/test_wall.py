@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stunwall.hints import DAMAGED
 from stunwall.wall.state import Wall
 from unit.fake_machine import OK, PROBLEM, WARNING, FakeMachine, status, wall
 
@@ -13,7 +14,7 @@ from unit.fake_machine import OK, PROBLEM, WARNING, FakeMachine, status, wall
     ("stands", "daemon", "what"),
     [
         (None, None, "there is none"),
-        (wall(whole=False), status(), "rules of it are gone, or others are between them"),
+        (wall(whole=False), status(), f"it is damaged: {DAMAGED}"),
         (wall(queue=None), status(), "its door is shut though the daemon runs"),
     ],
     ids=["none", "damaged", "shut"],
