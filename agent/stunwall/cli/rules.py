@@ -1,12 +1,12 @@
 """`stunwall rules`: the wall as the kernel has it."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from stunwall import hints
+from stunwall.cli import terminal
 from stunwall.cli.options import Json
 from stunwall.model import StunwallError
 from stunwall.text import printable
@@ -31,7 +31,7 @@ def rules(
         typer.echo(state.listing(), nl=False)
         return
     if as_json:
-        typer.echo(json.dumps(asdict(wall) | {"whole": wall.intact}))
+        terminal.print_json(asdict(wall) | {"whole": wall.intact})
         return
     typer.echo("The wall is up and whole." if wall.intact else _DAMAGED)
     for name, title in _SETS.items():
