@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from unit.made import Made, make
+from unit.fake_machine import FakeMachine, make
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
@@ -22,6 +22,6 @@ def lab() -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """What `stunwall doctor` looks at: a machine that is made up, and well."""
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """The machine that `stunwall doctor` looks at: nothing is wrong with it."""
     return make(tmp_path, monkeypatch)

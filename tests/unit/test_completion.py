@@ -88,22 +88,22 @@ def needs(shell: str) -> None:
         pytest.fail(f"this test needs {shell}: run it by tests/run.sh unit", pytrace=False)
 
 
-def bash(folder: Path, lines: Sequence[str]) -> list[set[str]]:
-    done = subprocess.run(
-        ["bash", "--norc", "--noprofile", "-c", _BASH, "bash", FOLDER / "stunwall.bash", *lines],
-        env=_ENVIRONMENT, cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+def printed(folder: Path, *command: str) -> str:
+    """What a shell prints; it must not complain."""
+    environment = _ENVIRONMENT | {"HOME": str(folder)}
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    return cut(done.stdout)
+    return done.stdout
+
+
+def bash(folder: Path, lines: Sequence[str]) -> list[set[str]]:
+    program = ["bash", "--norc", "--noprofile", "-c", _BASH, "bash", str(FOLDER / "stunwall.bash")]
+    return cut(printed(folder, *program, *lines))
 
 
 def fish(folder: Path, lines: Sequence[str]) -> list[set[str]]:
-    done = subprocess.run(
-        ["fish", "--no-config", "-c", _FISH, FOLDER / "stunwall.fish", *lines],
-        env=_ENVIRONMENT | {"HOME": str(folder)}, cwd=folder, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return cut(re.sub(r"\t.*", "", done.stdout))  # behind the tab stands its description
+    program = ["fish", "--no-config", "-c", _FISH, str(FOLDER / "stunwall.fish")]
+    return cut(re.sub(r"\t.*", "", printed(folder, *program, *lines)))  # a description follows the tab
 
 
 def zsh(folder: Path, lines: Sequence[str]) -> list[set[str]]:

@@ -21,22 +21,29 @@ ROOMS = {
     "policy": {"model", "config", "stun"},
     "judge": {"model", "config", "policy", "stun"},
     "text": set(),
+    "hints": {"model"},
     "configfile": {"model", "config"},
     "vpn": {"model", "config"},
     "wall": {"model", "config"},
     "queue": {"model"},
-    "record": {"model", "config"},
-    "control": {"model"},
+    "record": {"model", "config", "hints"},
+    "control": {"model", "hints"},
     "daemon": {
         *("model", "config", "policy", "judge", "text"),
         *("configfile", "vpn", "wall", "queue", "record", "control"),
     },
-    "doctor": {"model", "config", "text", "configfile", "wall", "queue", "record", "control"},
-    "cli": {"model", "config", "text", "stun", "configfile", "wall", "record", "control", "doctor"},
+    "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
+    "cli": {
+        *("model", "config", "text", "hints", "stun"),
+        *("configfile", "wall", "record", "control", "doctor"),
+    },
 }
-PURE = {"model", "config", "policy", "judge", "text", "stun"}
+PURE = {"model", "config", "policy", "judge", "text", "hints", "stun"}
 # Pure modules in rooms that also do I/O.
-PURE_MODULES = {"vpn/interfaces.py", "wall/contents.py", "wall/requirements.py", "doctor/other_rules.py"}
+PURE_MODULES = {
+    *("vpn/interfaces.py", "wall/contents.py", "wall/requirements.py"),
+    *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
+}
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "
     "shutil signal socket sqlite3 ssl subprocess sys tempfile threading time urllib"
@@ -51,7 +58,7 @@ OUTSIDE = {
     "scapy": {"cli/show.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"wall/nft.py", "doctor/findings.py", "doctor/checks.py"},
+    "subprocess": {"wall/nft.py", "doctor/machine.py", "doctor/checks.py"},
 }
 # Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
 BROAD = {"queue/nfqueue.py", "record/writer.py"}

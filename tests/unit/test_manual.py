@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from stunwall import config, judge
-from stunwall.cli import log, status
+from stunwall.cli import log, report, status
 from stunwall.cli.app import app
 from stunwall.config import Allow, Config
 from stunwall.configfile import reader
@@ -196,7 +196,7 @@ def test_the_states_are_those_of_the_help() -> None:
     assert "wall-only" in told
     # What cannot be told is no state of the wall's.
     assert tagged(MAIN.section("COMMANDS", "status"), "Cm") == [*told, "unknown"]
-    assert set(status._HEADLINES) < set(told)
+    assert set(report.STATES) < set(told)
 
 
 def test_the_fields_of_the_records_json_are_those_that_are_printed() -> None:
@@ -242,7 +242,7 @@ def test_the_reasons_are_those_that_can_be_recorded_in_the_same_words() -> None:
 
 def test_the_fields_of_the_statuss_json_are_those_that_are_printed() -> None:
     ours, daemons = lists(MAIN.section("JSON", "The status"))
-    printed = status._plain(status._Report("", "", None), None)
+    printed = report.plain(report.Report("", "", None))
     assert [tag.removeprefix("Ic ") for tag in ours] == list(printed)
     keys = set()
     for node in ast.walk(ast.parse(Path(str(daemon_status.__file__)).read_text())):
@@ -260,7 +260,7 @@ def test_the_fields_results_and_checks_of_doctor_are_those_that_there_are() -> N
     fields_described, checks_described = lists(MAIN.section("JSON", "Findings of doctor"))
     assert [tag.removeprefix("Ic ") for tag in fields_described] == [field.name for field in fields(Finding)]
     assert re.findall(r'"(\w+)"', words(fields_described["Ic result"])) == list(Result)
-    assert [tag.removeprefix("Cm ") for tag in checks_described] == list(checks._CHECKS)
+    assert [tag.removeprefix("Cm ") for tag in checks_described] == list(checks.CHECKS)
 
 
 def test_the_examples_are_commands_and_options_that_there_are() -> None:

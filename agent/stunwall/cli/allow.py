@@ -1,14 +1,12 @@
 """`stunwall allow`: exceptions, at run time and for good."""
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from stunwall.cli import terminal
+from stunwall.cli.daemon import request
 from stunwall.cli.options import Json
-from stunwall.configfile import reader
-from stunwall.control.client import request
 from stunwall.text import count
 from stunwall.wall import state
 from stunwall.wall.nft import NftPermissionError
@@ -47,14 +45,14 @@ def add(
         "why": why,
     }
     rule = {key: value for key, value in given.items() if value is not None}
-    reply = request(reader.load(context.obj).run_dir, {"command": "allow-add", "rule": rule})
+    reply = request(context, "allow-add", rule=rule)
     _print(reply["allow"], {}, as_json)
 
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
     """List the exceptions in force, with the packets that each has let pass (as root)."""
-    reply = request(reader.load(context.obj).run_dir, {"command": "allow-list"})
+    reply = request(context, "allow-list")
     _print(reply["allow"], _counted(), as_json)
 
 
@@ -65,7 +63,7 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an exception that was added by `stunwall allow add`."""
-    reply = request(reader.load(context.obj).run_dir, {"command": "allow-remove", "number": number})
+    reply = request(context, "allow-remove", number=number)
     _print(reply["allow"], {}, as_json)
 
 
@@ -88,7 +86,7 @@ def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) 
             {"number": n} | rule | ({"packets": counted[n]} if n in counted else {})
             for n, rule in enumerate(rules, 1)
         ]
-        typer.echo(json.dumps({"allow": numbered}))
+        terminal.print_json({"allow": numbered})
         return
     if not rules:
         typer.echo("There are no exceptions.")

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall.cli.options import Json, json_option
+from stunwall.cli import terminal
+from stunwall.cli.daemon import request
+from stunwall.cli.options import Json
 from stunwall.configfile import reader
-from stunwall.control.client import request
 
 app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def check(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="Default: the file of --config.")
     ] = None,
-    as_json: Annotated[bool, json_option("Print the values in force as a JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check a configuration file and its drop-ins, and show the values in force.
 
@@ -49,10 +50,7 @@ def check(
         typer.echo(f"  {key} = {json.dumps(value, default=_plain)}")
 
 
-def reload(
-    context: typer.Context,
-    as_json: Json = False,
-) -> None:
+def reload(context: typer.Context, as_json: Json = False) -> None:
     """Have the daemon read its configuration again. A wrong one changes nothing, and is told.
 
     \b
@@ -61,9 +59,9 @@ def reload(
 
     `queue`, `mark_mask`, `state_dir` and `run_dir` need `sudo systemctl restart stunwall`.
     """
-    changed = request(reader.load(context.obj).run_dir, {"command": "reload"})["changed"]
+    changed = request(context, "reload")["changed"]
     if as_json:
-        typer.echo(json.dumps({"changed": changed}))
+        terminal.print_json({"changed": changed})
     elif changed:
         typer.echo(f"In force now: {', '.join(changed)}.")
     else:

@@ -1,16 +1,14 @@
 """`stunwall doctor`: looks for what can keep stunwall from working, explains it, and says what to do."""
 
-import json
 import os
 import sys
 from collections import Counter
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from stunwall.cli import terminal
-from stunwall.cli.options import json_option
+from stunwall.cli.options import JsonList
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
 from stunwall.text import count, printable
@@ -24,10 +22,7 @@ _COLOURS = {
 }
 
 
-def doctor(
-    context: typer.Context,
-    as_json: Annotated[bool, json_option("A JSON list of findings.")] = False,
-) -> None:
+def doctor(context: typer.Context, as_json: JsonList = False) -> None:
     """Look for what keeps stunwall from working: kernel, rules of others, service, rights, configuration, disk.
 
     \b
@@ -48,7 +43,7 @@ def doctor(
     if waits:
         typer.echo("           \r", nl=False, err=True)
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        terminal.print_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
     results = {finding.result for finding in findings}

@@ -1,6 +1,5 @@
 """`stunwall log`: what was blocked."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from stunwall.cli import terminal
-from stunwall.cli.options import json_option
+from stunwall.cli.options import JsonLines
 from stunwall.configfile import reader
 from stunwall.model import Event
 from stunwall.record.reader import RecordReader
@@ -24,7 +23,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def log(
     context: typer.Context,
-    as_json: Annotated[bool, json_option("One JSON object a line.")] = False,
+    as_json: JsonLines = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new entries until Ctrl-C.")
     ] = False,
@@ -72,7 +71,7 @@ def _head(shown: list[tuple[int, Event]], follow: bool, since: str) -> None:
 
 def _print(number: int, event: Event, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(fields_of(number, event)))
+        terminal.print_json(fields_of(number, event))
         return
     destination, what = event.reason, ""
     if event.destination:

@@ -5,10 +5,11 @@ from typing import Annotated
 import typer
 
 
-def json_option(text: str) -> typer.models.OptionInfo:
-    """Return the option --json; `text` says what is printed."""
-    option: typer.models.OptionInfo = typer.Option("--json", help=text)
+def _json(printed: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option("--json", help=f"Print {printed}.")
     return option
 
 
-Json = Annotated[bool, json_option("One JSON object.")]
+Json = Annotated[bool, _json("one JSON object")]
+JsonList = Annotated[bool, _json("a JSON list")]
+JsonLines = Annotated[bool, _json("one JSON object per line")]

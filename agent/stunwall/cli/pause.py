@@ -1,14 +1,13 @@
 """`stunwall pause` and `stunwall resume`."""
 
-import json
 import re
 from typing import Annotated
 
 import typer
 
+from stunwall.cli import terminal
+from stunwall.cli.daemon import request
 from stunwall.cli.options import Json
-from stunwall.configfile import reader
-from stunwall.control.client import request
 from stunwall.text import date_time
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -32,21 +31,18 @@ def pause(
     if match is None:
         raise typer.BadParameter("as 90s, 30m or 2h", param_hint="TIME")
     seconds = int(match[1]) * _UNITS[match[2]]
-    reply = request(reader.load(context.obj).run_dir, {"command": "pause", "seconds": seconds})
+    reply = request(context, "pause", seconds=seconds)
     if as_json:
-        typer.echo(json.dumps(reply))
+        terminal.print_json(reply)
         return
     until = date_time(reply["paused_until"])
     typer.echo(f"All STUN passes until {until}, outside the VPN too. `stunwall resume` ends it sooner.")
 
 
-def resume(
-    context: typer.Context,
-    as_json: Json = False,
-) -> None:
+def resume(context: typer.Context, as_json: Json = False) -> None:
     """End a pause now."""
-    reply = request(reader.load(context.obj).run_dir, {"command": "resume"})
+    reply = request(context, "resume")
     if as_json:
-        typer.echo(json.dumps(reply))
+        terminal.print_json(reply)
     else:
         typer.echo("STUN outside the VPN is stopped again." if reply["was_paused"] else "There was no pause.")

@@ -1,12 +1,14 @@
 """`stunwall rules`: the wall as the kernel has it."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from stunwall import hints
+from stunwall.cli import terminal
 from stunwall.cli.options import Json
+from stunwall.model import StunwallError
 from stunwall.text import printable
 from stunwall.wall import state
 
@@ -24,13 +26,12 @@ def rules(
     """
     wall = state.read()
     if wall is None:
-        typer.echo("stunwall: no wall is up: start it with `sudo systemctl start stunwall`", err=True)
-        raise typer.Exit(1)
+        raise StunwallError(f"the wall is not loaded: start stunwalld with {hints.START}")
     if nft:
         typer.echo(state.listing(), nl=False)
         return
     if as_json:
-        typer.echo(json.dumps(asdict(wall) | {"whole": wall.intact}))
+        terminal.print_json(asdict(wall) | {"whole": wall.intact})
         return
     typer.echo("The wall is up and whole." if wall.intact else _DAMAGED)
     for name, title in _SETS.items():
@@ -44,10 +45,7 @@ def rules(
                 typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
 
 
-_DAMAGED = (
-    "The wall is damaged: some of its rules are gone or others are between them. "
-    "Put it back with `sudo systemctl restart stunwall`."
-)
+_DAMAGED = f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTART}."
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
     "vpn": "Interfaces that are the VPN",

@@ -1,6 +1,5 @@
 """`stunwall show`: one entry of the record, with its packet decoded."""
 
-import json
 import struct
 from contextlib import closing
 from typing import Annotated
@@ -9,9 +8,9 @@ import typer
 
 from stunwall.cli import terminal
 from stunwall.cli.log import fields_of
-from stunwall.cli.options import json_option
+from stunwall.cli.options import Json
 from stunwall.configfile import reader
-from stunwall.model import Event, Reason
+from stunwall.model import Event, Reason, StunwallError
 from stunwall.record.reader import RecordReader
 from stunwall.stun import detect
 from stunwall.text import date_time, endpoint, printable
@@ -20,7 +19,7 @@ from stunwall.text import date_time, endpoint, printable
 def show(
     context: typer.Context,
     number: Annotated[int, typer.Argument(metavar="ID", help="The number that `stunwall log` shows.")],
-    as_json: Annotated[bool, json_option("One JSON object, the packet in hexadecimal.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show one entry whole, with its first packet taken apart.
 
@@ -31,10 +30,9 @@ def show(
     with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
         event = record.event(number)
     if event is None:
-        typer.echo(f"stunwall: there is no entry {number}: `stunwall log` shows the numbers", err=True)
-        raise typer.Exit(1)
+        raise StunwallError(f"there is no entry {number}: `stunwall log` shows the numbers")
     if as_json:
-        typer.echo(json.dumps(fields_of(number, event) | {"packet": event.packet.hex()}))
+        terminal.print_json(fields_of(number, event) | {"packet": event.packet.hex()})
         return
     _show(number, event)
 

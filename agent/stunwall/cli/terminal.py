@@ -1,5 +1,6 @@
 """How values look on the terminal."""
 
+import json
 import shutil
 import sys
 import time
@@ -27,6 +28,11 @@ def moment(seconds: float) -> str:
     if then[:3] == now[:3]:
         return time.strftime("%H:%M:%S", then)
     return time.strftime("%y-%m-%d", then)
+
+
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON."""
+    typer.echo(json.dumps(value))
 
 
 def rows(pairs: list[tuple[str, str]], indent: int = 11) -> None:

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from stunwall import hints
 from stunwall.control.protocol import FILE, ControlError, ControlPermissionError, Status
 
 _TIMEOUT = 2.0  # seconds that the CLI waits for the daemon
@@ -22,10 +23,7 @@ def ask(folder: Path, request: dict[str, Any]) -> Status | None:
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except PermissionError as error:
-            raise ControlPermissionError(
-                f"the daemon's socket {folder / FILE} is for root and the group stunwall: try with sudo, or "
-                "join the group with `sudo usermod -aG stunwall $USER` and log in again"
-            ) from error
+            raise ControlPermissionError(hints.members_only(f"connect to {folder / FILE}")) from error
         except (OSError, ValueError) as error:
             raise ControlError(f"stunwalld does not answer on {folder / FILE}: {error}") from error
     if not isinstance(reply, dict):
@@ -37,7 +35,7 @@ def request(folder: Path, asked: dict[str, Any]) -> Status:
     """As `ask`, for what needs a running daemon: raises ControlError if there is none or it refuses."""
     reply = ask(folder, asked)
     if reply is None:
-        raise ControlError("stunwalld does not run: start it with `sudo systemctl start stunwall`")
+        raise ControlError(f"stunwalld is not running: start it with {hints.START}")
     if "error" in reply:
         raise ControlError(str(reply["error"]))
     return reply

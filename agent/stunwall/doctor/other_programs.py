@@ -1,17 +1,17 @@
-"""What `stunwall doctor` finds of others: the queue, the marks, programs with rules of their own."""
+"""The checks `queue`, `marks` and `neighbours`: what other programs on this machine do that matters to stunwall."""
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stunwall.doctor import other_rules
-from stunwall.doctor.findings import SYSTEMD, Finding, Machine, Result, output
+from stunwall.doctor import known_programs, other_rules
+from stunwall.doctor.findings import Finding, note, ok, problem, warning
+from stunwall.doctor.machine import Machine
 from stunwall.model import REDIRECT_TABLE
 from stunwall.queue import nfqueue
 from stunwall.wall import nft
 
-INTERFACES = Path("/sys/class/net")
 _PROC = Path("/proc")
 # Debian and most others; Fedora and its kin.
 _NFTABLES_CONF = (Path("/etc/nftables.conf"), Path("/etc/sysconfig/nftables.conf"))
@@ -26,119 +26,123 @@ def queue(machine: Machine) -> Iterator[Finding]:
     alone = True
     if port is not None and (machine.daemon is None or port != machine.daemon["pid"]):
         alone = False
-        yield _reader(number, port)
+        yield _reader(machine, port)
     ruleset = nft.read_ruleset()
     claims = other_rules.queue_claims(ruleset)
     for claim in claims:
         if claim.value == number:
             alone = False
-            yield Finding(
-                "queue", Result.PROBLEM, f"{claim.where} sends packets to queue {number} too",
-                "stunwalld gets packets that are none of its business",
-                "set another `queue` in the configuration, then `sudo systemctl restart stunwall`",
-            )  # fmt: skip
+            yield problem(
+                "queue",
+                f"{claim.where} sends packets to queue {number} too",
+                why="stunwalld gets packets that are none of its business",
+                next=f"set another `queue` in the configuration, {machine.then_restart}",
+            )
     if hidden := other_rules.hidden_queues(ruleset):
         alone = False
-        yield Finding(
-            "queue", Result.NOTE, f"iptables uses queues that nft does not show, in {', '.join(hidden)}",
-            f"none of them may be {number}", "compare with `sudo iptables-save | grep NFQUEUE`",
-        )  # fmt: skip
+        yield note(
+            "queue",
+            f"iptables uses queues that nft does not show, in {', '.join(hidden)}",
+            why=f"none of them may be {number}",
+            next="compare with `sudo iptables-save | grep NFQUEUE`",
+        )
     taken = sorted({claim.value for claim in claims} - {number})
     beside = f"; others use {', '.join(map(str, taken))}" if taken else ""
     if alone:
-        yield Finding("queue", Result.OK, f"{number} is stunwall's alone{beside}")
+        yield ok("queue", f"{number} is stunwall's alone{beside}")
 
 
-def _reader(number: int, port: int) -> Finding:
+def _reader(machine: Machine, port: int) -> Finding:
     """What it means that a program reads the queue that is not the daemon that answered."""
     if _is_stunwalld(port):
-        return Finding(
-            "queue", Result.PROBLEM, f"stunwalld (pid {port}) reads queue {number}, but does not answer",
-            "it hangs, has just begun, or was started with another configuration",
-            "`journalctl -u stunwall`, then `sudo systemctl restart stunwall`",
-        )  # fmt: skip
-    return Finding(
-        "queue", Result.PROBLEM, f"queue {number} is read by {_program(port)}", "stunwalld gets no packets",
-        "end that program, or set another `queue` in the configuration, then `sudo systemctl restart stunwall`",
-    )  # fmt: skip
+        return problem(
+            "queue",
+            f"stunwalld (pid {port}) reads queue {machine.queue}, but does not answer",
+            why="it hangs, has just begun, or was started with another configuration",
+            next=f"`journalctl -u stunwall`, {machine.then_restart}",
+        )
+    return problem(
+        "queue",
+        f"queue {machine.queue} is read by {_program(port)}",
+        why="stunwalld gets no packets",
+        next=f"end that program, or set another `queue` in the configuration, {machine.then_restart}",
+    )
 
 
 def marks(machine: Machine) -> Iterator[Finding]:
     """Whether others use bits of `mark_mask`, in rules or in routing rules."""
     mask = machine.mark_mask
     ruleset = nft.read_ruleset()
-    rules = [
-        rule for family in ("-4", "-6") for rule in json.loads(output("ip", family, "-j", "rule") or "[]")
-    ]
+    printed = [machine.output("ip", family, "-j", "rule") for family in ("-4", "-6")]
+    rules = [rule for text in printed for rule in json.loads(text or "[]")]
     claims = other_rules.mark_claims(ruleset, mask) + other_rules.routing_claims(rules, mask, REDIRECT_TABLE)
     for claim in dict.fromkeys(claims):
-        who = f", as {claim.program} does" if claim.program else ""
-        yield Finding(
-            "marks", Result.WARNING, f"{claim.where} uses mark {claim.value:#x}{who}",
-            f"it has bits of stunwall's own {mask:#x}: each may take the other's packets for its own. Nothing leaks by "
-            "that, but STUN may be blocked or routed where it should not",
-            "set another mark_mask in the configuration, two bits that nobody uses, then "
-            "`sudo systemctl restart stunwall`",
-        )  # fmt: skip
+        program = known_programs.by_mark(claim.value)
+        who = f", as {program} does" if program else ""
+        yield warning(
+            "marks",
+            f"{claim.where} uses mark {claim.value:#x}{who}",
+            why=f"it has bits of stunwall's own {mask:#x}: each may take the other's packets for its own. "
+            "Nothing leaks by that, but STUN may be blocked or routed where it should not",
+            next="set another mark_mask in the configuration, two bits that nobody uses, "
+            f"{machine.then_restart}",
+        )
     hidden = other_rules.hidden_marks(ruleset)
     if hidden:
-        yield Finding(
-            "marks", Result.NOTE, f"iptables uses marks that nft does not show, in {', '.join(hidden)}",
-            f"they must not have bits of {mask:#x}", "compare with `sudo iptables-save | grep -i mark`",
-        )  # fmt: skip
+        yield note(
+            "marks",
+            f"iptables uses marks that nft does not show, in {', '.join(hidden)}",
+            why=f"they must not have bits of {mask:#x}",
+            next="compare with `sudo iptables-save | grep -i mark`",
+        )
     if not claims and not hidden:
-        yield Finding("marks", Result.OK, f"nobody else uses bits of {mask:#x}")
+        yield ok("marks", f"nobody else uses bits of {mask:#x}")
 
 
 def programs(machine: Machine) -> Iterator[Finding]:
     """Who else has rules here, and what that means."""
-    interfaces = [path.name for path in INTERFACES.iterdir()]
-    for presence in other_rules.present(nft.read_ruleset(), interfaces):
+    for presence in known_programs.present(nft.read_ruleset(), machine.interfaces()):
         what = f"{presence.name} is here ({presence.seen})"
-        yield Finding("neighbours", Result.NOTE, what, presence.meaning, presence.next)
+        yield note("neighbours", what, presence.advice.why, presence.advice.next)
     for number, port in nfqueue.listeners().items():
         if number != machine.queue:
             program = _program(port)
-            means = other_rules.ASKS if program.startswith("opensnitch") else _DECIDES
-            yield Finding(
-                "neighbours", Result.NOTE, f"{program} decides on the packets in queue {number}", *means
-            )
+            opensnitch = program.startswith("opensnitch")
+            advice = known_programs.OPENSNITCH if opensnitch else known_programs.QUEUE_READER
+            what = f"{program} decides on the packets in queue {number}"
+            yield note("neighbours", what, advice.why, advice.next)
     yield from _legacy()
-    yield from _nftables_service()
-
-
-_DECIDES = (
-    "what leaves needs the leave of both: what it allows is blocked all the same where it is STUN",
-    "nothing to do",
-)
+    yield from _nftables_service(machine)
 
 
 def _legacy() -> Iterator[Finding]:
     tables = [path for name in _LEGACY if (path := _PROC / "net" / name).exists()]
     if any(path.read_text().strip() for path in tables):
-        yield Finding(
-            "neighbours", Result.NOTE, "iptables-legacy has rules, which nft does not show",
-            "they let out nothing that stunwall drops; whether they use its queue or its mark bits is not known",
-            "look at `sudo iptables-legacy-save` and `sudo ip6tables-legacy-save`",
-        )  # fmt: skip
+        yield note(
+            "neighbours",
+            "iptables-legacy has rules, which nft does not show",
+            why="they let out nothing that stunwall drops; whether they use its queue or its mark bits is not known",
+            next="look at `sudo iptables-legacy-save` and `sudo ip6tables-legacy-save`",
+        )
 
 
-def _nftables_service() -> Iterator[Finding]:
+def _nftables_service(machine: Machine) -> Iterator[Finding]:
     unit = "nftables.service"
-    if not SYSTEMD.is_dir() or output("systemctl", "is-enabled", unit).strip() != "enabled":
+    if not machine.systemd or machine.output("systemctl", "is-enabled", unit).strip() != "enabled":
         return
     found = [path for path in _NFTABLES_CONF if path.exists()]
     flushing = [str(path) for path in found if _FLUSHES.search(path.read_text(errors="replace"))]
-    if _FLUSHES.search(output("systemctl", "cat", unit)):
+    if _FLUSHES.search(machine.output("systemctl", "cat", unit)):
         flushing.append(unit)
     if flushing:
-        yield Finding(
-            "neighbours", Result.WARNING, f"{unit} is enabled, and `flush ruleset` is in {' and '.join(flushing)}",
-            "a boot starts it before the wall; whoever restarts, reloads or stops it later takes the wall too, for the "
-            "moment until stunwalld has put it back. A shutdown stops it",
-            f"leave {unit} alone while you are online. In a file of rules, put `add table FAMILY NAME` and "
+        yield warning(
+            "neighbours",
+            f"{unit} is enabled, and `flush ruleset` is in {' and '.join(flushing)}",
+            why="a boot starts it before the wall; whoever restarts, reloads or stops it later takes the wall too, "
+            "for the moment until stunwalld has put it back. A shutdown stops it",
+            next=f"leave {unit} alone while you are online. In a file of rules, put `add table FAMILY NAME` and "
             "`delete table FAMILY NAME` for each table of it in place of `flush ruleset`",
-        )  # fmt: skip
+        )
 
 
 def _is_stunwalld(port: int) -> bool:

@@ -8,18 +8,6 @@ Ruleset = list[dict[str, Any]]  # the list `nftables` of libnftables-json(5)
 
 _OURS = ("inet", "stunwall")
 _ALL = 0xFFFFFFFF
-# Marks that programs are known by, to name who has a bit of ours.
-_KNOWN_MARKS = {
-    0xCA6C: "wg-quick",
-    0x6D6F6C65: "Mullvad",
-    0x80000: "Tailscale",
-    0x40000: "Tailscale",
-    0x4000: "kube-proxy",
-    0x8000: "kube-proxy",
-    0x1BD00: "NetBird",
-    0x2023: "sing-box",
-    0x2024: "sing-box",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +16,6 @@ class Claim:
 
     where: str
     value: int
-
-    @property
-    def program(self) -> str:
-        """Who uses such a mark, "" if it is not known."""
-        return _KNOWN_MARKS.get(self.value, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """A program that has rules or interfaces here, what that means for stunwall, and what to do."""
-
-    name: str
-    seen: str
-    meaning: str
-    next: str
 
 
 def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
@@ -101,73 +74,6 @@ def queue_claims(ruleset: Ruleset) -> list[Claim]:
                 case {"range": [int(first), int(last)]}:
                     found += [Claim(_place(rule), each) for each in range(first, last + 1)]
     return list(dict.fromkeys(found))
-
-
-def present(ruleset: Ruleset, interfaces: Iterable[str]) -> list[Presence]:
-    """Return the programs that are known by their tables, chains and interfaces."""
-    tables = {item["table"]["name"] for item in ruleset if "table" in item}
-    chains = {item["chain"]["name"] for item in ruleset if "chain" in item}
-    names = set(interfaces)
-    found: list[Presence] = []
-    for name, kind, what, meaning, next_ in _PROGRAMS:
-        there = {"table": tables, "chain": chains, "interface": names}[kind]
-        matching = (
-            each for each in sorted(there) if each == what or (kind != "table" and each.startswith(what))
-        )
-        seen = next((f"{kind} {each}" for each in matching), "")
-        if seen and all(name != each.name for each in found):
-            found.append(Presence(name, seen, meaning, next_))
-    return found
-
-
-_FORWARDED = (
-    "STUN of its containers and machines is blocked outside the VPN like any other, and never redirected; "
-    "an exception by `unit` or `user` does not reach it, one by `to` does",
-    "nothing to do; where one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`",
-)
-_FIREWALL = (
-    "no rule of it can let out what stunwall drops, and its reload leaves stunwall's table alone",
-    "nothing to do",
-)
-_OWN_KILL_SWITCH = (
-    "its own firewall drops what is outside its VPN too; both may stand together",
-    "nothing to do",
-)
-ASKS = (
-    "it asks about connections before stunwall sees them; what it allows is blocked all the same where it is STUN",
-    "nothing to do; a program that needs STUN outside the VPN needs an exception here: `stunwall allow add --help`",
-)
-"""What it means, and what to do, where OpenSnitch is."""
-
-
-def _finds_peers(unit: str) -> tuple[str, str]:
-    meaning = "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it"
-    return (
-        meaning,
-        f'if you want that: `sudo stunwall allow add --unit {unit} --why "finds its peers by STUN"`',
-    )
-
-
-# Program, how it is known, by what (the whole name of a table, the beginning of another's), what it means, what to do.
-_PROGRAMS = (
-    ("Docker", "chain", "DOCKER", *_FORWARDED),
-    ("Docker", "interface", "docker", *_FORWARDED),
-    ("Podman", "table", "netavark", *_FORWARDED),
-    ("Podman", "chain", "NETAVARK", *_FORWARDED),
-    ("Podman", "interface", "podman", *_FORWARDED),
-    ("libvirt", "chain", "LIBVIRT", *_FORWARDED),
-    ("libvirt", "table", "libvirt_network", *_FORWARDED),
-    ("libvirt", "interface", "virbr", *_FORWARDED),
-    ("firewalld", "table", "firewalld", *_FIREWALL),
-    ("ufw", "chain", "ufw-", *_FIREWALL),
-    ("OpenSnitch", "table", "opensnitch", *ASKS),
-    ("OpenSnitch", "chain", "opensnitch", *ASKS),
-    ("Mullvad", "table", "mullvad", *_OWN_KILL_SWITCH),
-    ("Tailscale", "chain", "ts-", *_finds_peers("tailscaled.service")),
-    ("Tailscale", "interface", "tailscale", *_finds_peers("tailscaled.service")),
-    ("NetBird", "table", "netbird", *_finds_peers("netbird.service")),
-    ("NetBird", "interface", "wt", *_finds_peers("netbird.service")),
-)
 
 
 def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:

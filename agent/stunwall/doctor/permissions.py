@@ -1,4 +1,4 @@
-"""What `stunwall doctor` finds of who may change configuration and record."""
+"""The check `rights`: who may change the configuration and the record."""
 
 import os
 import pwd
@@ -8,14 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from stunwall.configfile import reader
-from stunwall.doctor.findings import Finding, Machine, Result, start
+from stunwall.doctor.findings import Finding, ok, problem, warning
+from stunwall.doctor.machine import Machine, look
 from stunwall.model import GROUP
 from stunwall.record.schema import FILE
 
 _USER = GROUP  # sysusers.d(5): a user's group has its name
 
 
-def files(machine: Machine) -> Iterator[Finding]:
+def check(machine: Machine) -> Iterator[Finding]:
     """Whether only root and stunwalld may change what decides on leaks, and what tells of them."""
     folder, drop_ins, state = machine.file.parent, machine.file.parent / "conf.d", machine.settings.state_dir
     owners = _owners(machine.file)
@@ -34,17 +35,9 @@ def files(machine: Machine) -> Iterator[Finding]:
     problems = [each for each in found if each is not None]
     yield from problems
     if look(state) is None:
-        yield Finding("rights", Result.WARNING, f"{state} is missing", "there is no record", start())
+        yield warning("rights", f"{state} is missing", why="there is no record", next=machine.start)
     elif not problems:
-        yield Finding("rights", Result.OK, "configuration and record belong to root and stunwalld alone")
-
-
-def look(path: Path) -> os.stat_result | None:
-    """Return what is known of a file, None if there is none. Raises OSError where it may not be looked at."""
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
+        yield ok("rights", "configuration and record belong to root and stunwalld alone")
 
 
 def _owners(file: Path) -> tuple[set[int], set[int]]:
@@ -69,4 +62,4 @@ def _open(path: Path, owners: tuple[set[int], set[int]], harm: str, cure: str) -
     if found.st_mode & stat.S_ISVTX:  # as /tmp
         cure = f"move the configuration to a folder of its own: {path} has to stay as it is"
     what = f"{path} can be changed by others than root and stunwalld"
-    return Finding("rights", Result.PROBLEM, what, harm, cure)
+    return problem("rights", what, harm, cure)

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from stunwall import hints
 from stunwall.model import Event
 from stunwall.record.schema import COLUMNS, FILE, FITS, RecordError, RecordPermissionError
 
@@ -129,7 +130,4 @@ def _readable(file: Path) -> bool:
 
 
 def _no_rights(file: Path) -> RecordPermissionError:
-    return RecordPermissionError(
-        f"{file} may be read by root and the group stunwall: try with sudo, or join the group for good with "
-        "`sudo usermod -aG stunwall $USER` and log in again"
-    )
+    return RecordPermissionError(hints.members_only(f"read {file}"))

@@ -3,54 +3,33 @@
 import json
 import os
 import pty
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
 
 import pytest
 
-from stunwall.cli import main
 from stunwall.control.protocol import ControlPermissionError
-from stunwall.doctor import checks
-from stunwall.doctor.findings import Finding, Machine, Result
-from stunwall.model import StunwallError
+from stunwall.doctor import checks, findings
+from stunwall.doctor.findings import Finding
 from stunwall.wall.nft import NftPermissionError
-from unit.made import NOTE, OK, PROBLEM, UNKNOWN, WARNING, Made
+from unit.cli.command import Result, Stunwall
+from unit.fake_machine import NOTE, OK, PROBLEM, UNKNOWN, WARNING, FakeMachine
 
-
-@dataclass
-class Ended:
-    """How the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-def run(monkeypatch: pytest.MonkeyPatch, made: Made, *options: str) -> int:
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "argv", ["stunwall", "--config", str(made.machine.file), "doctor", *options])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code if isinstance(ended.value.code, int) else 0
-
-
-Doctor = Callable[..., Ended]
+Doctor = Callable[..., Result]
 
 
 @pytest.fixture
-def doctor(made: Made, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Doctor:
-    """The command on the made-up machine; or with these findings, if any are given."""
+def doctor(fake: FakeMachine, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """The command, which looks at the fake machine; or finds what is given, if anything is."""
 
-    def run_it(*options: str, found: list[Finding] | None = None) -> Ended:
+    def run(*options: str, found: list[Finding] | None = None) -> Result:
         if found is not None:
             monkeypatch.setattr(checks, "examine", lambda file: found)
-        return Ended(run(monkeypatch, made, *options), *capfd.readouterr())
+        return stunwall("doctor", *options, config=fake.machine.file)
 
-    return run_it
+    return run
 
 
 @pytest.mark.parametrize(
@@ -66,7 +45,7 @@ def doctor(made: Made, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_the_exit_code_is_that_of_the_worst_finding(
-    doctor: Doctor, results: list[Result], code: int, options: tuple[str, ...]
+    doctor: Doctor, results: list[findings.Result], code: int, options: tuple[str, ...]
 ) -> None:
     assert doctor(*options, found=[Finding("disk", result, "found") for result in results]).code == code
 
@@ -103,70 +82,42 @@ def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None
     assert all(line.isprintable() for line in ended.out.split("\n"))
 
 
-def on_a_terminal(made: Made, monkeypatch: pytest.MonkeyPatch) -> str:
+def on_a_terminal(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the command prints on a terminal."""
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
-        run(patch, made)
+        doctor()
         terminal.flush()
         text = os.read(reader, 1 << 16)
-    with suppress(OSError):  # EIO: its end
+    with suppress(OSError):  # EIO: the other end is closed
         while more := os.read(reader, 1 << 16):
             text += more
     os.close(reader)
     return text.decode()
 
 
-def test_colours_are_for_terminals_alone(made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.wall = None
+def test_colours_are_for_terminals_alone(
+    fake: FakeMachine, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.wall = None
     ended = doctor()
     assert ended.out.startswith("PROBLEM  wall: there is none\n")
     assert "\x1b" not in ended.out + ended.err
-    assert "\x1b[31m" in on_a_terminal(made, monkeypatch)
-
-
-ERRORS = [
-    StunwallError("broken"),
-    OSError(5, "broken"),
-    subprocess.TimeoutExpired("nft", 10),
-    ValueError("broken"),
-    KeyError("broken"),
-    TypeError("broken"),
-    AttributeError("broken"),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_a_check_that_fails_hides_neither_what_it_found_before_nor_the_others(
-    made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def failing(machine: Machine) -> Any:
-        yield Finding("one", WARNING, "found before")
-        raise error
-
-    def fine(machine: Machine) -> Any:
-        yield Finding("two", OK, "well")
-
-    monkeypatch.setattr(checks, "_CHECKS", {"one": failing, "two": fine})
-    ended = doctor()
-    assert (ended.code, ended.err) == (4, "")
-    lines = ended.out.splitlines()
-    assert lines[0] == "WARNING  one: found before"
-    assert lines[1].startswith("UNKNOWN  one: could not be checked: ")
-    assert lines[2] == "OK       two: well"
+    assert "\x1b[31m" in on_a_terminal(doctor, monkeypatch)
 
 
 def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
-    made: Made, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+    fake: FakeMachine, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = NftPermissionError("the rules are for root")
-    made.wall = made.ruleset = broken
-    made.daemon = ControlPermissionError("the socket is for root")
-    made.listeners.clear()  # which only root can read
-    made.printed.clear()
+    fake.wall = fake.ruleset = broken
+    fake.daemon = ControlPermissionError("the socket is for root")
+    fake.listeners.clear()  # which only root can read
+    fake.printed.clear()
     ended = doctor("--json")
     assert (ended.code, ended.err) == (4, "")
     results = {each["check"]: each["result"] for each in json.loads(ended.out)}
     unknown = {check for check, result in results.items() if result == "unknown"}
     assert unknown == {"kernel", "daemon", "wall", "queue", "marks", "neighbours", "service", "clock"}
-    assert results.keys() == checks._CHECKS.keys() - {"vpn"}
+    assert results.keys() == checks.CHECKS.keys() - {"vpn"}

@@ -398,7 +398,7 @@ def test_without_the_group_on_the_machine_root_alone_may_change(
 def test_request_needs_a_daemon_and_raises_what_it_refuses(
     served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with pytest.raises(ControlError, match=r"does not run: start it with `sudo systemctl start stunwall`"):
+    with pytest.raises(ControlError, match=r"is not running: start it with `sudo systemctl start stunwall`"):
         request(tmp_path / "none", {"command": "resume"})
     end = _turned(served)
     try:

@@ -1,4 +1,4 @@
-"""cli/surroundings.py and cli/findings.py: what is found of others, and what programs print of them."""
+"""doctor/other_programs.py: what other programs do on a machine that matters to stunwall."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from stunwall.config import Config
-from stunwall.doctor import findings
 from stunwall.wall.nft import NftError
-from unit.made import NOBODY, NOTE, OK, OURS, PROBLEM, UNKNOWN, WARNING, Made, status
+from unit.fake_machine import NOBODY, NOTE, OK, OURS, PROBLEM, UNKNOWN, WARNING, FakeMachine, status
 from vectors.rulesets import RULESETS
 
 # queue
@@ -21,24 +20,26 @@ def queued(number: Any, table: str = "other") -> dict[str, Any]:
 
 @pytest.mark.parametrize(("port", "who"), [(OURS, "(pid {})"), (NOBODY, "the netlink port {}")])
 @pytest.mark.parametrize("daemon", [None, status(pid=NOBODY - 1)], ids=["no daemon", "daemon"])
-def test_another_reader_of_the_queue_is_a_problem(made: Made, daemon: Any, port: int, who: str) -> None:
-    made.daemon, made.listeners = daemon, {4780: port}
-    problem = made.one("queue", PROBLEM)
+def test_another_reader_of_the_queue_is_a_problem(
+    fake: FakeMachine, daemon: Any, port: int, who: str
+) -> None:
+    fake.daemon, fake.listeners = daemon, {4780: port}
+    problem = fake.one("queue", PROBLEM)
     assert problem.what.startswith("queue 4780 is read by ")
     assert problem.what.endswith(who.format(port))
 
 
 @pytest.mark.parametrize("number", [4780, {"range": [4000, 5000]}])
-def test_a_rule_of_another_that_uses_the_queue_is_a_problem(made: Made, number: Any) -> None:
-    made.ruleset = [queued(number)]
-    assert made.one("queue", PROBLEM).what == "table inet other, chain c sends packets to queue 4780 too"
+def test_a_rule_of_another_that_uses_the_queue_is_a_problem(fake: FakeMachine, number: Any) -> None:
+    fake.ruleset = [queued(number)]
+    assert fake.one("queue", PROBLEM).what == "table inet other, chain c sends packets to queue 4780 too"
 
 
 @pytest.mark.parametrize("daemon", [None, status()], ids=["no daemon", "daemon"])
-def test_other_queues_of_others_are_told_beside(made: Made, daemon: Any) -> None:
-    made.daemon, made.listeners = daemon, {4780: OURS} if daemon else {}
-    made.ruleset = [queued(1), queued(0), queued(4780, "stunwall")]
-    assert made.one("queue", OK).what == "4780 is stunwall's alone; others use 0, 1"
+def test_other_queues_of_others_are_told_beside(fake: FakeMachine, daemon: Any) -> None:
+    fake.daemon, fake.listeners = daemon, {4780: OURS} if daemon else {}
+    fake.ruleset = [queued(1), queued(0), queued(4780, "stunwall")]
+    assert fake.one("queue", OK).what == "4780 is stunwall's alone; others use 0, 1"
 
 
 @pytest.mark.parametrize("daemon", [None, status(pid=NOBODY)], ids=["no daemon", "another daemon"])
@@ -46,35 +47,37 @@ def test_other_queues_of_others_are_told_beside(made: Made, daemon: Any) -> None
     "command", ["/usr/bin/python3\0-I\0/usr/sbin/stunwalld", "python\0-m\0stunwall.daemon"]
 )
 def test_a_stunwalld_that_does_not_answer_is_no_stranger_on_its_queue(
-    made: Made, tmp_path: Path, daemon: Any, command: str
+    fake: FakeMachine, tmp_path: Path, daemon: Any, command: str
 ) -> None:
-    made.daemon = daemon
+    fake.daemon = daemon
     (tmp_path / "proc" / str(OURS) / "cmdline").write_bytes(command.encode() + b"\0--leave-wall\0")
-    problem = made.one("queue", PROBLEM)
+    problem = fake.one("queue", PROBLEM)
     assert problem.what == f"stunwalld (pid {OURS}) reads queue 4780, but does not answer"
     assert "end that program" not in problem.next
 
 
 def test_the_queue_and_the_mark_in_force_are_looked_at_not_those_of_a_configuration_to_come(
-    made: Made,
+    fake: FakeMachine,
 ) -> None:
-    made.daemon, made.listeners = status(queue=4781, mark_mask=0x60000000), {4781: OURS}
-    made.ruleset = [queued(4780), marking(0x90000000)]
-    assert made.one("queue", OK).what == "4781 is stunwall's alone; others use 4780"
-    assert made.one("marks", OK).what == "nobody else uses bits of 0x60000000"
+    fake.daemon, fake.listeners = status(queue=4781, mark_mask=0x60000000), {4781: OURS}
+    fake.ruleset = [queued(4780), marking(0x90000000)]
+    assert fake.one("queue", OK).what == "4781 is stunwall's alone; others use 4780"
+    assert fake.one("marks", OK).what == "nobody else uses bits of 0x60000000"
 
 
-def test_a_queue_of_iptables_that_nft_does_not_show_is_a_note_in_place_of_all_is_well(made: Made) -> None:
+def test_a_queue_of_iptables_that_nft_does_not_show_is_a_note_in_place_of_all_is_well(
+    fake: FakeMachine,
+) -> None:
     expression = {"xt": {"type": "target", "name": "NFQUEUE"}}
-    made.ruleset = [
+    fake.ruleset = [
         {"rule": {"family": "ip", "table": "mangle", "chain": "OUTPUT", "expr": [expression]}},
     ]
-    assert "in table ip mangle, chain OUTPUT" in made.one("queue", NOTE).what
+    assert "in table ip mangle, chain OUTPUT" in fake.one("queue", NOTE).what
 
 
-def test_a_reader_is_told_though_the_rules_cannot_be_read(made: Made) -> None:
-    made.listeners, made.ruleset = {4780: NOBODY}, NftError("nft failed")
-    found = made.find("queue")
+def test_a_reader_is_told_though_the_rules_cannot_be_read(fake: FakeMachine) -> None:
+    fake.listeners, fake.ruleset = {4780: NOBODY}, NftError("nft failed")
+    found = fake.find("queue")
     assert found.keys() == {PROBLEM, UNKNOWN}
 
 
@@ -86,10 +89,10 @@ def marking(value: int) -> dict[str, Any]:
     return {"rule": {"family": "ip", "table": "t", "chain": "c", "expr": [expression]}}
 
 
-def test_who_uses_the_bits_in_rules_and_in_routing_is_warned_of_once_each(made: Made) -> None:
-    made.ruleset = [marking(0x10000000), marking(0x10000000), marking(0xCA6C)]
-    made.printed["ip -6 -j rule"] = '[{"priority": 7, "fwmark": "0x80000000", "table": "9"}]'
-    found = made.find("marks")
+def test_who_uses_the_bits_in_rules_and_in_routing_is_warned_of_once_each(fake: FakeMachine) -> None:
+    fake.ruleset = [marking(0x10000000), marking(0x10000000), marking(0xCA6C)]
+    fake.printed["ip -6 -j rule"] = '[{"priority": 7, "fwmark": "0x80000000", "table": "9"}]'
+    found = fake.find("marks")
     assert found.keys() == {WARNING}
     assert [each.what for each in found[WARNING]] == [
         "table ip t, chain c uses mark 0x10000000",
@@ -97,27 +100,27 @@ def test_who_uses_the_bits_in_rules_and_in_routing_is_warned_of_once_each(made: 
     ]
 
 
-def test_a_program_that_is_known_by_its_mark_is_named(made: Made) -> None:
-    made.ruleset = [marking(0xCA6C)]
-    machine = made.machine
+def test_a_program_that_is_known_by_its_mark_is_named(fake: FakeMachine) -> None:
+    fake.ruleset = [marking(0xCA6C)]
+    machine = fake.machine
     machine.settings, machine.daemon = Config(mark_mask=0x4008), None
-    (warning,) = made.find("marks", machine)[WARNING]
+    (warning,) = fake.find("marks", machine)[WARNING]
     assert warning.what == "table ip t, chain c uses mark 0xca6c, as wg-quick does"
 
 
-def test_marks_of_iptables_that_nft_does_not_show_are_a_note(made: Made) -> None:
+def test_marks_of_iptables_that_nft_does_not_show_are_a_note(fake: FakeMachine) -> None:
     expression = {"xt": {"type": "target", "name": "MARK"}}
     rule = {"family": "ip", "table": "mangle", "chain": "OUTPUT", "expr": [expression]}
-    made.ruleset = [{"rule": rule}]
-    assert made.one("marks", NOTE).what.endswith("in table ip mangle, chain OUTPUT")
+    fake.ruleset = [{"rule": rule}]
+    assert fake.one("marks", NOTE).what.endswith("in table ip mangle, chain OUTPUT")
 
 
 @pytest.mark.parametrize("check", ["queue", "marks", "neighbours"])
-def test_rules_that_an_old_nft_prints_as_text_are_passed_over(made: Made, check: str) -> None:
+def test_rules_that_an_old_nft_prints_as_text_are_passed_over(fake: FakeMachine, check: str) -> None:
     # nft 1.0.2 to 1.0.5, src/json.c, stmt_print_json: what is from xtables is a string; a rule may have no expr.
     place = {"family": "ip", "table": "nat", "chain": "DOCKER"}
-    made.ruleset = [{"rule": place | {"expr": ['xt match "queue"', {"accept": None}]}}, {"rule": place}]
-    assert UNKNOWN not in made.find(check)
+    fake.ruleset = [{"rule": place | {"expr": ['xt match "queue"', {"accept": None}]}}, {"rule": place}]
+    assert UNKNOWN not in fake.find(check)
 
 
 # neighbours
@@ -135,27 +138,27 @@ def test_rules_that_an_old_nft_prints_as_text_are_passed_over(made: Made, check:
     ids=lambda value: value if isinstance(value, str) and value else "",
 )
 def test_a_neighbour_is_a_note_that_says_what_it_means(
-    made: Made, tmp_path: Path, ruleset: Any, interface: str, name: str, meaning: str
+    fake: FakeMachine, tmp_path: Path, ruleset: Any, interface: str, name: str, meaning: str
 ) -> None:
-    made.ruleset = ruleset
+    fake.ruleset = ruleset
     if interface:
         (tmp_path / "net" / interface).touch()
-    note = made.one("neighbours", NOTE)
+    note = fake.one("neighbours", NOTE)
     assert note.what.startswith(f"{name} is here (")
     assert meaning in note.why
     assert note.next
 
 
-def test_who_decides_on_another_queue_is_a_note(made: Made) -> None:
-    made.listeners = {4780: OURS, 0: NOBODY}
-    assert made.one("neighbours", NOTE).what.endswith(f"{NOBODY} decides on the packets in queue 0")
+def test_who_decides_on_another_queue_is_a_note(fake: FakeMachine) -> None:
+    fake.listeners = {4780: OURS, 0: NOBODY}
+    assert fake.one("neighbours", NOTE).what.endswith(f"{NOBODY} decides on the packets in queue 0")
 
 
-def test_opensnitch_is_known_by_the_name_of_its_daemon(made: Made, tmp_path: Path) -> None:
+def test_opensnitch_is_known_by_the_name_of_its_daemon(fake: FakeMachine, tmp_path: Path) -> None:
     (tmp_path / "proc" / "77").mkdir(parents=True)
     (tmp_path / "proc" / "77" / "comm").write_text("opensnitchd\n")
-    made.listeners = {4780: OURS, 0: 77}
-    note = made.one("neighbours", NOTE)
+    fake.listeners = {4780: OURS, 0: 77}
+    note = fake.one("neighbours", NOTE)
     assert note.what == "opensnitchd (pid 77) decides on the packets in queue 0"
     assert "asks about connections" in note.why
     assert "stunwall allow add" in note.next
@@ -163,11 +166,11 @@ def test_opensnitch_is_known_by_the_name_of_its_daemon(made: Made, tmp_path: Pat
 
 @pytest.mark.parametrize(("content", "noted"), [("nat\nfilter\n", True), ("", False)])
 def test_rules_of_iptables_legacy_which_nft_does_not_show_are_a_note(
-    made: Made, tmp_path: Path, content: str, noted: bool
+    fake: FakeMachine, tmp_path: Path, content: str, noted: bool
 ) -> None:
     (tmp_path / "proc" / "net").mkdir(parents=True)
     (tmp_path / "proc" / "net" / "ip6_tables_names").write_text(content)
-    assert (NOTE in made.find("neighbours")) == noted
+    assert (NOTE in fake.find("neighbours")) == noted
 
 
 DEBIAN = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\nExecStop=/usr/sbin/nft flush ruleset\n"
@@ -187,29 +190,15 @@ PLAIN = "# no flush ruleset\nExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
     ],
 )
 def test_a_nftables_service_that_flushes_all_rules_is_a_warning_where_it_is_enabled(
-    made: Made, tmp_path: Path, text: str, unit: str, enabled: str, systemd: bool, where: str
+    fake: FakeMachine, tmp_path: Path, text: str, unit: str, enabled: str, systemd: bool, where: str
 ) -> None:
     (tmp_path / "nftables.conf").write_text(text)
-    made.printed["systemctl is-enabled nftables.service"] = f"{enabled}\n"
-    made.printed["systemctl cat nftables.service"] = unit
+    fake.printed["systemctl is-enabled nftables.service"] = f"{enabled}\n"
+    fake.printed["systemctl cat nftables.service"] = unit
     if not systemd:
-        made.systemd.rmdir()
-    found = made.find("neighbours")
+        fake.systemd.rmdir()
+    found = fake.find("neighbours")
     assert found.keys() == ({WARNING} if where else set())
     if where:
         what = f"nftables.service is enabled, and `flush ruleset` is in {where.format(tmp_path)}"
         assert found[WARNING][0].what == what
-
-
-def test_programs_are_found_where_the_path_has_only_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert "nftables" in findings.output("nft", "--version")
-
-
-def test_what_a_program_prints_counts_whatever_its_exit_code(tmp_path: Path) -> None:
-    program = tmp_path / "program"
-    program.write_text("#!/bin/sh\necho disabled\nexit 1\n")
-    program.chmod(0o755)
-    assert findings.output(str(program)) == "disabled\n"
-    with pytest.raises(OSError):
-        findings.output(str(tmp_path / "missing"))

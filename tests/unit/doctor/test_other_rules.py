@@ -1,8 +1,5 @@
-"""neighbours.py: what others' rules claim. Single rules here; whole rulesets of real programs below them."""
+"""doctor/other_rules.py: what others' rules claim, in single rules and in rulesets of real programs."""
 
-import json
-import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,27 +9,12 @@ from stunwall.doctor.other_rules import (
     hidden_marks,
     hidden_queues,
     mark_claims,
-    present,
     queue_claims,
     routing_claims,
 )
 from vectors.rulesets import RULESETS
 
 MASK = 0x90000000
-
-
-@pytest.fixture
-def ruleset(lab: None) -> Iterator[Any]:
-    """What the real nft says of rules that it has loaded."""
-
-    def loaded(text: str) -> Any:
-        subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
-        done = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)["nftables"]
-
-    subprocess.run(["nft", "flush", "ruleset"], check=True)
-    yield loaded
-    subprocess.run(["nft", "flush", "ruleset"], check=True)
 
 
 def rule(text: str, table: str = "inet other") -> str:
@@ -88,12 +70,6 @@ def test_routing_rules_that_look_for_our_bits_are_claims(given: dict[str, Any], 
     assert bool(routing_claims([given], MASK, 4780)) == claimed
 
 
-def test_programs_are_known_by_their_marks() -> None:
-    assert Claim("", 0xCA6C).program == "wg-quick"
-    assert Claim("", 0x6D6F6C65).program == "Mullvad"
-    assert Claim("", 1).program == ""
-
-
 QUEUED: Any = [
     {
         "rule": {
@@ -121,38 +97,12 @@ def test_queues_of_others_are_named_a_range_as_each_of_its_numbers() -> None:
     assert [claim.value for claim in queue_claims(QUEUED)] == [0, 4779, 4780, 4781]
 
 
-@pytest.mark.parametrize(
-    ("text", "interfaces", "name"),
-    [
-        ("table ip nat {\nchain DOCKER {\n}\n}", [], "Docker"),
-        ("", ["lo", "docker0"], "Docker"),
-        ("table inet firewalld {\n}", [], "firewalld"),
-        ("table ip filter {\nchain ufw-before-input {\n}\n}", [], "ufw"),
-        ("table inet opensnitch {\n}", [], "OpenSnitch"),
-        ("table inet mullvad {\n}", [], "Mullvad"),
-        ("table ip filter {\nchain ts-input {\n}\n}", ["tailscale0"], "Tailscale"),
-        ("", ["virbr0"], "libvirt"),
-    ],
-)
-def test_a_program_that_is_here_is_named_once(
-    ruleset: Any, text: str, interfaces: list[str], name: str
-) -> None:
-    (found,) = present(ruleset(text), interfaces)
-    assert found.name == name
-    assert found.meaning
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld"), ("opensnitch", "OpenSnitch")],
-)
-def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> None:
-    assert known in [each.name for each in present(RULESETS[name], [])]
+@pytest.mark.parametrize("name", RULESETS)
+def test_real_rulesets_claim_no_bits_of_ours(name: str) -> None:
     assert mark_claims(RULESETS[name], MASK) == []
     hidden = ["table ip filter, chain INPUT"] if name == "opensnitch" else []
     assert hidden_queues(RULESETS[name]) == hidden
 
 
-def test_nobody_is_here(ruleset: Any) -> None:
-    assert present(ruleset("table inet stunwall {\n}\ntable inet mine {\n}"), ["lo", "eth0", "wlan0"]) == []
+def test_a_rule_without_marks_or_queues_hides_none(ruleset: Any) -> None:
     assert hidden_marks(ruleset(rule("accept"))) == hidden_queues(ruleset(rule("accept"))) == []

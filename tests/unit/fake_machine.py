@@ -1,4 +1,4 @@
-"""A machine that is made up, for the checks of `stunwall doctor`; conftest.py puts it in the real one's place."""
+"""A machine for the checks of `stunwall doctor` to look at; conftest.py puts it in the real one's place."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,13 @@ import pytest
 
 from stunwall import __version__
 from stunwall.config import Config
-from stunwall.doctor import checks, findings, other_programs
-from stunwall.doctor.findings import Finding, Machine, Result
+from stunwall.doctor import checks, daemon, machine, other_programs, service
+from stunwall.doctor.findings import Finding, Result
+from stunwall.doctor.machine import Machine
 from stunwall.queue import nfqueue
 from stunwall.wall import nft, requirements, ruleset, state
 from stunwall.wall.state import Rule, Wall
+from unit.status import STATUS
 
 PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
 OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
@@ -22,12 +24,8 @@ NOBODY = 1 << 30  # above the highest pid (linux/threads.h, PID_MAX_LIMIT)
 
 
 def status(**changed: Any) -> dict[str, Any]:
-    """What a daemon says that is well."""
-    wg0 = {"interface": "wg0", "counts": True, "why": "a wireguard interface"}
-    well = {"version": __version__, "pid": OURS, "problems": [], "state": "protected", "queue_overruns": 0}
-    settings = {"mode": "block", "on_block": "answer", "when_vpn_down": "block", "queue": 4780, "allow": []}
-    known = {"gaps": [], "interfaces": [wg0], "redirects": [4, 6], "mark_mask": 0x90000000}
-    return well | settings | known | changed
+    """What the daemon of a machine that is well says."""
+    return STATUS | {"version": __version__, "pid": OURS, "redirects": [4, 6]} | changed
 
 
 def wall(*, whole: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
@@ -44,7 +42,7 @@ def unit(**changed: str) -> str:
 
 
 @dataclass
-class Made:
+class FakeMachine:
     """All that the checks see of a machine; it is well until a test changes it."""
 
     folder: Path
@@ -68,10 +66,10 @@ class Made:
             raise FileNotFoundError(2, "No such file or directory", command[0])
         return self.printed[" ".join(command)]
 
-    def find(self, check: str, machine: Machine | None = None) -> dict[Result, list[Finding]]:
+    def find(self, check: str, looked_at: Machine | None = None) -> dict[Result, list[Finding]]:
         """What a check finds, by its result."""
         found: dict[Result, list[Finding]] = {}
-        for each in checks._guarded(check, checks._CHECKS[check], machine or self.machine):
+        for each in checks.run(check, looked_at or self.machine):
             found.setdefault(each.result, []).append(each)
         return found
 
@@ -94,37 +92,35 @@ def told(value: Any) -> Callable[[], Any]:
     return tell
 
 
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """Put a made-up machine that is well where the checks look."""
-    made = Made(tmp_path / "etc", tmp_path / "systemd")
-    state_dir = made.folder / "state"
+    fake = FakeMachine(tmp_path / "etc", tmp_path / "systemd")
+    state_dir = fake.folder / "state"
     state_dir.mkdir(0o750, parents=True)
-    made.systemd.mkdir()
+    fake.systemd.mkdir()
     (tmp_path / "net").mkdir()
     process = tmp_path / "proc" / str(OURS)
     process.mkdir(parents=True)
     (process / "comm").write_text("python\n")
     (process / "cmdline").write_bytes(b"python\0")
-    (made.folder / "stunwall.toml").write_text(f'state_dir = "{state_dir}"\nrun_dir = "{made.folder}"\n')
-    made.printed = {"nft --version": "nftables v1.0.6\n", "ip -4 -j rule": "[]\n", "ip -6 -j rule": ""}
-    made.printed["systemctl is-enabled nftables.service"] = "disabled\n"
-    made.printed["systemctl cat nftables.service"] = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
-    made.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
-    made.printed |= {f"systemctl show {name}": unit() for name in checks._UNITS}
-    monkeypatch.setattr(state, "read", told(lambda: made.wall))
-    monkeypatch.setattr(nft, "read_ruleset", told(lambda: made.ruleset))
+    (fake.folder / "stunwall.toml").write_text(f'state_dir = "{state_dir}"\nrun_dir = "{fake.folder}"\n')
+    fake.printed = {"nft --version": "nftables v1.0.6\n", "ip -4 -j rule": "[]\n", "ip -6 -j rule": ""}
+    fake.printed["systemctl is-enabled nftables.service"] = "disabled\n"
+    fake.printed["systemctl cat nftables.service"] = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
+    fake.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
+    fake.printed |= {f"systemctl show {name}": unit() for name in service.UNITS}
+    monkeypatch.setattr(state, "read", told(lambda: fake.wall))
+    monkeypatch.setattr(nft, "read_ruleset", told(lambda: fake.ruleset))
     monkeypatch.setattr(nft, "refused", lambda text: None)
-    monkeypatch.setattr(requirements, "missing", lambda refused: made.missing)
-    monkeypatch.setattr(requirements, "queues", lambda refused: made.queues)
-    monkeypatch.setattr(nfqueue, "listeners", lambda: made.listeners)
-    monkeypatch.setattr(checks, "ask", lambda folder, request: told(lambda: made.daemon)())
-    monkeypatch.setattr(other_programs, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(requirements, "missing", lambda refused: fake.missing)
+    monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
+    monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)
+    monkeypatch.setattr(daemon, "ask", lambda folder, request: told(lambda: fake.daemon)())
+    monkeypatch.setattr(machine, "_INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(machine, "_SYSTEMD", fake.systemd)
+    monkeypatch.setattr(Machine, "output", staticmethod(fake.output))
     monkeypatch.setattr(other_programs, "_PROC", tmp_path / "proc")
     monkeypatch.setattr(
         other_programs, "_NFTABLES_CONF", (tmp_path / "nftables.conf", tmp_path / "other.conf")
     )
-    for module in (checks, other_programs):
-        monkeypatch.setattr(module, "output", made.output)
-    for module in (checks, other_programs, findings):
-        monkeypatch.setattr(module, "SYSTEMD", made.systemd)
-    return made
+    return fake

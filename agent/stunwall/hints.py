@@ -1,0 +1,37 @@
+"""Phrases that several messages share: what is wrong, and what to do next. No I/O."""
+
+from stunwall.model import GROUP
+
+_START = "sudo systemctl start stunwall"
+_RESTART = "sudo systemctl restart stunwall"
+_FOREGROUND = "sudo stunwalld"  # without systemd
+
+# For whoever does not know whether systemd runs the machine.
+START = f"`{_START}` (without systemd: `{_FOREGROUND}`)"
+RESTART = f"`{_RESTART}`"
+
+NO_DAEMON = "blocked packets are not recorded, and a VPN that comes up is not let through"
+DAMAGED = "some of its rules are missing, or others were inserted between them"
+
+
+def start(systemd: bool) -> str:
+    """Return the command that starts the daemon; `systemd` says whether systemd runs the machine."""
+    return _START if systemd else _FOREGROUND
+
+
+def restart(systemd: bool) -> str:
+    """Return how to restart the daemon: a command, if a single one does it."""
+    return _RESTART if systemd else f"stop stunwalld, then run `{_FOREGROUND}`"
+
+
+def then_restart(systemd: bool) -> str:
+    """Return the end of a sentence that says to restart the daemon after something else."""
+    return f"then run `{_RESTART}`" if systemd else f"then stop stunwalld and run `{_FOREGROUND}`"
+
+
+def members_only(action: str) -> str:
+    """Return why the user may not do something that members of the group may, and how to become one."""
+    return (
+        f"only root and the group {GROUP} can {action}: use sudo, or join the group with "
+        f"`sudo usermod -aG {GROUP} $USER` and log in again"
+    )

@@ -1,0 +1,79 @@
+"""The command `stunwall` with a configuration of its own, and a daemon for it to ask."""
+
+import selectors
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stunwall.cli import main
+from stunwall.control.server import Control, Peer
+from unit.cli.command import Daemon, Result, Stunwall
+from unit.status import STATUS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The state and run folder, with a configuration that names it."""
+    (tmp_path / "c.toml").write_text(f'state_dir = "{tmp_path}"\nrun_dir = "{tmp_path}"\n')
+    return tmp_path
+
+
+@pytest.fixture
+def stunwall(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Stunwall:
+    """The command, run in this process as the console script runs it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: str, config: Path | None = None) -> Result:
+        monkeypatch.setattr(
+            sys, "argv", ["stunwall", "--config", str(config or folder / "c.toml"), *arguments]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else 0, out, err)
+
+    return run
+
+
+@pytest.fixture
+def daemon(served: Daemon) -> dict[str, Any]:
+    """What the daemon answers."""
+    return served.reply
+
+
+@pytest.fixture
+def served(folder: Path) -> Iterator[Daemon]:
+    """A daemon behind a real socket, which answers everything with `reply`."""
+    one = Daemon(dict(STATUS), [])
+
+    def answer(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        one.asked.append(request)
+        return one.reply
+
+    reader, writer = socket.socketpair()
+    with selectors.DefaultSelector() as selector, closing(reader), closing(writer):
+        control = Control(folder, selector, answer)
+        selector.register(reader, selectors.EVENT_READ, None)
+
+        def turn() -> None:
+            while True:
+                for key, _ in selector.select():
+                    if key.data is None:
+                        return
+                    key.data()
+
+        thread = threading.Thread(target=turn)
+        thread.start()
+        yield one
+        writer.send(b"x")
+        thread.join()
+        control.close()

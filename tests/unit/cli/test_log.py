@@ -1,0 +1,180 @@
+"""cli/log.py: what `stunwall log` prints of a real record."""
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import time
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stunwall.model import Event
+from unit.cli.command import ENVIRONMENT, Stunwall, command, on_a_terminal
+from unit.recorded import event, record, sql
+
+LONG = replace(
+    event(2),
+    destination="2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+    family=6,
+    interface="enp0s31f6",
+    protocol="classic-stun",
+    method="SharedSecret",
+    verdict="accepted",
+    reason="allowed",
+)
+
+
+def test_the_log_is_a_table_with_the_newest_last(folder: Path, stunwall: Stunwall) -> None:
+    record(folder, event(1), replace(event(2), protocol="turn", method="Allocate", destination_port=19302))
+    result = stunwall("log")
+    assert (result.code, result.err) == (0, "")
+    head, first, second = result.out.splitlines()
+    assert head.split() == ["ID", "TIME", "VERDICT", "N", "WHAT", "TO", "INTERFACE"]
+    clock = r"\d\d[:-]\d\d[:-]\d\d"
+    assert re.fullmatch(rf"    1 {clock} blocked +1 stun Binding +203\.0\.113\.7:3478 +eth0", first)
+    assert re.fullmatch(rf"    2 {clock} blocked +1 turn Allocate +203\.0\.113\.7:19302 +eth0", second)
+
+
+@pytest.mark.parametrize(
+    "interface",
+    [
+        "enp0s31f6",
+        "enxa0cec8123456",
+    ],
+)
+def teston_a_terminal_of_80_columns_no_line_is_longer(folder: Path, interface: str) -> None:
+    record(folder, event(1), replace(LONG, interface=interface))
+    lines = on_a_terminal(command(folder, "log"), 80)
+    assert len(lines) == 3
+    assert [line for line in lines if len(line) > 80] == []
+    assert "…" in lines[2]
+
+
+def test_on_a_wide_terminal_and_in_a_pipe_addresses_are_whole(folder: Path, stunwall: Stunwall) -> None:
+    record(folder, LONG)
+    endpoint = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:3478"
+    assert endpoint in stunwall("log").out
+    assert any(endpoint in line for line in on_a_terminal(command(folder, "log"), 120))
+
+
+def test_the_fields_of_the_json_are_exactly_those_of_the_help(folder: Path, stunwall: Stunwall) -> None:
+    record(folder, event(1), LONG)
+    lines = [json.loads(line) for line in stunwall("log", "--json").out.splitlines()]
+    names = ["id", *(field.name for field in fields(Event) if field.name != "packet")]
+    assert [list(line) for line in lines] == [names, names]
+    assert lines[1] == {"id": 2} | {name: getattr(LONG, name) for name in names[1:]}
+    said = " ".join(stunwall("log", "--help").out.split())
+    listed = re.search(r"Fields of --json: (.*?)\.", said)
+    assert listed
+    assert re.findall(r"[a-z_]+", re.sub(r"\(.*?\)", "", listed[1])) == names
+
+
+def _since(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    ("since", "seen"),
+    [
+        ("30s", [3]),
+        ("30m", [3]),
+        ("2h", [2, 3]),
+        ("1d", [2, 3]),
+        ("1w", [1, 2, 3]),
+        ("999999999w", [1, 2, 3]),
+        ("0s", []),
+        (_since(datetime.now() - timedelta(hours=3)), [2, 3]),
+        ((datetime.now() - timedelta(days=6)).strftime("%Y-%m-%d"), [1, 2, 3]),
+        ("2000-01-01", [1, 2, 3]),
+        ("2000-01-01T12:30Z", [1, 2, 3]),
+        ("9998-12-31", []),
+    ],
+)
+def test_since_takes_ages_days_and_times(
+    folder: Path, stunwall: Stunwall, since: str, seen: list[int]
+) -> None:
+    record(
+        folder, *(event(port, seen=time.time() - age) for port, age in ((1, 5 * 86400), (2, 3600), (3, 1)))
+    )
+    result = stunwall("log", "--json", "--since", since)
+    assert (result.code, result.err) == (0, "")
+    assert [json.loads(line)["source_port"] for line in result.out.splitlines()] == seen
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["x", "5", "5y", "-5m", "5 m", "2026-13-01", "yesterday", "1e3s", "10000-01-01", f"{10**30}s"],
+)
+def test_a_strange_since_is_a_mistake_of_usage_that_names_the_forms(
+    folder: Path, stunwall: Stunwall, since: str
+) -> None:
+    record(folder, event())
+    result = stunwall("log", f"--since={since}")
+    assert (result.code, result.out) == (2, "")
+    assert "as 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30" in result.err
+
+
+def test_limit_takes_the_newest_and_50_unless_told(folder: Path, stunwall: Stunwall) -> None:
+    record(folder, *(event(port) for port in range(1, 61)))
+
+    def ids(*arguments: str) -> list[int]:
+        return [json.loads(line)["id"] for line in stunwall("log", "--json", *arguments).out.splitlines()]
+
+    assert ids() == list(range(11, 61))
+    assert ids("--limit", "2") == [59, 60]
+    assert ids("-n", "1000") == list(range(1, 61))
+    assert ids("-n", "9" * 30) == list(range(1, 61))
+
+
+def test_nothing_blocked_says_how_to_see_it_work(folder: Path, stunwall: Stunwall) -> None:
+    record(folder)
+    assert stunwall("log").out.startswith("Nothing was blocked. To see it work, open a page")
+    assert stunwall("log", "--since", "2h").out.startswith("Nothing was blocked since 2h. ")
+    assert stunwall("log", "--json").out == ""
+
+
+def test_the_log_has_what_is_about_no_packet(folder: Path, stunwall: Stunwall) -> None:
+    record(
+        folder,
+        Event.note(time.time(), "paused", "for 60 s, by user 0"),
+        Event.note(time.time(), "resumed", "its time is over"),
+    )
+    first, second = stunwall("log").out.splitlines()[1:]
+    assert re.fullmatch(r" +1 \S+ paused +1 +for 60 s, by user 0", first)
+    assert re.fullmatch(r" +2 \S+ resumed +1 +its time is over", second)
+    assert "60 s" in json.loads(stunwall("log", "--json", "-n", "2").out.splitlines()[0])["reason"]
+
+
+def test_follow_goes_on_with_what_is_new_until_ctrl_c(folder: Path) -> None:
+    record(folder, event(1))
+    with subprocess.Popen(
+        command(folder, "log", "--follow", "--json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in a background job
+    ) as run:
+        assert run.stdout is not None
+        assert json.loads(run.stdout.readline())["source_port"] == 1
+        record(folder, event(2))
+        assert json.loads(run.stdout.readline())["source_port"] == 2
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate()
+    assert (run.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(folder: Path, options: str) -> None:
+    record(folder, event())
+    columns = ", ".join(field.name for field in fields(Event))
+    for _ in range(12):
+        sql(folder, f"INSERT INTO events ({columns}) SELECT {columns} FROM events")
+    piped = f"{shlex.join(command(folder, 'log', '-n', '5000'))} {options} | head -1"
+    done = subprocess.run(["sh", "-c", piped], capture_output=True, text=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1

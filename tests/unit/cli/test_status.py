@@ -1,0 +1,144 @@
+"""cli/status.py: what `stunwall status` prints, asked from a real socket."""
+
+import ast
+import json
+import re
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stunwall.record.schema import FILE
+from unit.cli.command import AGENT, HOSTILE, Stunwall
+from unit.recorded import event, record
+from unit.status import STATUS
+
+
+def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> None:
+    source = ast.parse((AGENT / "stunwall" / "daemon" / "status.py").read_text())
+    functions = (node for node in ast.walk(source) if isinstance(node, ast.FunctionDef))
+    answers = [node for node in functions if node.name in ("status", "_wall")]
+    keys = {
+        key.value
+        for answer in answers
+        for dictionary in ast.walk(answer)
+        if isinstance(dictionary, ast.Dict)
+        for key in dictionary.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert keys - {"wall_error", "queued"} == set(STATUS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "state"),
+    [
+        ({}, 0, "protected"),
+        ({"state": "sealed", "interfaces": []}, 0, "sealed"),
+        ({"state": "degraded", "problems": ["the disk is full"]}, 0, "degraded"),
+        ({"state": "open", "interfaces": []}, 1, "open"),
+        ({"state": "paused", "paused_until": 2e9}, 1, "paused"),
+        ({"state": "paused", "paused_until": 2e9, "wall": "down"}, 1, "down"),
+        ({"wall": "down"}, 1, "down"),
+        ({"wall": "damaged"}, 1, "down"),
+        ({"state": "sealed", "wall": "unknown"}, 1, "down"),
+    ],
+)
+def test_status_is_exit_code_0_only_while_no_stun_can_leak(
+    stunwall: Stunwall, daemon: dict[str, Any], changes: dict[str, Any], code: int, state: str
+) -> None:
+    daemon |= changes
+    result = stunwall("status")
+    assert (result.code, result.err) == (code, "")
+    assert result.out.startswith(f"{state.upper()}: ")
+    assert all(problem in result.out for problem in daemon["problems"])
+    told = stunwall("status", "--json")
+    assert told.code == code
+    values = json.loads(told.out)
+    assert (values["state"], values["leak_possible"]) == (state, bool(code))
+    assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
+
+
+def test_status_counts_what_was_blocked_today(
+    folder: Path, stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    before = event(3, seen=midnight - 1)
+    record(folder, event(1), event(1), event(2), before, replace(event(4), verdict="accepted"))
+    record(folder, replace(event(5), verdict="redirected", reason="redirected"))
+    shown = stunwall("status").out
+    assert "2 flows of 3 packets today" in shown
+    assert re.search("^Redirected +1 flow today, into the VPN$", shown, re.M)
+    assert json.loads(stunwall("status", "--json").out)["blocked_today"] == {
+        "flows": 2,
+        "packets": 3,
+        "redirected": 1,
+        "lost": 0,
+    }
+
+
+@pytest.mark.parametrize(("versions", "said"), [([4], "IPv6"), ([6], "IPv4"), ([4, 6], "")])
+def test_status_says_which_ip_version_the_system_lacks(
+    stunwall: Stunwall, daemon: dict[str, Any], versions: list[int], said: str
+) -> None:
+    daemon["ip_versions"] = versions
+    found = re.findall(r"^Note +(IPv\d) is not available on this system", stunwall("status").out, re.M)
+    assert found == ([said] if said else [])
+
+
+def test_status_shows_the_gaps_in_the_wall(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
+    start = datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    daemon["gaps"] = [
+        {"start": start, "end": start + 0.0314, "who": "nft (pid 812)"},
+        {"start": start, "end": start + 2, "who": ""},
+    ]
+    result = stunwall("status")
+    assert result.code == 0  # it is whole again
+    gaps = re.sub(r"\s+", " ", result.out)
+    assert re.search(
+        r"Gap 2026-01-02 03:04:05 \S+, 0.031 s: rules of the wall were changed by nft \(pid 812\)", gaps
+    )
+    assert "2.000 s: rules of the wall were changed by a program that is not known" in gaps
+
+
+def test_status_with_a_broken_record_names_it_as_a_problem(
+    folder: Path, stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    (folder / FILE).write_bytes(b"garbage" * 999)
+    values = json.loads(stunwall("status", "--json").out)
+    assert values["blocked_today"] is None
+    assert "file is not a database" in values["problems"][0]
+
+
+def test_status_shows_no_control_characters_whatever_an_interface_is_called(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    daemon["problems"] = [HOSTILE]
+    daemon["interfaces"] = [{"interface": HOSTILE, "kind": HOSTILE, "counts": True, "why": HOSTILE}]
+    for arguments in (["status"], ["status", "--json"]):
+        result = stunwall(*arguments)
+        assert (result.code, result.err) == (0, "")
+        assert "owned" in result.out
+        assert all(line.isprintable() for line in result.out.split("\n"))
+
+
+def test_status_of_a_daemon_that_answers_with_an_error_is_no_all_clear(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    daemon.clear()
+    daemon["error"] = "something"
+    result = stunwall("status")
+    assert result.code == 4
+    assert result.out.startswith("UNKNOWN: ")
+
+
+def test_status_says_until_when_a_pause_lasts_and_how_to_end_it(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    daemon |= {"state": "paused", "paused_until": datetime(2026, 1, 2, 3, 4, 5).timestamp()}
+    result = stunwall("status")
+    assert re.search(r"^Paused +until 2026-01-02 03:04:05 ", result.out, re.M)
+    assert "`sudo stunwall resume`" in result.out
+    daemon |= {"state": "protected", "paused_until": None}
+    assert "Paused" not in stunwall("status").out

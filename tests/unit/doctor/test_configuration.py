@@ -1,0 +1,67 @@
+"""doctor/configuration.py: mistakes in the configuration, and values that let STUN out."""
+
+from pathlib import Path
+
+import pytest
+
+from stunwall.config import Config
+from stunwall.configfile import reader
+from stunwall.configfile.errors import ConfigPermissionError
+from stunwall.doctor.machine import Machine
+from unit.fake_machine import OK, PROBLEM, UNKNOWN, WARNING, FakeMachine
+
+
+def test_a_configuration_that_is_named_and_missing_is_a_problem_and_the_defaults_are_looked_at(
+    fake: FakeMachine,
+) -> None:
+    machine = Machine(fake.folder / "other.toml")
+    (problem,) = fake.find("configuration", machine)[PROBLEM]
+    assert f"{fake.folder}/other.toml: cannot be read: No such file" in problem.what
+    assert "stunwall config check" in problem.next
+    assert machine.settings == Config()
+
+
+def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
+    fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(file: Path) -> Config:
+        raise ConfigPermissionError("cannot be read: Permission denied. Try with sudo", file)
+
+    monkeypatch.setattr(reader, "load", load)
+    machine = fake.machine
+    (unknown,) = fake.find("configuration", machine)[UNKNOWN]
+    assert "Permission denied. Try with sudo" in unknown.what
+    assert not machine.readable
+
+
+def test_the_default_configuration_may_be_missing(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.machine.file.unlink()
+    monkeypatch.setattr(reader, "DEFAULT_FILE", fake.machine.file)
+    assert fake.one("configuration", OK).what.endswith("is not there: the defaults are in force")
+
+
+@pytest.mark.parametrize(
+    ("rule", "whose"),
+    [
+        ("port = 3478", "every destination"),
+        ('interface = "eth0"', "every destination"),
+        ('to = "0.0.0.0/0"', "every destination"),
+        ('to = "::/0"\nport = 3478', "every destination"),
+        ('to = "0.0.0.0/1"', "every destination"),
+        ('to = "192.0.2.0/24"', ""),
+        ("user = 1000", "every program of a user, browsers too"),
+        ('to = "0.0.0.0/0"\nuser = 1000', "every program of a user, browsers too"),
+        ('to = "192.0.2.0/24"\nuser = 1000', ""),
+        ("user = 999", ""),
+        ('unit = "tailscaled.service"', ""),
+        ('unit = "user.slice"', "every program of who is logged in"),
+        ('unit = "user.slice/user-1000.slice"', "every program of who is logged in"),
+        ('unit = "user.slice/user-1000.slice/user@1000.service/app.slice/call.service"', ""),
+    ],
+)
+def test_an_exception_that_a_web_page_could_use_is_warned_of(
+    fake: FakeMachine, rule: str, whose: str
+) -> None:
+    fake.machine.file.write_text(f'[[allow]]\nwhy = "a test"\n{rule}\n')
+    warned = [each.what for each in fake.find("configuration").get(WARNING, [])]
+    assert warned == ([f"exception 1 (a test) holds for {whose}"] if whose else [])

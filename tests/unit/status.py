@@ -1,0 +1,33 @@
+"""What a daemon that is well answers to `status`."""
+
+from typing import Any
+
+STATUS: dict[str, Any] = {
+    "version": "1",
+    "pid": 7,
+    "config": "c.toml",
+    "started": 1.0,
+    "state": "protected",
+    "paused_until": None,
+    "problems": [],
+    "mode": "block",
+    "on_block": "answer",
+    "when_vpn_down": "block",
+    "queue": 4780,
+    "mark_mask": 0x90000000,
+    "redirects": [],
+    "allow": [],
+    "unrecorded": 0,
+    "ip_versions": [4, 6],
+    "unanswered": 0,
+    "unreadable": 0,
+    "faults": 0,
+    "queue_overruns": 0,
+    "gaps": [],
+    "counters": {"into_vpn": 3, "over_limit": 0, "unattended": 0},
+    "interfaces": [
+        {"interface": "wg0", "kind": "wireguard", "counts": True, "why": "a wireguard interface"},
+        {"interface": "eth0", "kind": "", "counts": False, "why": "a network card"},
+    ],
+    "wall": "up",
+}
