@@ -9,7 +9,7 @@ import pytest
 from stunwall.daemon import journal
 from stunwall.daemon.journal import Journal
 from stunwall.model import Event, Reason
-from unit.record.test_events import event
+from unit.recorded import event
 
 
 class Pipe:

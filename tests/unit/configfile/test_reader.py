@@ -1,4 +1,4 @@
-"""config.py: files to a Config, and errors that say where, what and what was expected."""
+"""reader.py and values.py: files to a Config, and errors that say where, what and what was expected."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from stunwall.configfile.errors import ConfigError
 from stunwall.configfile.reader import load
 from stunwall.model import Transport
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 WHY = 'why = "a test"\n'
 
 

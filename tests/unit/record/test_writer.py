@@ -1,13 +1,11 @@
-"""writer.py and reader.py: real SQLite files, real threads. What happened is waited for, never slept for."""
+"""writer.py: real SQLite files, real threads. What happened is waited for, never slept for."""
 
 import os
-import sqlite3
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,126 +16,12 @@ from stunwall.config import Retention
 from stunwall.model import Event
 from stunwall.record import schema, writer
 from stunwall.record.reader import RecordReader
-from stunwall.record.schema import RecordError, RecordPermissionError
 from stunwall.record.writer import RecordWriter
-from unit.build import packet
-from vectors.programs import message
+from unit.record import writing
+from unit.record.writing import Running, asides, event, held, locked, running, stored
+from unit.recorded import sql
 
-NOW = time.time()
-TIMEOUT = 30  # seconds until a test fails that waits in vain; none waits so long otherwise
 AGENT = Path(__file__).resolve().parents[3] / "agent"
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches at once, and a short wait for locks: the tests need many of both. Events of this minute."""
-    global NOW
-    NOW = time.time()
-    monkeypatch.setattr(writer, "BATCH", 0.001)
-    monkeypatch.setattr(schema, "_BUSY", 0.01)
-
-
-def event(port: int = 1, after: float = 0.0) -> Event:
-    """A blocked flow from source port `port`, seen `after` seconds after the start."""
-    return Event(
-        time=NOW + after,
-        last_time=NOW + after,
-        count=1,
-        verdict="blocked",
-        reason="outside-vpn",
-        protocol="stun",
-        method="Binding",
-        transport="udp",
-        family=4,
-        source="192.0.2.17",
-        source_port=port,
-        destination="203.0.113.7",
-        destination_port=3478,
-        interface="eth0",
-        packet=packet("udp", message(0x0001)),
-    )
-
-
-class Running:
-    """A recorder in a folder, and what it announced and complained about."""
-
-    def __init__(self, folder: Path, keep: Retention) -> None:
-        self.folder = folder
-        self.announced: list[Event] = []
-        self.complaints: list[str] = []
-        self._told = threading.Condition()
-        self.recorder = RecordWriter(folder, keep, self._announce, self._complain)
-
-    def _announce(self, event: Event) -> None:
-        with self._told:
-            self.announced.append(event)
-
-    def _complain(self, text: str) -> None:
-        with self._told:
-            self.complaints.append(text)
-            self._told.notify_all()
-
-    def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until it holds; looked at after each write, good or bad."""
-        with self._told:
-            assert self._told.wait_for(holds, TIMEOUT), self.complaints[-1:]
-
-    def until_said(self, words: str) -> None:
-        """Wait until something new is complained about."""
-        seen = len(self.complaints)
-        self.until(lambda: any(words in text for text in self.complaints[seen:]))
-
-    def write(self, *events: Event) -> None:
-        """Record, and wait until it is in the file."""
-        packets = sum(each.count for each in stored(self.folder)) + len(events)
-        for each in events:
-            self.recorder.record(each)
-        self.until(lambda: sum(each.count for each in stored(self.folder)) == packets)
-
-
-@contextmanager
-def running(folder: Path, keep: Retention | None = None) -> Iterator[Running]:
-    run = Running(folder, keep or Retention())
-    try:
-        run.until(lambda: bool(run.complaints))
-        yield run
-    finally:
-        run.recorder.close()
-
-
-@contextmanager
-def held(run: Running) -> Iterator[None]:
-    """Nothing is written meanwhile: the writer finds nothing that waits."""
-    recorder = run.recorder
-    written, recorder._write = recorder._write, lambda: True  # type: ignore[method-assign]
-    yield
-    recorder._write = written  # type: ignore[method-assign]
-
-
-def stored(folder: Path) -> list[Event]:
-    try:
-        with closing(RecordReader(folder)) as record:
-            return [event for _, event in record.events()]
-    except RecordError:
-        return []
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Another program holds the database."""
-    with closing(sqlite3.connect(folder / schema.FILE, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        yield
-        other.execute("ROLLBACK")
-
-
-def sql(folder: Path, script: str) -> None:
-    with closing(sqlite3.connect(folder / schema.FILE)) as connection:
-        connection.executescript(script)
-
-
-def asides(folder: Path) -> list[Path]:
-    return sorted(folder.glob("events.db.*.broken"))
 
 
 def test_an_event_is_read_back_as_it_was_recorded(tmp_path: Path) -> None:
@@ -173,7 +57,7 @@ def test_packets_of_a_flow_within_60_seconds_are_one_event_and_later_ones_anothe
         run.write(event(2))
     found = stored(tmp_path)
     assert [(each.source_port, each.count) for each in found] == [(1, 3), (1, 2), (2, 1)]
-    assert [(each.time - NOW, each.last_time - NOW) for each in found[:2]] == [
+    assert [(each.time - writing.NOW, each.last_time - writing.NOW) for each in found[:2]] == [
         (0, pytest.approx(59.9)),
         (60, 61),
     ]
@@ -186,7 +70,7 @@ def test_packets_of_a_flow_in_one_batch_are_one_event(tmp_path: Path) -> None:
             run.recorder.record(event(after=after / 10))
         run.until_said("locked")
     (only,) = stored(tmp_path)
-    assert (only.count, only.time, only.last_time) == (50, NOW, NOW + 4.9)
+    assert (only.count, only.time, only.last_time) == (50, writing.NOW, writing.NOW + 4.9)
 
 
 DIFFERENT = {
@@ -483,7 +367,7 @@ def test_a_folder_that_is_missing_is_told_and_the_events_wait_for_it(tmp_path: P
 FULL = """
 import threading
 from pathlib import Path
-from unit.record.test_events import event, running, stored
+from unit.record.writing import event, running, stored
 from stunwall.record import schema, writer
 writer.BATCH = 0.001
 folder = Path({folder!r})
@@ -530,61 +414,6 @@ def test_the_file_and_what_sqlite_keeps_beside_it_are_for_their_user_and_group_o
         assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o640}
 
 
-def test_a_reader_sees_what_a_living_writer_has_written_and_what_an_ended_one_has(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        run.write(event(1))
-        with closing(RecordReader(tmp_path)) as record:
-            run.write(event(2))
-            assert [each.source_port for _, each in record.events()] == [1, 2]
-    assert [file.name for file in tmp_path.iterdir()] == [schema.FILE]
-    with closing(RecordReader(tmp_path)) as record:
-        assert record.last_id() == 2
-
-
-def test_a_reader_without_the_right_to_write_reads_a_record_whose_writer_has_ended(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        run.write(event())
-    os.chmod(tmp_path, 0o555)  # noqa: PTH101
-    for folder in tmp_path.parents[:2]:
-        if os.geteuid() == 0:
-            folder.chmod(folder.stat().st_mode | 0o755)
-    (tmp_path / schema.FILE).chmod(0o444)
-    script = (
-        "import os, pathlib\nfrom stunwall.record.reader import RecordReader\n"
-        "if os.geteuid() == 0: os.setuid(65534)\n"
-        f"print(RecordReader(pathlib.Path({str(tmp_path)!r})).last_id())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(AGENT)},
-    )
-    os.chmod(tmp_path, 0o755)  # noqa: PTH101
-    assert done.stdout == "1\n", done.stderr
-
-
-def test_events_are_filtered_by_time_id_and_number_and_come_oldest_first(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        for port in range(1, 6):
-            run.write(event(port, after=port))
-    with closing(RecordReader(tmp_path)) as record:
-
-        def ports(**given: float) -> list[int]:
-            return [each.source_port for _, each in record.events(**given)]  # type: ignore[arg-type]
-
-        assert ports() == [1, 2, 3, 4, 5]
-        assert ports(since=NOW + 3) == [3, 4, 5]
-        assert ports(after=3) == [4, 5]
-        assert ports(limit=2) == [4, 5]
-        assert ports(limit=2, since=NOW + 5) == [5]
-        assert ports(limit=10**30) == [1, 2, 3, 4, 5]
-        assert ports(since=NOW + 6) == []
-        assert record.blocked(NOW + 4) == (2, 2)
-        assert record.blocked(0) == (5, 5)
-        assert record.redirected(0) == (0, 0)
-
-
 MOVED = replace(event(7), verdict="redirected", reason="redirected")
 STRAYED = replace(event(7), reason="device-bound")
 
@@ -628,121 +457,3 @@ def test_what_was_taken_back_is_not_counted_as_lost(tmp_path: Path, monkeypatch:
         run.recorder.record(STRAYED)
         assert run.recorder.lost == 0
     assert [each.verdict for each in stored(tmp_path)] == ["blocked"]
-
-
-def test_an_event_is_found_by_its_id_and_no_number_is_too_strange_to_ask_for(tmp_path: Path) -> None:
-    with running(tmp_path) as run:
-        run.write(event())
-    with closing(RecordReader(tmp_path)) as record:
-        assert record.event(1) == event()
-        for number in (0, -1, 2, 2**63 - 1, 2**63, 10**40, -(10**40)):
-            assert record.event(number) is None
-
-
-def test_an_empty_record_has_no_events(tmp_path: Path) -> None:
-    with running(tmp_path):
-        pass
-    with closing(RecordReader(tmp_path)) as record:
-        assert (list(record.events()), record.last_id(), record.blocked(0), record.lost()) == (
-            [],
-            0,
-            (0, 0),
-            0,
-        )
-
-
-def test_a_record_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="there is no record yet"):
-        RecordReader(tmp_path)
-    with pytest.raises(RecordError, match="there is no record yet"):
-        RecordReader(tmp_path / "missing")
-    with pytest.raises(RecordError, match="cannot read"):
-        RecordReader(tmp_path / ("x" * 300))
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage" * 999, None])
-def test_a_reader_of_a_broken_file_gets_one_error(tmp_path: Path, content: bytes | None) -> None:
-    if content is None:
-        (tmp_path / schema.FILE).mkdir()
-    else:
-        (tmp_path / schema.FILE).write_bytes(content)
-    with pytest.raises(RecordError, match="cannot read") as caught:
-        RecordReader(tmp_path)
-    assert not isinstance(caught.value, RecordPermissionError)
-
-
-HOSTILE = [
-    "'text'",
-    "x'00ff'",
-    "-1",
-    "1e999",
-    "-1e999",
-    "9223372036854775807",
-    "1e18",
-    "CAST(x'ff' AS TEXT)",
-    "CAST(x'1b5b' AS TEXT)",
-    "0.5",
-    "''",
-    "zeroblob(1000000)",
-]
-
-
-@pytest.mark.parametrize("value", HOSTILE)
-def test_a_row_that_was_tampered_with_gives_an_event_of_the_right_types_or_events_error(
-    tmp_path: Path, value: str
-) -> None:
-    with running(tmp_path) as run:
-        run.write(event())
-    whole = (tmp_path / schema.FILE).read_bytes()
-    for column, kind in Event.__annotations__.items():
-        (tmp_path / schema.FILE).write_bytes(whole)
-        sql(tmp_path, f"UPDATE events SET {column} = {value}")
-        with closing(RecordReader(tmp_path)) as record:
-            found = [_read(record.event, 1), *(_read(lambda: list(record.events())) or [])]
-            for each in found:
-                value_read = getattr(each[1] if isinstance(each, tuple) else each, column, None)
-                assert value_read is None or isinstance(value_read, (int, float) if kind is float else kind)
-            for ask in (record.lost, record.last_id, lambda: record.blocked(0)):
-                _read(ask)
-
-
-def _read(ask: Callable[..., object], *values: object) -> Any:
-    """What is answered, None if the answer is RecordError: nothing else may be raised."""
-    try:
-        return ask(*values)
-    except RecordError:
-        return None
-
-
-_OTHER = "DROP TABLE events; CREATE TABLE events (id, count, last_time, verdict);"
-
-
-@pytest.mark.parametrize(
-    ("script", "ask", "answer"),
-    [
-        ("INSERT INTO lost VALUES (1, 1e999)", "lost", None),
-        ("INSERT INTO lost VALUES ('x', 'y')", "lost", 0),
-        ("DROP TABLE lost", "lost", None),
-        ("DROP TABLE lost", "last_id", 1),
-        (f"{_OTHER} INSERT INTO events VALUES ('x', 1, 1, 'blocked')", "last_id", None),
-        (f"{_OTHER} INSERT INTO events VALUES (1, 1e999, 1, 'blocked')", "blocked", None),
-        (f"{_OTHER} INSERT INTO events VALUES (1, 'many', 1, 'blocked')", "blocked", (1, 0)),
-        (f"{_OTHER} INSERT INTO events VALUES (1, 1, 1, 'blocked')", "events", None),
-        (f"{_OTHER} INSERT INTO events VALUES (1, 1, 1, 'blocked')", "event", None),
-    ],
-)
-def test_tables_that_were_tampered_with_give_numbers_or_events_error(
-    tmp_path: Path, script: str, ask: str, answer: object
-) -> None:
-    with running(tmp_path) as run:
-        run.write(event())
-    sql(tmp_path, script)
-    with closing(RecordReader(tmp_path)) as record:
-        asked: dict[str, Callable[[], object]] = {
-            "lost": record.lost,
-            "last_id": record.last_id,
-            "blocked": lambda: record.blocked(0),
-            "events": lambda: list(record.events()),
-            "event": lambda: record.event(1),
-        }
-        assert _read(asked[ask]) == answer

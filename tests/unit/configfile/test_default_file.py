@@ -1,4 +1,4 @@
-"""The configuration that is installed: all commented out, and true when it is not."""
+"""The configuration file that is installed: every key is commented out, and shows its default."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from stunwall.config import Config
 from stunwall.configfile.reader import load
 
-FILE = Path(__file__).parents[2] / "systemd" / "stunwall.toml"
+FILE = Path(__file__).parents[3] / "systemd" / "stunwall.toml"
 
 
 def uncommented() -> str:

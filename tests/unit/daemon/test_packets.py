@@ -1,0 +1,94 @@
+"""packets.py: what judge() returned is carried out, and what goes wrong on the way is counted."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stunwall.config import Config, Mode
+from stunwall.daemon import systemd
+from stunwall.daemon.packets import PacketHandler
+from stunwall.model import Arrival, Event, Hook, Refusal, Verdict
+from stunwall.policy import View
+from unit.build import packet as build
+from vectors.programs import message
+
+REQUEST = build("udp", message(0x0001), 4, 3478)
+
+
+class Handled:
+    """A handler, and what it asked the other parts to do."""
+
+    def __init__(self, config: Config) -> None:
+        self.done: list[tuple[str, Any]] = []
+        self.problems: list[str] = []
+        self.error: OSError | None = None
+        sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
+        probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
+        refusals: Any = SimpleNamespace(send=self._send)
+        writer: Any = SimpleNamespace(record=self._note("record"), retract=self._note("retract"))
+        self.handler = PacketHandler(config, sync, probe, refusals, writer, self.problems.append)
+
+    def _note(self, what: str) -> Any:
+        return lambda event: self.done.append((what, event))
+
+    def _send(self, refusal: Refusal) -> None:
+        if self.error is not None:
+            raise self.error
+        self.done.append(("refuse", refusal))
+
+    def handle(self, packet: bytes, hook: Hook = Hook.POSTROUTING, mark: int = 0) -> Verdict:
+        return self.handler.handle(Arrival(packet, "", "eth0", hook, mark, 1.0))
+
+
+@pytest.fixture
+def blocking() -> Handled:
+    return Handled(Config())
+
+
+def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
+    assert blocking.handle(REQUEST) is Verdict.BLOCK
+    assert [what for what, _ in blocking.done] == ["record", "refuse"]
+    event = blocking.done[0][1]
+    assert isinstance(event, Event)
+    assert (event.verdict, event.packet) == ("blocked", REQUEST)
+
+
+def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(blocking: Handled) -> None:
+    blocking.error = OSError("no route")
+    assert blocking.handle(REQUEST) is Verdict.BLOCK
+    assert blocking.handler.unanswered == 1
+    assert [what for what, _ in blocking.done] == ["record"]
+
+
+def test_a_packet_that_cannot_be_read_is_blocked_and_counted(blocking: Handled) -> None:
+    assert blocking.handle(b"\x45") is Verdict.BLOCK
+    assert blocking.handler.unreadable == 1
+    assert blocking.done == []
+
+
+def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked() -> None:
+    config = Config(mode=Mode.REDIRECT)
+    handled = Handled(config)
+    assert handled.handle(REQUEST, Hook.OUTPUT) is Verdict.REDIRECT
+    assert handled.handle(REQUEST, mark=config.redirected_bit) is Verdict.BLOCK
+    assert [what for what, _ in handled.done] == ["record", "retract", "record", "refuse"]
+
+
+def test_a_probe_that_comes_back_feeds_the_watchdog_and_goes_no_further(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(systemd, "notify", said.append)
+    assert blocking.handle(b"probe") is Verdict.BLOCK
+    assert (said, blocking.done) == (["WATCHDOG=1"], [])
+
+
+def test_another_configuration_holds_from_the_next_packet_on(blocking: Handled) -> None:
+    blocking.handler.config = Config(mode=Mode.REDIRECT)
+    assert blocking.handle(REQUEST, Hook.OUTPUT) is Verdict.REDIRECT
+
+
+def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
+    blocking.handler.fault(ValueError("broken"))
+    assert blocking.problems == ["a packet could not be judged and was blocked (ValueError: broken)"]
