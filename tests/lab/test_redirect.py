@@ -24,19 +24,19 @@ from lab.leaks import (
     Leak,
 )
 from lab.messages import binding_request, reflexive_address
-from lab.moved import (
+from lab.observe import address_seen, events, wait_event
+from lab.probe import Binding, connect
+from lab.redirected import (
     MEDIA_PORT,
     SOURCE_BOUND,
     exchange,
-    goes_inside,
-    moved_flow,
     proxy,
+    redirected_flow,
     refused,
     remove_detour,
     rtp,
+    stays_inside,
 )
-from lab.observe import address_seen, events, wait_event
-from lab.probe import Binding, connect
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -117,13 +117,13 @@ def test_stun_in_a_flow_that_already_goes_outside_is_refused_as_known(lab: Lab) 
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=family_name)
-def test_media_of_a_moved_flow_follows_it_even_when_the_daemon_is_killed(lab: Lab, family: int) -> None:
+def test_media_of_a_redirected_flow_follows_it_even_when_the_daemon_is_killed(lab: Lab, family: int) -> None:
     media = [rtp() for _ in range(10)]
     with SOURCE_RULE.made(lab, family), Agent(lab, mode="redirect") as agent:
-        with moved_flow(lab, family) as sock:
-            assert all(goes_inside(lab, sock, payload) for payload in media)
+        with redirected_flow(lab, family) as sock:
+            assert all(stays_inside(lab, sock, payload) for payload in media)
             agent.kill()
-            assert all(goes_inside(lab, sock, payload) for payload in media)
+            assert all(stays_inside(lab, sock, payload) for payload in media)
         with Wire(lab) as wire:
             reply = SOURCE_RULE.ask(lab, family, SOCK_DGRAM, binding_request())
             assert reply is None
@@ -223,8 +223,8 @@ def test_redirect_works_with_every_reverse_path_filter_and_leaves_the_sysctls_as
         assert address_seen(lab, binding=SOURCE_BOUND[AF_INET]) == REAL[AF_INET]
         with Agent(lab, mode="redirect") as agent:
             assert address_seen(lab, binding=SOURCE_BOUND[AF_INET]) == VPN_SERVER[AF_INET]
-            with moved_flow(lab) as sock:
-                assert goes_inside(lab, sock, rtp())
+            with redirected_flow(lab) as sock:
+                assert stays_inside(lab, sock, rtp())
             changed = [name for name, now in reverse_path_sysctls(lab).items() if before[name] != now]
             assert not [name for name in changed if name.endswith("rp_filter") or "/all/" in name]
             assert value == STRICT or not changed

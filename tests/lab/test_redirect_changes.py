@@ -12,8 +12,17 @@ from lab.deadline import until
 from lab.frame import Packet
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, reflexive_address
-from lab.moved import SOURCE_BOUND, exchange, goes_inside, moved_flow, proxy, refused, remove_detour, rtp
 from lab.observe import NOTICED, address_seen, wait_event, wait_passes
+from lab.redirected import (
+    SOURCE_BOUND,
+    exchange,
+    proxy,
+    redirected_flow,
+    refused,
+    remove_detour,
+    rtp,
+    stays_inside,
+)
 from lab.topology import Lab
 from lab.tunnel import INTERFACE, Proxy, Routing, inside
 from lab.tunnel import PORT as PROXY_PORT
@@ -35,7 +44,7 @@ def test_packet_with_the_mark_that_would_leave_elsewhere_is_blocked(lab: Lab) ->
     """As when another program takes stunwall's routing rule or route away."""
     for damage in ("rule del pref 50", "route flush table 4780"):
         with SOURCE_RULE.made(lab, AF_INET), Agent(lab, mode="redirect") as agent:
-            with moved_flow(lab) as sock:
+            with redirected_flow(lab) as sock:
                 lab.client.ip(damage)
                 media = rtp()
                 with Wire(lab) as wire:
@@ -161,8 +170,8 @@ def test_flow_whose_vpn_goes_is_blocked_with_its_media_and_new_flows_take_the_ne
     lab: Lab, how: str
 ) -> None:
     media = [rtp() for _ in range(3)]
-    with proxy(lab) as tunnel, Agent(lab, mode="redirect"), moved_flow(lab) as sock:
-        assert goes_inside(lab, sock, media[0])
+    with proxy(lab) as tunnel, Agent(lab, mode="redirect"), redirected_flow(lab) as sock:
+        assert stays_inside(lab, sock, media[0])
         with Wire(lab) as wire:
             match how:
                 case "unplugged":
@@ -195,8 +204,8 @@ def sealed(lab: Lab) -> bool:
     return refused(SOURCE_RULE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.3))
 
 
-def test_moved_flow_survives_what_changes_elsewhere(lab: Lab) -> None:
-    with SOURCE_RULE.made(lab, AF_INET), Agent(lab, mode="redirect"), moved_flow(lab) as sock:
+def test_redirected_flow_survives_what_changes_elsewhere(lab: Lab) -> None:
+    with SOURCE_RULE.made(lab, AF_INET), Agent(lab, mode="redirect"), redirected_flow(lab) as sock:
         for script in ("link add other9 type veth", "link set other9 up", "link del other9"):
             lab.client.ip(script)
-            assert goes_inside(lab, sock, rtp())
+            assert stays_inside(lab, sock, rtp())

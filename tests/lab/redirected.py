@@ -37,7 +37,7 @@ def exchange(sock: socket.socket, payload: bytes, seconds: float = 1) -> bytes |
 
 
 @contextmanager
-def moved_flow(lab: Lab, family: int = AF_INET) -> Iterator[socket.socket]:
+def redirected_flow(lab: Lab, family: int = AF_INET) -> Iterator[socket.socket]:
     """A source-bound socket to the echo server, whose first packet, STUN, has come back through the VPN."""
     with connect(lab.client, (ECHO_SERVER[family], MEDIA_PORT), SOURCE_BOUND[family]) as sock:
         request = binding_request()
@@ -47,7 +47,7 @@ def moved_flow(lab: Lab, family: int = AF_INET) -> Iterator[socket.socket]:
         yield sock
 
 
-def goes_inside(lab: Lab, sock: socket.socket, payload: bytes) -> bool:
+def stays_inside(lab: Lab, sock: socket.socket, payload: bytes) -> bool:
     """Whether `payload` comes back, without having been seen outside the VPN."""
     with Wire(lab) as wire:
         back = exchange(sock, payload)
