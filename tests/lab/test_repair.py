@@ -1,6 +1,5 @@
-"""What other programs do to the wall: it is noticed, put back, and told."""
+"""stunwall's rules when other programs remove them: stunwalld notices, puts them back, and reports the gap."""
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -9,37 +8,35 @@ from typing import Any
 
 import pytest
 
-from lab.addresses import PHYSICAL, STUN_PORT, STUN_SERVER, VPN_SERVER
-from lab.agent import Agent
+from lab.addresses import COTURN, VPN_SERVER
+from lab.agent import RULES, RULES_PUT_BACK, Agent
 from lab.deadline import until
-from lab.leaks import DEVICE
-from lab.messages import binding_request, reflexive_address
-from lab.probe import Binding, ask
+from lab.leaks import DEVICE, SOURCE_RULE
+from lab.messages import binding_request
+from lab.observe import NO_LEAK, address_seen, events, json_of, status
+from lab.probe import DEVICE_BOUND, SOURCE_BOUND, ask
 from lab.topology import Lab
 from lab.wire import Wire
 
-SERVER = (STUN_SERVER[AF_INET], STUN_PORT)
-OUTSIDE = Binding(device=PHYSICAL)
-# What firewalls and their users do: all rules of the machine, our table, a chain, one of our rules.
+pytestmark = pytest.mark.usefixtures("vpn", "other_rules")
+
+# What firewalls and their users do.
 DAMAGES = {
     "flush ruleset": "flush ruleset",
     "flush table": "flush table inet stunwall",
     "delete table": "delete table inet stunwall",
-    "flush a chain": "flush chain inet stunwall postrouting",
-    "replaced by an old copy": "delete table inet stunwall\nadd table inet stunwall",
+    "flush chain": "flush chain inet stunwall postrouting",
+    "replaced by an empty table": "delete table inet stunwall\nadd table inet stunwall",
 }
+LISTED_GAPS = 10  # `status` lists the last ones
 
 
-@pytest.fixture(autouse=True)
-def vpn(lab: Lab) -> Iterator[None]:
-    lab.vpn.up(ipv6=True)
+@pytest.fixture(scope="module")
+def other_rules(lab: Lab) -> Iterator[None]:
+    """Loads the client's own rules again when the tests that flush them have ended."""
     yield
-    lab.vpn.up(ipv6=True)
-
-
-def status(agent: Agent) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(agent.cli("status", "--json").stdout)
-    return said
+    lab.client.nft("flush ruleset")
+    lab.masquerade_box()
 
 
 def gaps(agent: Agent) -> list[dict[str, Any]]:
@@ -49,54 +46,52 @@ def gaps(agent: Agent) -> list[dict[str, Any]]:
     return found
 
 
-def leaks_without_a_wall(lab: Lab) -> bool:
-    return DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5) is not None
+def assert_blocked(lab: Lab) -> None:
+    with Wire(lab) as wire:
+        ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND, seconds=0.3)
+        assert not wire.stun()
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_wall_that_another_program_removes_is_put_back_and_the_gap_is_told(lab: Lab, damage: str) -> None:
+def test_rules_that_another_program_removes_are_put_back_and_the_gap_is_reported(
+    lab: Lab, damage: str
+) -> None:
     with Agent(lab) as agent:
-        # That it is a gap is seen while the daemon is held up.
-        pid = status(agent)["daemon"]["pid"]
-        os.kill(pid, signal.SIGSTOP)
+        # The daemon is stopped for a moment, to show that this is a gap.
+        os.kill(agent.pid, signal.SIGSTOP)
         lab.client.nft(damage)
-        assert leaks_without_a_wall(lab)
-        os.kill(pid, signal.SIGCONT)
-        agent.wait_line("the wall was not whole")
-        with Wire(lab) as wire:
-            assert ask(lab.client, SERVER, binding_request(), OUTSIDE) is None or not wire.stun()
-            assert not wire.stun()
-        # The sets are filled as before.
-        assert reflexive_address(ask(lab.client, SERVER, binding_request())) == VPN_SERVER[AF_INET]
+        assert DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5) is not None, NO_LEAK
+        os.kill(agent.pid, signal.SIGCONT)
+        agent.wait_line(RULES_PUT_BACK)
+        assert_blocked(lab)
+        # The sets are filled again, too.
+        assert address_seen(lab) == VPN_SERVER[AF_INET]
         said = status(agent)
         assert (said["state"], said["leak_possible"]) == ("protected", False)
         (gap,) = gaps(agent)
         assert gap["who"].startswith("nft (pid ")
         assert gap["start"] < gap["end"]
-        events = [json.loads(line) for line in agent.cli("log", "--json").stdout.splitlines()]
-        (event,) = [event for event in events if event["verdict"] == "gap"]
+        (event,) = [event for event in events(agent) if event["verdict"] == "gap"]
         assert (event["time"], event["last_time"]) == (gap["start"], gap["end"])
         assert gap["who"] in event["reason"]
         assert "Gap" in agent.cli("status").stdout
 
 
-def test_wall_is_put_back_again_and_again(lab: Lab) -> None:
+def test_rules_are_put_back_every_time(lab: Lab) -> None:
     with Agent(lab) as agent:
         for number in range(1, 21):
+            expected = min(number, LISTED_GAPS)
             lab.client.nft("flush ruleset")
-            until(lambda number=number: len(gaps(agent)) == min(number, 10), 5, f"gap {number}")  # type: ignore[misc]
-            until(lambda: status(agent)["wall"] == "up", 5, "the wall")
-        with Wire(lab) as wire:
-            ask(lab.client, SERVER, binding_request(), OUTSIDE, seconds=0.3)
-            assert not wire.stun()
+            until(lambda expected=expected: len(gaps(agent)) == expected, 5, f"gap {number}")  # type: ignore[misc]
+            until(lambda: status(agent)["wall"] == "up", 5, "the rules to be put back")
+        assert_blocked(lab)
 
 
-def test_rules_loaded_again_get_their_door_back_and_are_no_gap(lab: Lab) -> None:
+def test_reloading_the_rule_file_is_no_gap_and_the_daemon_gets_packets_again(lab: Lab) -> None:
     with Agent(lab) as agent:
-        assert lab.client.run("nft", "-f", "rules/stunwall.nft").returncode == 0
-        # The daemon answers again: only through the door a request comes to it.
+        assert lab.client.run("nft", "-f", RULES).returncode == 0
         until(
-            lambda: ask(lab.client, SERVER, binding_request(), OUTSIDE, seconds=0.3) is not None,
+            lambda: ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND, seconds=0.3),
             5,
             "the daemon's 403",
         )
@@ -104,7 +99,7 @@ def test_rules_loaded_again_get_their_door_back_and_are_no_gap(lab: Lab) -> None
         assert status(agent)["state"] == "protected"
 
 
-def test_changes_of_other_tables_and_of_sets_are_none_of_its_business(lab: Lab) -> None:
+def test_changes_of_other_tables_and_of_the_sets_are_no_gap(lab: Lab) -> None:
     with Agent(lab) as agent:
         lab.client.nft("add table inet lab_other\nadd chain inet lab_other c\ndelete table inet lab_other")
         lab.vpn.down()
@@ -112,27 +107,19 @@ def test_changes_of_other_tables_and_of_sets_are_none_of_its_business(lab: Lab) 
         assert gaps(agent) == []
 
 
-def test_pause_goes_on_in_a_wall_that_was_put_back(lab: Lab) -> None:
+def test_pause_goes_on_when_the_rules_are_put_back(lab: Lab) -> None:
     with Agent(lab) as agent:
         assert agent.cli("pause", "5m").returncode == 0
         lab.client.nft("flush ruleset")
-        agent.wait_line("the wall was not whole")
+        agent.wait_line(RULES_PUT_BACK)
         assert status(agent)["state"] == "paused"
-        assert (
-            lab.client.run("nft", "list", "set", "inet", "stunwall", "paused").stdout.count("timeout 5m") == 0
-        )
-        wall = json.loads(agent.cli("rules", "--json").stdout)
-        assert wall["paused"] > 200
+        # It does not begin anew: the rest is less than the whole.
+        assert "timeout 5m" not in lab.client.run("nft", "list", "set", "inet", "stunwall", "paused").stdout
+        assert json_of(agent, "rules")["paused"] > 200
 
 
-def test_gap_of_a_redirecting_daemon_leaves_its_detour_alone(lab: Lab) -> None:
-    with Agent(lab, mode="redirect") as agent:
+def test_redirect_goes_on_after_a_gap(lab: Lab) -> None:
+    with SOURCE_RULE.made(lab, AF_INET), Agent(lab, mode="redirect") as agent:
         lab.client.nft("flush ruleset")
-        agent.wait_line("the wall was not whole")
-        source = Binding(source="192.168.1.2")
-        lab.client.ip("rule add from 192.168.1.2 lookup main pref 100")
-        try:
-            answer = ask(lab.client, SERVER, binding_request(), source)
-        finally:
-            lab.client.ip("rule del pref 100")
-        assert reflexive_address(answer) == VPN_SERVER[AF_INET]
+        agent.wait_line(RULES_PUT_BACK)
+        assert address_seen(lab, binding=SOURCE_BOUND[AF_INET]) == VPN_SERVER[AF_INET]
