@@ -1,34 +1,37 @@
-"""stunwalld on the client, started and ended as a test wants it."""
+"""stunwalld on the client, started and stopped as a test needs it."""
 
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lab.process import Process
 from lab.topology import Lab
 
 PACKAGE = Path(__file__).parents[2] / "agent"
-REDIRECT_TABLE = "4780"  # of redirected packets
-READY_SECONDS = 15  # it takes under one; two busy cores may stretch that
+DAEMON, CLI = "stunwall.daemon", "stunwall.cli"  # modules
+RULES = "rules/stunwall.nft"  # from the checkout, in which the tests run
+QUEUE = 4780  # the default
+ROUTING_TABLE = "4780"  # for redirected packets
+READY_SECONDS = 15  # it takes less than one; other tests may use the same processors
+RULES_PUT_BACK = "the wall was not whole"  # what the daemon logs about a gap
 
 Value = str | int | bool | list[str] | list[int]
 
 
 class Agent:
-    """A stunwalld with its own folders, and a configuration file of the keys in `config`.
+    """A stunwalld with folders of its own, and a configuration file with the keys in `config`.
 
-    In a `with` it is ready, and afterwards nothing of it is left.
+    Inside a `with` it is ready; afterwards nothing of it is left.
     """
 
     def __init__(self, lab: Lab, **config: Value) -> None:
         self._lab = lab
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-")
-        folder = self.folder = Path(self._folder.name)
-        self._file = folder / "stunwall.toml"
+        self.folder = Path(self._folder.name)
+        self._file = self.folder / "stunwall.toml"
         self.set(**config)
         self._process: Process | None = None
 
@@ -40,18 +43,16 @@ class Agent:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def begin(self, *options: str, **environment: str) -> None:
         """Starts the daemon and returns at once."""
-        command = [*self.command("stunwall.daemon"), *options]
+        command = [*self.command(DAEMON), *options]
         self._process = Process(self._lab.client, *command, env=_ENVIRONMENT | environment)
 
     def wait_ready(self) -> None:
-        """Returns when the daemon is ready; RuntimeError, with what it printed, if it ends before."""
+        """Returns once the daemon is ready; RuntimeError, with its output, if it ends first."""
         self._running.wait_line("ready", READY_SECONDS)
 
     def start(self, *options: str, **environment: str) -> None:
@@ -59,33 +60,39 @@ class Agent:
         self.wait_ready()
 
     def set(self, **config: Value) -> None:
-        """Writes the configuration file anew, with these keys besides those of the folders."""
+        """Writes the configuration file anew, with these keys and those of the folders."""
         folders = {"state_dir": f"{self.folder}/state", "run_dir": f"{self.folder}/run"}
-        # For strings, numbers, booleans and lists of them JSON is also TOML.
+        # JSON's strings, numbers, booleans and lists of them are also TOML.
         keys: dict[str, Value] = {**folders, **config}
         self._file.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items()))
 
+    def drop_in(self, name: str, text: str) -> None:
+        """Writes a file to the configuration's conf.d."""
+        folder = self.folder / "conf.d"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+
     def daemon(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """`stunwalld --config … options`, run to its end on the client; its exit code isn't checked."""
-        return self._run("stunwall.daemon", *options)
+        """The finished `stunwalld --config … options` on the client, whatever its exit code."""
+        return self._run(DAEMON, *options)
 
     def stop(self) -> int:
         """Sends SIGTERM and returns the exit code."""
         return self._running.stop()
 
     def kill(self) -> None:
-        """Sends SIGKILL: the daemon can't clean up."""
+        """Sends SIGKILL, so that the daemon can't clean up."""
         self._running.kill()
 
     def close(self) -> None:
         """Ends the daemon whatever it is doing, and removes what it left in the kernel."""
         if self._process is not None:
             self._process.kill()
-        if wall_stands(self._lab):
+        if wall_is_up(self._lab):
             self._lab.client.nft("delete table inet stunwall")
-        for family in ("-4", "-6"):
+        for version in ("-4", "-6"):
             for left in ("rule", "route"):
-                self._lab.client.run("ip", family, left, "flush", "table", REDIRECT_TABLE)
+                self._lab.client.run("ip", version, left, "flush", "table", ROUTING_TABLE)
         self._folder.cleanup()
 
     @property
@@ -102,15 +109,15 @@ class Agent:
         self._running.wait_line(text, seconds)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`stunwall --config … arguments`, run on the client; its exit code isn't checked."""
-        return self._run("stunwall.cli", *arguments)
+        """The finished `stunwall --config … arguments` on the client, whatever its exit code."""
+        return self._run(CLI, *arguments)
 
     def _run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         assignments = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
         return self._lab.client.run("env", *assignments, *self.command(module), *arguments)
 
     def command(self, module: str) -> list[str]:
-        """What a module of stunwall is run by, with this configuration."""
+        """The command line that runs one of stunwall's modules with this configuration."""
         return [sys.executable, "-m", module, "--config", str(self._file)]
 
     @property
@@ -119,9 +126,19 @@ class Agent:
         return self._process
 
 
-def wall_stands(lab: Lab) -> bool:
+def wall_is_up(lab: Lab) -> bool:
     """Whether the client's kernel has stunwall's table."""
     return lab.client.run("nft", "list", "table", "inet", "stunwall").returncode == 0
+
+
+def redirect_rules(lab: Lab) -> list[str]:
+    """stunwall's policy routing rules and routes on the client, as `ip` prints them."""
+    found = []
+    for version in ("-4", "-6"):
+        rules = lab.client.run("ip", version, "rule").stdout.splitlines()
+        routes = lab.client.run("ip", version, "route", "show", "table", ROUTING_TABLE).stdout.splitlines()
+        found += [rule for rule in rules if f"lookup {ROUTING_TABLE}" in rule] + routes
+    return found
 
 
 _ENVIRONMENT = {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}

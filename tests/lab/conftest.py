@@ -1,9 +1,10 @@
-"""One lab for all tests in here."""
+"""The fixtures that the lab's tests share."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from lab.agent import Agent
 from lab.namespace import require_isolation
 from lab.topology import Lab
 
@@ -13,8 +14,22 @@ except RuntimeError as error:
     pytest.exit(str(error), returncode=4)
 
 
-# Not "session": the browsers' tests have a lab too, and the names of its namespaces are taken only once.
+# Not "session": the browser tests have a lab too, and two labs can't use the same namespace names at once.
 @pytest.fixture(scope="package")
 def lab() -> Iterator[Lab]:
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture
+def vpn(lab: Lab) -> None:
+    """The lab's own VPN is up, for both families."""
+    lab.vpn.up(ipv6=True)
+
+
+@pytest.fixture(scope="module")
+def agent(lab: Lab) -> Iterator[Agent]:
+    """A stunwalld that runs until the module ends: tests that start their own come before the first that uses it."""
+    lab.vpn.up(ipv6=True)
+    with Agent(lab) as agent:
+        yield agent

@@ -1,16 +1,24 @@
 """A real STUN and TURN server."""
 
 import tempfile
-from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
+from socket import SOCK_DGRAM, SOCK_STREAM
 
 from lab.addresses import STUN_PORT, STUN_PORTS, STUN_SERVER, STUN_SERVER_ALTERNATE
 from lab.deadline import until
 from lab.messages import binding_request
 from lab.namespace import Namespace
-from lab.probe import ask
+from lab.probe import ask, transport_name
 from lab.process import Process
 
 USER, PASSWORD, REALM = "lab", "lab", "lab"
+
+OPTIONS = f"""
+    -n --no-cli --no-tls --no-dtls -m 2
+    --log-file stdout --simple-log --log-binding
+    --lt-cred-mech --user {USER}:{PASSWORD} --realm {REALM}
+    --allow-loopback-peers
+    --listening-port {STUN_PORT}
+"""
 
 
 class Coturn:
@@ -18,31 +26,31 @@ class Coturn:
 
     def __init__(self, namespace: Namespace) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="coturn-")
-        extra = [port for port in STUN_PORTS if port != STUN_PORT]
+        folder = self._folder.name
+        addresses = (*STUN_SERVER.values(), STUN_SERVER_ALTERNATE)
+        servers = [(address, port) for address in STUN_SERVER.values() for port in STUN_PORTS]
+        auxiliary = [_address_and_port(*server) for server in servers if server[1] != STUN_PORT]
         self._process = Process(
-            namespace, "turnserver", "-n", "--no-cli", "--no-tls", "--no-dtls", "-m", "2",
-            "--log-file", "stdout", "--simple-log", "--log-binding",
-            "--pidfile", f"{self._folder.name}/pid", "--userdb", f"{self._folder.name}/db",
-            "--lt-cred-mech", "--user", f"{USER}:{PASSWORD}", "--realm", REALM,
-            "--listening-port", str(STUN_PORT),
-            *(f"--listening-ip={ip}" for ip in (*STUN_SERVER.values(), STUN_SERVER_ALTERNATE)),
-            *(f"--aux-server={STUN_SERVER[AF_INET]}:{port}" for port in extra),
-            *(f"--aux-server=[{STUN_SERVER[AF_INET6]}]:{port}" for port in extra),
-            "--allow-loopback-peers",
-        )  # fmt: skip
-        for family, ip in STUN_SERVER.items():
+            namespace,
+            "turnserver",
+            *OPTIONS.split(),
+            f"--pidfile={folder}/pid",
+            f"--userdb={folder}/db",
+            *(f"--listening-ip={address}" for address in addresses),
+            *(f"--aux-server={server}" for server in auxiliary),
+        )
+        for server in servers:
             for kind in (SOCK_DGRAM, SOCK_STREAM):
-                for port in STUN_PORTS:
-                    self._wait(namespace, family, kind, (ip, port))
+                self._wait(namespace, server, kind)
 
-    def _wait(self, namespace: Namespace, family: int, kind: int, server: tuple[str, int]) -> None:
+    def _wait(self, namespace: Namespace, server: tuple[str, int], kind: int) -> None:
         def answers() -> bool:
             if not self._process.running:
                 raise RuntimeError(f"turnserver ended:\n{self._process.output}")
             return ask(namespace, server, binding_request(), kind=kind, seconds=0.1) is not None
 
         try:
-            until(answers, 10, f"coturn on {server}, {'UDP' if kind == SOCK_DGRAM else 'TCP'}")
+            until(answers, 10, f"coturn on {server}, {transport_name(kind)}")
         except TimeoutError as late:
             self.close()
             raise RuntimeError(f"{late}; it printed:\n{self._process.output}") from late
@@ -50,3 +58,7 @@ class Coturn:
     def close(self) -> None:
         self._process.stop()
         self._folder.cleanup()
+
+
+def _address_and_port(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

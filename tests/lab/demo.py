@@ -1,6 +1,6 @@
-"""Shows what a web page finds out about a VPN user: without stunwall, and with it.
+"""Shows what a web page learns about a VPN user, without stunwall and with it.
 
-Run by `./tests/run.sh demo`, in less than a minute.
+Run by `./tests/run.sh demo`; it takes less than a minute.
 """
 
 import sys
@@ -28,16 +28,16 @@ OWNERS = {
 }
 
 INTRODUCTION = f"""\
-A small internet is built on this machine, out of network namespaces. In it:
+This builds a small internet on this machine, out of network namespaces. In it:
 
     a user at home        whose real, public address is     {REAL[AF_INET]}
     a VPN (WireGuard)     which shows the world instead     {VPN_SERVER[AF_INET]}
-    a STUN server         which tells whoever asks
+    a STUN server         which tells anyone who asks
                           what address they come from       {STUN_SERVER[AF_INET]}
 
-The VPN is up. One routing rule lets packets from the home network's address stay
-outside of it, as some VPN and proxy programs do. A web page, in a real Chromium,
-now asks the STUN server over WebRTC: "what is my address?"
+The VPN is up. One routing rule keeps packets from the home network's address outside
+the VPN, as some VPN and proxy programs do. A web page, in a real Chromium, now asks the
+STUN server over WebRTC: "What is my address?"
 """
 
 
@@ -55,7 +55,7 @@ def main() -> None:
             _show(lab)
     finally:
         with _step("taking the lab down"):
-            lab.__exit__(None, None, None)
+            lab.__exit__()
 
 
 def _show(lab: Lab) -> None:
@@ -67,11 +67,11 @@ def _show(lab: Lab) -> None:
         agent.start()
     try:
         _page(lab)
-        print(f"\n{BOLD}3. What stunwall has noted: `stunwall log`{PLAIN}")
-        # The record is written at most a second after the packet.
+        print(f"\n{BOLD}3. What stunwall recorded: `stunwall log`{PLAIN}")
+        # It writes an event at most a second after the packet.
         until(lambda: STUN_SERVER[AF_INET] in agent.cli("log").stdout, 5, "the blocked flow in the record")
         print(_indented(agent.cli("log").stdout))
-        print(f"\n{BOLD}4. How it stands: `stunwall status`{PLAIN}")
+        print(f"\n{BOLD}4. The state of the system: `stunwall status`{PLAIN}")
         print(_indented(agent.cli("status").stdout))
     finally:
         agent.close()
@@ -83,14 +83,15 @@ def _page(lab: Lab) -> None:
         with _step("Chromium opens the page"):
             gathered = gather(lab, "chromium")
         leaked = len(wire.stun())
-    print(_what_it_saw(gathered))
+    print(_what_it_learned(gathered))
     print(f"  STUN packets that left outside the VPN: {RED if leaked else GREEN}{leaked}{PLAIN}")
 
 
-def _what_it_saw(gathered: Gathered) -> str:
-    lines = [f"  It took the page {gathered.milliseconds / 1000:.1f} s. The STUN server told it:"]
+def _what_it_learned(gathered: Gathered) -> str:
+    lines = [f"  After {gathered.milliseconds / 1000:.1f} s the page knows from the STUN server:"]
     for address in sorted(gathered.addresses("srflx")):
-        if address in OWNERS:  # IPv6 goes the same way; one family is enough to look at
+        # IPv6 behaves the same; one family is enough to look at.
+        if address in OWNERS:
             lines.append(f"    {address:<16} {OWNERS[address]}")
     return "\n".join(lines)
 
@@ -101,7 +102,7 @@ def _indented(text: str) -> str:
 
 @contextmanager
 def _step(what: str) -> Iterator[None]:
-    """Says what is being done while it lasts."""
+    """Says what is being done while it lasts, and how long it took."""
     print(f"  {what} ...", end="", flush=True)
     start = time.monotonic()
     yield

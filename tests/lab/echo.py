@@ -1,8 +1,9 @@
-"""A server that sends back, byte for byte, whatever it receives."""
+"""A server that sends back whatever it receives, byte for byte."""
 
 import selectors
 import socket
 import threading
+from contextlib import suppress
 from socket import AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
 from lab.addresses import ECHO_SERVER
@@ -13,7 +14,7 @@ TCP_PORTS = (80, 443, 3478, 5349, 8080)
 
 
 class Echo:
-    """Listens on the ports above at ECHO_SERVER's addresses, from the constructor until close()."""
+    """Listens on these ports of ECHO_SERVER's addresses, from the constructor until close()."""
 
     def __init__(self, namespace: Namespace) -> None:
         self._selector = selectors.DefaultSelector()
@@ -35,9 +36,8 @@ class Echo:
         sock.bind(address)
         if kind == SOCK_STREAM:
             sock.listen()
-        self._selector.register(
-            sock, selectors.EVENT_READ, self._datagram if kind == SOCK_DGRAM else self._accept
-        )
+        serve = self._accept if kind == SOCK_STREAM else self._datagram
+        self._selector.register(sock, selectors.EVENT_READ, serve)
 
     def _serve(self) -> None:
         while True:
@@ -47,11 +47,10 @@ class Echo:
                 key.data(key.fileobj)
 
     def _datagram(self, sock: socket.socket) -> None:
-        try:
+        # An error is an ICMP error about an earlier reply; the client that waits for this one will report it.
+        with suppress(OSError):
             payload, sender = sock.recvfrom(65535)
             sock.sendto(payload, sender)
-        except OSError:
-            pass  # an ICMP error of an earlier reply; the client that waits for this one reports it
 
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
@@ -78,19 +77,17 @@ class Echo:
 
 
 def round_trip(sock: socket.socket, payload: bytes, seconds: float = 5) -> bytes:
-    """What comes back for `payload` over a connected socket, as many bytes, within `seconds` a read."""
+    """What comes back for `payload` over a connected socket; each read waits up to `seconds`."""
     sock.settimeout(seconds)
-    # In a thread, since a large payload comes back before its end was sent.
+    # In a thread, because the first bytes of a large payload come back before the last ones are sent.
     sender = threading.Thread(target=sock.sendall, args=(payload,), daemon=True)
     sender.start()
     back = b""
-    try:
+    with suppress(TimeoutError):  # the caller's comparison shows what is missing
         while len(back) < len(payload):
             piece = sock.recv(65535)
             back += piece
             if not piece or sock.type == SOCK_DGRAM:
                 break
-    except TimeoutError:
-        pass  # what is missing shows in the comparison
     sender.join(seconds)
     return back

@@ -1,4 +1,4 @@
-"""Ethernet frames → what a test asks about them. Shares no code with stunwall."""
+"""Parses Ethernet frames into what the tests ask about. Shares no code with stunwall."""
 
 import struct
 from dataclasses import dataclass
@@ -11,7 +11,10 @@ HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60  # RFC 8200 §4.1
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One IP packet, or one fragment. Ports are None but in UDP and TCP, and in fragments after the first."""
+    """One IP packet, or one fragment of it.
+
+    Ports are None unless it is UDP or TCP, and None in every fragment but the first.
+    """
 
     family: int
     protocol: int
@@ -20,7 +23,7 @@ class Packet:
     source_port: int | None
     destination_port: int | None
     payload: bytes
-    """After the UDP or TCP header; all after the IP headers where there is none."""
+    """What follows the UDP or TCP header, or the IP headers if there is no such header."""
     frame: bytes
     fragment: tuple[int, int] | None = None
     """(identification, offset in bytes) of a fragment."""
@@ -44,7 +47,7 @@ def _ipv4(frame: bytes, ip: bytes) -> Packet:
     total, identification, flags = struct.unpack_from("!HHH", ip, 2)
     offset = (flags & 0x1FFF) * 8
     fragment = (identification, offset) if flags & 0x2000 or offset else None
-    # A total length of 0 marks a segment too long for it, not yet cut to size (veth keeps them whole).
+    # A total length of 0 means a segment that is too long for the field, and not cut to size yet (GSO over veth).
     data = ip[header : total or None]
     return _transport(frame, AF_INET, ip[9], ip[12:16], ip[16:20], data, fragment)
 
@@ -65,21 +68,35 @@ def _ipv6(frame: bytes, ip: bytes) -> Packet:
 
 
 def _transport(
-    frame: bytes, family: int, protocol: int, source: bytes, destination: bytes, data: bytes,
+    frame: bytes,
+    family: int,
+    protocol: int,
+    source: bytes,
+    destination: bytes,
+    data: bytes,
     fragment: tuple[int, int] | None,
-) -> Packet:  # fmt: skip
+) -> Packet:
     ports: tuple[int, int] | tuple[None, None] = (None, None)
     payload, first = data, fragment is None or fragment[1] == 0
     if first and protocol == IPPROTO_UDP and len(data) >= 8:
         ports, payload = struct.unpack_from("!HH", data), data[8:]
     elif first and protocol == IPPROTO_TCP and len(data) >= 20:
         ports, payload = struct.unpack_from("!HH", data), data[(data[12] >> 4) * 4 :]
-    return Packet(family, protocol, str(ip_address(source)), str(ip_address(destination)),
-                  ports[0], ports[1], payload, frame, fragment)  # fmt: skip
+    return Packet(
+        family=family,
+        protocol=protocol,
+        source=str(ip_address(source)),
+        destination=str(ip_address(destination)),
+        source_port=ports[0],
+        destination_port=ports[1],
+        payload=payload,
+        frame=frame,
+        fragment=fragment,
+    )
 
 
 def join_fragments(packets: list[Packet]) -> list[bytes]:
-    """The bytes of each fragmented packet, in order, as far as its fragments are there."""
+    """The payload of each fragmented packet, joined from the fragments that are there."""
     groups: dict[tuple[str, str, int], dict[int, bytes]] = {}
     for packet in packets:
         if packet.fragment is not None:

@@ -1,24 +1,22 @@
-"""The kinds of VPN that the lab brings up for real, and the sockets that bypass each."""
+"""The kinds of VPN that the lab can run, and the sockets that bypass each of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Protocol
 
 from lab import openvpn, tunnel, wgquick
-from lab.addresses import CLIENT, FAMILIES, PHYSICAL, VPN
+from lab.addresses import FAMILIES, VPN, both
 from lab.openvpn import OpenVPN
-from lab.probe import Binding
+from lab.probe import DEVICE_BOUND, SOURCE_BOUND, Binding
 from lab.topology import Lab
 from lab.tunnel import BY_MARK, BY_SOURCE, Proxy
 from lab.wgquick import WgQuick
 
-DEVICE_BOUND = Binding(device=PHYSICAL)
-
 
 class Connection(Protocol):
-    """A VPN whose server runs, and whose client end goes up and down."""
+    """A VPN whose server is running, and whose client end goes up and down."""
 
     def up(self) -> None: ...
     def down(self) -> None: ...
@@ -27,42 +25,42 @@ class Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of VPN. `bypasses`: the sockets that go around it, by family; `transports`: what it carries."""
+    """A kind of VPN."""
 
     name: str
     interface: str
     make: Callable[[Lab], Connection]
-    bypasses: dict[int, tuple[Binding, ...]] = field(
-        default_factory=lambda: dict.fromkeys(FAMILIES, (DEVICE_BOUND,))
-    )
+    bypassing: dict[int, tuple[Binding, ...]] = field(default_factory=lambda: both((DEVICE_BOUND,)))
+    """By family: the sockets that bypass it."""
     transports: tuple[int, ...] = (SOCK_DGRAM, SOCK_STREAM)
+    """What it carries."""
     named: bool = False
-    """Whether stunwall has to be told its name."""
+    """Whether it counts as a VPN only if the configuration names it."""
 
     @property
     def names(self) -> list[str]:
         """The configuration's `interfaces` for it."""
         return [self.interface] if self.named else []
 
-    def ways_around(self) -> list[tuple[int, Binding, int]]:
-        """(family, binding, transport) of each."""
+    def bypasses(self) -> list[tuple[int, Binding, int]]:
+        """(family, binding, transport) of every way to bypass it."""
         return [
-            (f, binding, kind) for f in FAMILIES for binding in self.bypasses[f] for kind in self.transports
+            (family, binding, transport)
+            for family in FAMILIES
+            for binding in self.bypassing[family]
+            for transport in self.transports
         ]
 
     @contextmanager
     def made(self, lab: Lab) -> Iterator[Connection]:
-        """The server runs inside the `with`, the client end is down at first, and so is the lab's own VPN."""
+        """Its server runs inside the `with`. At first its client end is down, and so is the lab's own VPN."""
         lab.vpn.down()
-        connection = self.make(lab)
-        try:
+        with closing(self.make(lab)) as connection:
             yield connection
-        finally:
-            connection.close()
 
 
 class _Own:
-    """The lab's own WireGuard, which the lab itself closes."""
+    """The lab's own WireGuard, which the lab closes."""
 
     def __init__(self, lab: Lab) -> None:
         self._vpn = lab.vpn
@@ -77,7 +75,7 @@ class _Own:
 
 
 class _Routed:
-    """The proxy with one of its ways of routing."""
+    """The proxy, with one of its ways of routing."""
 
     def __init__(self, lab: Lab, routing: tunnel.Routing) -> None:
         self._proxy, self._routing = Proxy(lab.client, lab.server), routing
@@ -92,10 +90,7 @@ class _Routed:
         self._proxy.close()
 
 
-_SOURCE_BOUND: dict[int, tuple[Binding, ...]] = {
-    family: (Binding(source=CLIENT[family]), DEVICE_BOUND) for family in FAMILIES
-}
-_MARKED: tuple[Binding, ...] = (Binding(mark=tunnel.AROUND), DEVICE_BOUND)
+_MARKED = Binding(mark=tunnel.BYPASS)
 
 WIREGUARD = Kind("wireguard", VPN, _Own)
 WG_QUICK = Kind("wg_quick", wgquick.INTERFACE, lambda lab: WgQuick(lab.client))
@@ -104,11 +99,17 @@ OPENVPN_TAP = Kind(
     "openvpn_tap", openvpn.INTERFACE, lambda lab: OpenVPN(lab.client, lab.server, "tap"), named=True
 )
 PROXY_BY_SOURCE = Kind(
-    "proxy_by_source", tunnel.INTERFACE, lambda lab: _Routed(lab, BY_SOURCE), bypasses=_SOURCE_BOUND
+    "proxy_by_source",
+    tunnel.INTERFACE,
+    lambda lab: _Routed(lab, BY_SOURCE),
+    bypassing={family: (SOURCE_BOUND[family], DEVICE_BOUND) for family in FAMILIES},
 )
 PROXY_BY_MARK = Kind(
-    "proxy_by_mark", tunnel.INTERFACE, lambda lab: _Routed(lab, BY_MARK),
-    bypasses=dict.fromkeys(FAMILIES, _MARKED), transports=(SOCK_DGRAM,),
-)  # fmt: skip
+    "proxy_by_mark",
+    tunnel.INTERFACE,
+    lambda lab: _Routed(lab, BY_MARK),
+    bypassing=both((_MARKED, DEVICE_BOUND)),
+    transports=(SOCK_DGRAM,),
+)
 
 KINDS = (WIREGUARD, WG_QUICK, OPENVPN, OPENVPN_TAP, PROXY_BY_SOURCE, PROXY_BY_MARK)

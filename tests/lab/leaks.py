@@ -1,23 +1,21 @@
-"""Each way in which real systems send STUN past their VPN, as something the lab can do and undo."""
+"""The ways in which STUN bypasses the VPN on real systems, each as something that the lab can do and undo."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from socket import SOCK_DGRAM, SOCK_STREAM
+from socket import AF_INET6, SOCK_DGRAM, SOCK_STREAM
 
-from lab.addresses import BOX_NETWORK, CLIENT, FAMILIES, PHYSICAL, STUN_PORT, STUN_SERVER
+from lab.addresses import BOX_NETWORK, CLIENT, COTURN, FAMILIES, NOBODY, PHYSICAL, both
 from lab.namespace import Namespace
-from lab.probe import UNBOUND, Binding, ask
+from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask
 from lab.topology import Lab
 
 BYPASS_MARK, APP_MARK = 0x77, 0x78
-BYPASS_USER = 65534  # nobody
 
-# Split tunnels of the Mullvad kind: the packet is marked anew in the output hook, the kernel routes it again,
-# and its source address, chosen for the tunnel, is masqueraded.
+# Split tunnels such as Mullvad's: the output hook changes the mark, so the kernel routes the packet again. Its
+# source address was chosen for the tunnel, and is masqueraded.
 REMARK = f"""
-table inet lab_split {{
     chain output {{
         type route hook output priority mangle
         meta mark {APP_MARK:#x} meta mark set {BYPASS_MARK:#x}
@@ -26,12 +24,11 @@ table inet lab_split {{
         type nat hook postrouting priority srcnat
         meta mark {BYPASS_MARK:#x} oifname "{PHYSICAL}" masquerade
     }}
-}}
 """
 
 
 class Tunnel(Enum):
-    """What the VPN carries while the leak is made."""
+    """What the VPN carries while the leak exists."""
 
     BOTH = "both families"
     IPV4 = "IPv4 only"
@@ -40,12 +37,14 @@ class Tunnel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One cause of leaks. `rule` is an `ip rule` selector and action, by family."""
+    """One cause of leaks."""
 
     name: str
-    binding: dict[int, Binding] = field(default_factory=lambda: dict.fromkeys(FAMILIES, UNBOUND))
+    binding: dict[int, Binding] = field(default_factory=lambda: both(UNBOUND))
     rule: dict[int, str] = field(default_factory=dict)
-    table: str = ""
+    """By family: the policy routing rule that it needs, as `ip rule` takes it."""
+    chains: str = ""
+    """The nftables chains that it needs."""
     tunnel: Tunnel = Tunnel.BOTH
     from_box: bool = False
     families: tuple[int, ...] = FAMILIES
@@ -56,30 +55,23 @@ class Leak:
 
     @contextmanager
     def made(self, lab: Lab, *families: int) -> Iterator[None]:
-        """The leak exists inside the `with`; afterwards its rules are gone; the VPN stays."""
+        """The leak exists inside the `with`, for these families. Afterwards its rules are gone; the VPN stays."""
         set_tunnel(lab, self.tunnel)
-        ruled = [family for family in families if family in self.rule]
-        if self.table:
-            lab.client.nft(self.table)
-        for family in ruled:
-            lab.client.ip(f"rule add {self.rule[family]}", family)
-        try:
+        with ExitStack() as stack:
+            if self.chains:
+                stack.enter_context(lab.client.table("inet lab_split", self.chains))
+            for family in families:
+                if family in self.rule:
+                    stack.enter_context(lab.client.rule(self.rule[family], family))
             yield
-        finally:
-            for family in ruled:
-                lab.client.ip(f"rule del {self.rule[family]}", family)
-            if self.table:
-                lab.client.nft("delete table inet lab_split")
 
     def ask(self, lab: Lab, family: int, kind: int, payload: bytes, seconds: float = 1.0) -> bytes | None:
-        """The STUN server's reply to `payload` sent by way of this leak, or None (see probe.ask)."""
-        return ask(
-            self.sender(lab), (STUN_SERVER[family], STUN_PORT), payload, self.binding[family], kind, seconds
-        )
+        """The STUN server's reply to `payload` sent through this leak, or None (see probe.ask)."""
+        return ask(self.sender(lab), COTURN[family], payload, self.binding[family], kind, seconds)
 
 
 def set_tunnel(lab: Lab, tunnel: Tunnel) -> None:
-    """Brings the VPN into the state `tunnel`, and returns when it carries packets."""
+    """Brings the VPN into the state `tunnel`, and returns once it carries packets."""
     match tunnel:
         case Tunnel.DOWN:
             lab.vpn.down()
@@ -89,50 +81,48 @@ def set_tunnel(lab: Lab, tunnel: Tunnel) -> None:
             lab.vpn.up(ipv6=True)
 
 
-def _each(rule: str) -> dict[int, str]:
-    return dict.fromkeys(FAMILIES, rule)
-
-
-def _bound(**how: object) -> dict[int, Binding]:
-    return dict.fromkeys(FAMILIES, Binding(**how))  # type: ignore[arg-type]
-
-
+# sing-box, v2rayN (SagerNet sing-tun's rules): packets from the physical address bypass the VPN.
 SOURCE_RULE = Leak(
-    # sing-box, v2rayN (SagerNet sing-tun's rules): what comes from the physical address stays outside.
     "source_rule",
-    binding={family: Binding(source=CLIENT[family]) for family in FAMILIES},
+    binding=SOURCE_BOUND,
     rule={family: f"from {CLIENT[family]} lookup main pref 100" for family in FAMILIES},
 )
-DEVICE = Leak("device_bound", binding=_bound(device=PHYSICAL))
-# TCP ignores IP_UNICAST_IF when it connects.
-UNICAST_IF = Leak("unicast_if", binding=_bound(unicast_if=PHYSICAL), kinds=(SOCK_DGRAM,))
+DEVICE = Leak("device_bound", binding=both(DEVICE_BOUND))
+# UDP alone: TCP ignores IP_UNICAST_IF when it connects.
+UNICAST_IF = Leak("unicast_if", binding=both(Binding(unicast_if=PHYSICAL)), kinds=(SOCK_DGRAM,))
 FWMARK = Leak(
-    "fwmark", binding=_bound(mark=BYPASS_MARK), rule=_each(f"fwmark {BYPASS_MARK:#x} lookup main pref 99")
+    "fwmark",
+    binding=both(Binding(mark=BYPASS_MARK)),
+    rule=both(f"fwmark {BYPASS_MARK:#x} lookup main pref 99"),
 )
-REMARKED = Leak(
-    "remarked_in_output",
-    binding=_bound(mark=APP_MARK),
-    rule=_each(f"fwmark {BYPASS_MARK:#x} lookup main pref 99"),
-    table=REMARK,
-)
+REMARKED = Leak("remarked_in_output", binding=both(Binding(mark=APP_MARK)), rule=FWMARK.rule, chains=REMARK)
 USER_RULE = Leak(
     "user_rule",
-    binding=_bound(owner=BYPASS_USER),
-    rule=_each(f"uidrange {BYPASS_USER}-{BYPASS_USER} lookup main pref 98"),
+    binding=both(Binding(owner=NOBODY)),
+    rule=both(f"uidrange {NOBODY}-{NOBODY} lookup main pref 98"),
 )
 CONTAINER = Leak(
     "container",
     rule={family: f"from {BOX_NETWORK[family]} lookup main pref 97" for family in FAMILIES},
     from_box=True,
 )
-IPV6_OUTSIDE = Leak("ipv6_outside_ipv4_vpn", tunnel=Tunnel.IPV4, families=FAMILIES[1:])
+IPV6_OUTSIDE = Leak("ipv6_outside_ipv4_vpn", tunnel=Tunnel.IPV4, families=(AF_INET6,))
 CONTAINER_IPV6 = Leak(
-    "container_ipv6_outside_ipv4_vpn", tunnel=Tunnel.IPV4, from_box=True, families=FAMILIES[1:]
+    "container_ipv6_outside_ipv4_vpn", tunnel=Tunnel.IPV4, from_box=True, families=(AF_INET6,)
 )
 VPN_DOWN = Leak("vpn_down", tunnel=Tunnel.DOWN)
 CONTAINER_VPN_DOWN = Leak("container_vpn_down", tunnel=Tunnel.DOWN, from_box=True)
 
 LEAKS = (
-    SOURCE_RULE, DEVICE, UNICAST_IF, FWMARK, REMARKED, USER_RULE, CONTAINER,
-    IPV6_OUTSIDE, CONTAINER_IPV6, VPN_DOWN, CONTAINER_VPN_DOWN,
-)  # fmt: skip
+    SOURCE_RULE,
+    DEVICE,
+    UNICAST_IF,
+    FWMARK,
+    REMARKED,
+    USER_RULE,
+    CONTAINER,
+    IPV6_OUTSIDE,
+    CONTAINER_IPV6,
+    VPN_DOWN,
+    CONTAINER_VPN_DOWN,
+)

@@ -1,27 +1,27 @@
-"""STUN messages by hand, and what a reply says.
+"""Builds STUN messages, and reads replies.
 
-Shares no code with stunwall, so that both can't err alike.
+Shares no code with stunwall, so that the two can't make the same mistake.
 """
 
 import os
 import struct
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 
 COOKIE = bytes.fromhex("2112a442")  # RFC 8489 §5
 
 BINDING_REQUEST, BINDING_INDICATION, BINDING_SUCCESS = 0x0001, 0x0011, 0x0101  # RFC 8489 §18.2
-ALLOCATE_REQUEST = 0x0003  # RFC 8656 §18.1
+ALLOCATE_REQUEST = 0x0003  # RFC 8656 §17
 
 MAPPED_ADDRESS, USERNAME, MESSAGE_INTEGRITY, ERROR_CODE = 0x0001, 0x0006, 0x0008, 0x0009  # RFC 8489 §18.3
-REQUESTED_TRANSPORT = 0x0019  # RFC 8656 §18.2
-XOR_MAPPED_ADDRESS, SOFTWARE = 0x0020, 0x8022
-PRIORITY = 0x0024  # RFC 8445 §16.1
+XOR_MAPPED_ADDRESS, SOFTWARE = 0x0020, 0x8022  # RFC 8489 §18.3
+REQUESTED_TRANSPORT = 0x0019  # RFC 8656 §18
+PRIORITY, ICE_CONTROLLED = 0x0024, 0x8029  # RFC 8445 §16.1
 
-UDP_TRANSPORT = bytes([17, 0, 0, 0])  # REQUESTED-TRANSPORT's value: protocol 17 and three reserved bytes
+UDP_TRANSPORT = bytes([17, 0, 0, 0])  # REQUESTED-TRANSPORT's value: protocol 17, and three reserved bytes
 
 
 def new_transaction() -> bytes:
-    """Twelve random bytes: a transaction ID, and what to look for on the wire."""
+    """Twelve random bytes: a transaction ID to look for on the wire."""
     return os.urandom(12)
 
 
@@ -32,9 +32,8 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def message(kind: int, attributes: bytes = b"", transaction: bytes | None = None) -> bytes:
     """A message of RFC 8489 §5, with a fresh transaction ID unless one is given."""
-    return (
-        struct.pack("!HH", kind, len(attributes)) + COOKIE + (transaction or new_transaction()) + attributes
-    )
+    header = struct.pack("!HH", kind, len(attributes)) + COOKIE + (transaction or new_transaction())
+    return header + attributes
 
 
 def binding_request(transaction: bytes | None = None) -> bytes:
@@ -42,7 +41,7 @@ def binding_request(transaction: bytes | None = None) -> bytes:
 
 
 def allocate_request(transaction: bytes | None = None) -> bytes:
-    """The first request of a TURN client, without credentials yet (RFC 8656 §7.1)."""
+    """A TURN client's first request, which has no credentials yet (RFC 8656 §7.1)."""
     return message(ALLOCATE_REQUEST, attribute(REQUESTED_TRANSPORT, UDP_TRANSPORT), transaction)
 
 
@@ -51,7 +50,7 @@ def transaction_of(stun: bytes) -> bytes:
 
 
 def attributes_of(stun: bytes) -> dict[int, bytes]:
-    """Attribute type → value, the last of each type; ends without an error where the bytes end."""
+    """Attribute type → value; the last one of each type, and without an error if the message is cut."""
     found, position = {}, 20
     while position + 4 <= len(stun):
         kind, length = struct.unpack_from("!HH", stun, position)
@@ -61,7 +60,7 @@ def attributes_of(stun: bytes) -> dict[int, bytes]:
 
 
 def reflexive_address(reply: bytes | None) -> str | None:
-    """The address that a server's success response says it saw, or None if it says none."""
+    """The address in a server's success response, or None if it has none."""
     if reply is None:
         return None
     found = attributes_of(reply)
@@ -72,8 +71,7 @@ def reflexive_address(reply: bytes | None) -> str | None:
 
 
 def _address(raw: bytes) -> str:
-    address: IPv4Address | IPv6Address = ip_address(raw)
-    return str(address)
+    return str(ip_address(raw))
 
 
 def error_code(reply: bytes | None) -> int | None:

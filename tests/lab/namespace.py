@@ -1,11 +1,12 @@
-"""A named network namespace: commands, sockets and rules inside it."""
+"""A named network namespace, with the commands, sockets and rules inside it."""
 
 import ctypes
 import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import TypeVar
@@ -19,17 +20,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def require_isolation() -> None:
     """Raises RuntimeError unless this process already has a network, mount and PID namespace of its own.
 
-    The lab makes interfaces and routing rules; only a namespace that ends with the run leaves nothing behind.
+    The lab makes interfaces and routing rules. In namespaces that end with the run, none of them stays.
     """
     if os.environ.get("STUNWALL_LAB") != "1":
         raise RuntimeError(
-            "The lab runs only in namespaces of its own: start it with `./tests/run.sh lab` "
-            "(or browser), which makes them and sets STUNWALL_LAB=1."
+            "The lab runs only in its own namespaces: start it with `./tests/run.sh lab` (or browser), "
+            "which makes them and sets STUNWALL_LAB=1."
         )
 
 
 class Namespace:
-    """One `ip netns` namespace, made at once and removed by close()."""
+    """One `ip netns` namespace, made by the constructor and removed by close()."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,7 +41,7 @@ class Namespace:
         subprocess.run(["ip", "netns", "del", self.name], check=True)
 
     def call(self, work: Callable[[], T]) -> T:
-        """What `work()` returns when it runs inside, in a thread of its own. Its exceptions come out here."""
+        """Runs `work()` inside, in a thread of its own; returns what it returns, and raises what it raises."""
         result: list[T] = []
         error: list[BaseException] = []
 
@@ -48,7 +49,7 @@ class Namespace:
             try:
                 _enter(self.name)
                 result.append(work())
-            except BaseException as caught:  # noqa: BLE001 - handed to the caller's thread below
+            except BaseException as caught:  # noqa: BLE001 - raised in the caller's thread
                 error.append(caught)
 
         thread = threading.Thread(target=inside, name=f"in {self.name}")
@@ -63,17 +64,22 @@ class Namespace:
         return self.call(lambda: socket.socket(family, kind, protocol))
 
     def command(self, *arguments: str) -> list[str]:
-        """The argument vector that runs `arguments` inside."""
+        """The command line that runs `arguments` inside."""
         return ["ip", "netns", "exec", self.name, *arguments]
 
     def run(self, *arguments: str, seconds: float = 20) -> subprocess.CompletedProcess[str]:
         """The finished command, whatever its exit code; TimeoutExpired after `seconds`."""
         return subprocess.run(self.command(*arguments), capture_output=True, text=True, timeout=seconds)
 
+    def printed(self, *arguments: str) -> str:
+        """What the command prints, on standard output and standard error, whatever its exit code."""
+        done = self.run(*arguments)
+        return done.stdout + done.stderr
+
     def ip(self, script: str, family: int = AF_INET) -> None:
         """Runs each line as one `ip` command, in order; RuntimeError at the first that fails.
 
-        `family` is for lines that name no address, as most of `rule` do.
+        `family` is for lines without an address, such as most of `rule`.
         """
         version = ["-6"] if family == AF_INET6 else []
         lines = [line.strip() for line in script.splitlines() if line.strip()]
@@ -83,19 +89,48 @@ class Namespace:
         """Loads `rules` in one transaction."""
         self._feed(self.command("nft", "-f", "-"), rules)
 
+    def masquerade(self, table: str, match: str) -> None:
+        """Loads a table that gives the packets that `match` the address of the interface they leave by."""
+        self.nft(f"""
+            table {table} {{
+                chain postrouting {{
+                    type nat hook postrouting priority srcnat
+                    {match} masquerade
+                }}
+            }}
+        """)
+
+    @contextmanager
+    def table(self, name: str, chains: str) -> Iterator[None]:
+        """The nftables table `name` with these chains, deleted afterwards."""
+        self.nft(f"table {name} {{\n{chains}\n}}\n")
+        try:
+            yield
+        finally:
+            self.nft(f"delete table {name}")
+
+    @contextmanager
+    def rule(self, rule: str, family: int = AF_INET) -> Iterator[None]:
+        """A policy routing rule, as `ip rule` takes it, deleted afterwards."""
+        self.ip(f"rule add {rule}", family)
+        try:
+            yield
+        finally:
+            self.ip(f"rule del {rule}", family)
+
     def _feed(self, arguments: list[str], text: str) -> None:
         done = subprocess.run(arguments, input=text, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(arguments)} in {self.name}: {done.stderr.strip()}\n{text}")
 
     def read(self, path: str) -> str:
-        """A file below /proc/net, or '' if the kernel doesn't have it, as this namespace sees it."""
-        # /proc/net is the main thread's; only thread-self shows the namespace that the thread entered.
+        """A file of /proc/net, named relative to it, as this namespace sees it; '' if the kernel doesn't have it."""
+        # /proc/net shows the main thread's namespace, and only thread-self the one that this thread entered.
         file = Path("/proc/thread-self/net") / path
         return self.call(lambda: file.read_text() if file.exists() else "")
 
     def sysctl(self, name: str, value: int) -> None:
-        """Sets net.`name`, written with slashes: 'ipv4/ip_forward'."""
+        """Sets a sysctl of `net`, named with slashes: 'ipv4/ip_forward'."""
         self.call(lambda: Path("/proc/sys/net", name).write_text(str(value)))
 
 

@@ -1,37 +1,32 @@
-"""What a server, the wire and stunwall's own record say of a packet."""
+"""What servers, the wire, the kernel and stunwall's own record say about packets."""
 
 import json
-from socket import AF_INET, SOCK_DGRAM
+from collections.abc import Callable
+from socket import AF_INET, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
-from lab.addresses import REAL, STUN_PORT, STUN_SERVER, VPN_SERVER
+from lab.addresses import COTURN, FAMILIES, REAL, VPN_SERVER
 from lab.agent import Agent
 from lab.deadline import until
-from lab.messages import binding_request, reflexive_address, transaction_of
-from lab.probe import UNBOUND, Binding, ask
+from lab.messages import binding_request, new_transaction, reflexive_address, transaction_of
+from lab.probe import DEVICE_BOUND, UNBOUND, Binding, ask
 from lab.topology import Lab
 from lab.wire import Wire
 
-NOTICED = 5  # seconds for a change of links to arrive; it takes milliseconds
-RECORDED = 5  # seconds for an event to be written; it is done once a second
+NOTICED = 5  # seconds until stunwalld has applied a change of the network; it takes milliseconds
+RECORDED = 5  # seconds until an event is written; stunwalld writes once a second
+NO_LEAK = "the wire shows no leak without stunwall, so the test would prove nothing"
 
 
 def address_seen(
-    lab: Lab, family: int = AF_INET, binding: Binding = UNBOUND, kind: int = SOCK_DGRAM
+    lab: Lab,
+    family: int = AF_INET,
+    binding: Binding = UNBOUND,
+    kind: int = SOCK_DGRAM,
+    seconds: float = 0.5,
 ) -> str | None:
-    """The address that the STUN server sees, or None if it sees nothing."""
-    reply = ask(lab.client, (STUN_SERVER[family], STUN_PORT), binding_request(), binding, kind, 0.5)
-    return reflexive_address(reply)
-
-
-def leaves(lab: Lab, family: int, binding: Binding, kind: int = SOCK_DGRAM) -> bool:
-    """Whether a Binding Request over such a socket gets out. Wire and server must agree on it."""
-    request = binding_request()
-    with Wire(lab) as wire:
-        reply = ask(lab.client, (STUN_SERVER[family], STUN_PORT), request, binding, kind, 0.5)
-        seen = bool(wire.leaks(transaction_of(request)))
-    assert seen == (reflexive_address(reply) == REAL[family])
-    return seen
+    """The client's address as the STUN server sees it, or None if no answer comes from the server."""
+    return reflexive_address(ask(lab.client, COTURN[family], binding_request(), binding, kind, seconds))
 
 
 def wait_passes(lab: Lab, family: int = AF_INET) -> None:
@@ -39,28 +34,82 @@ def wait_passes(lab: Lab, family: int = AF_INET) -> None:
     until(lambda: address_seen(lab, family) == VPN_SERVER[family], NOTICED, "STUN through the VPN")
 
 
+def assert_sealed(lab: Lab) -> None:
+    """No STUN leaves by the physical interface, neither over IPv4 nor IPv6, neither over UDP nor TCP."""
+    with Wire(lab) as wire:
+        for family in FAMILIES:
+            for kind in (SOCK_DGRAM, SOCK_STREAM):
+                assert address_seen(lab, family, DEVICE_BOUND, kind, 0.3) is None
+        assert not wire.stun()
+
+
+def leaves(lab: Lab, family: int, exchange: Callable[[bytes], bytes | None]) -> bool:
+    """Whether the Binding Request that `exchange` sends leaves outside the VPN.
+
+    `exchange` returns the reply; the server and the wire must agree.
+    """
+    request = binding_request()
+    with Wire(lab) as wire:
+        reply = exchange(request)
+        seen = bool(wire.leaks(transaction_of(request)))
+        assert seen == bool(wire.stun())
+    assert seen == (reflexive_address(reply) == REAL[family])
+    return seen
+
+
+def on_wire(lab: Lab, attempt: Callable[[bytes], object], length: int = 12) -> bool:
+    """Whether the wire shows, outside the VPN, what `attempt` sends.
+
+    `attempt` is called with twelve random bytes and sends at least the first `length` of them.
+    """
+    nonce = new_transaction()
+    with Wire(lab) as wire:
+        attempt(nonce)
+        return bool(wire.leaks(nonce[:length]))
+
+
+def network_state(lab: Lab) -> list[str]:
+    """The client's policy routing rules, routes and nftables tables."""
+    commands = (
+        "ip -4 rule",
+        "ip -6 rule",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+        "nft list ruleset",
+    )
+    return [lab.client.run(*command.split()).stdout for command in commands]
+
+
+def json_of(agent: Agent, *command: str, code: int = 0) -> Any:
+    """What a command of the CLI prints as JSON; it must exit with `code`."""
+    done = agent.cli(*command, "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def status(agent: Agent) -> dict[str, Any]:
+    """`stunwall status`, which exits 1 exactly while STUN can leak."""
+    done = agent.cli("status", "--json")
+    said: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == int(said["leak_possible"]), done.stdout + done.stderr
+    return said
+
+
 def events(agent: Agent) -> list[dict[str, Any]]:
-    """What `stunwall log` has, the oldest first."""
-    return [json.loads(line) for line in agent.cli("log", "--json", "--limit", "1000").stdout.splitlines()]
+    """What `stunwall log` has, oldest first."""
+    return [json.loads(line) for line in agent.cli("log", "--json", "--limit", "100000").stdout.splitlines()]
 
 
 def wait_event(agent: Agent, **fields: Any) -> dict[str, Any]:
-    """The first event that has these fields, once it is in the record."""
+    """The first event with these fields, once it is in the record."""
     found: list[dict[str, Any]] = []
 
-    def there() -> bool:
-        found[:] = [e for e in events(agent) if all(e[name] == value for name, value in fields.items())]
+    def recorded() -> bool:
+        found[:] = [event for event in events(agent) if event.items() >= fields.items()]
         return bool(found)
 
     try:
-        until(there, RECORDED, f"an event with {fields}")
+        until(recorded, RECORDED, f"an event with {fields}")
     except TimeoutError as late:
         raise AssertionError(f"{late}; recorded: {events(agent)}; logged: {agent.lines}") from late
     return found[0]
-
-
-def json_of(agent: Agent, *command: str) -> Any:
-    """What a command of the CLI prints as JSON; it must succeed."""
-    done = agent.cli(*command, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)

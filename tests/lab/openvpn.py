@@ -11,20 +11,18 @@ from lab.process import Process
 
 INTERFACE, SERVER_INTERFACE = "ovc0", "ovs0"
 PORT = 1194
-DONE = "Initialization Sequence Completed"
+CONNECTED = "Initialization Sequence Completed"
 
-NAT = f"""
-table inet lab_openvpn {{
-    chain postrouting {{
-        type nat hook postrouting priority srcnat
-        iifname "{SERVER_INTERFACE}" masquerade
-    }}
-}}
+SERVER_OPTIONS = f"""
+    --server 10.8.0.0 255.255.255.0 --server-ipv6 fd08::/64 --topology subnet
+    --local {VPN_SERVER[AF_INET]} --port {PORT} --dh none --keepalive 10 60
 """
+CLIENT_OPTIONS = f"--client --nobind --remote {VPN_SERVER[AF_INET]} {PORT} --remote-cert-tls server"
+KEY_OPTIONS = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
 
 
 class OpenVPN:
-    """The server end, there from the constructor to close(), and the client end, which goes up and down.
+    """The server end, up from the constructor to close(), and the client end, which goes up and down.
 
     `kind` is "tun" or "tap". Both families go through the tunnel.
     """
@@ -34,13 +32,9 @@ class OpenVPN:
         self._folder = tempfile.TemporaryDirectory(prefix="openvpn-")
         self._client_end: Process | None = None
         self._certify()
-        self._server_end = self._start(
-            server, SERVER_INTERFACE, "server",
-            "--server", "10.8.0.0", "255.255.255.0", "--server-ipv6", "fd08::/64", "--topology", "subnet",
-            "--local", VPN_SERVER[AF_INET], "--port", str(PORT), "--dh", "none",
-            "--push", "redirect-gateway def1 ipv6", "--keepalive", "10", "60",
-        )  # fmt: skip
-        server.nft(NAT)
+        options = (*SERVER_OPTIONS.split(), "--push", "redirect-gateway def1 ipv6")
+        self._server_end = self._start(server, SERVER_INTERFACE, "server", *options)
+        server.masquerade("inet lab_openvpn", f'iifname "{SERVER_INTERFACE}"')
 
     def close(self) -> None:
         self.down()
@@ -51,43 +45,35 @@ class OpenVPN:
     def up(self) -> None:
         """Connects, and returns when the addresses and routes are there."""
         self.down()
-        self._client_end = self._start(
-            self._client, INTERFACE, "client",
-            "--client", "--nobind", "--remote", VPN_SERVER[AF_INET], str(PORT), "--remote-cert-tls", "server",
-        )  # fmt: skip
+        self._client_end = self._start(self._client, INTERFACE, "client", *CLIENT_OPTIONS.split())
 
     def down(self) -> None:
-        """Disconnects, which removes interface and routes; without effect if it is down."""
+        """Disconnects, which removes interface and routes; has no effect if it is down."""
         if self._client_end is not None:
             self._client_end.stop()
             self._client_end = None
 
     def _start(self, namespace: Namespace, interface: str, who: str, *options: str) -> Process:
         folder = self._folder.name
-        process = Process(
-            namespace, "openvpn", "--dev", interface, "--dev-type", self._kind, "--disable-dco",
-            "--proto", "udp4", "--ca", f"{folder}/ca.pem",
-            "--cert", f"{folder}/{who}.pem", "--key", f"{folder}/{who}.key", *options,
-        )  # fmt: skip
+        link = f"--dev {interface} --dev-type {self._kind} --disable-dco --proto udp4"
+        keys = f"--ca {folder}/ca.pem --cert {folder}/{who}.pem --key {folder}/{who}.key"
+        process = Process(namespace, "openvpn", *link.split(), *keys.split(), *options)
         try:
-            process.wait_line(DONE, 20)
+            process.wait_line(CONNECTED, 20)
         except RuntimeError:
             process.kill()
             raise
         return process
 
     def _certify(self) -> None:
-        """Makes an authority, and a key and certificate for each end."""
+        """Makes a certificate authority, and a key and certificate for each end."""
         folder = Path(self._folder.name)
-        use = ("-addext", "keyUsage=digitalSignature")
-        issuer = ("-CA", f"{folder}/ca.pem", "-CAkey", f"{folder}/ca.key")
-        for who, extra in (
-            ("ca", ()),
-            ("server", (*use, "-addext", "extendedKeyUsage=serverAuth", *issuer)),
-            ("client", (*use, "-addext", "extendedKeyUsage=clientAuth", *issuer)),
+        signed = f"-CA {folder}/ca.pem -CAkey {folder}/ca.key -addext keyUsage=digitalSignature"
+        for who, options in (
+            ("ca", ""),
+            ("server", f"{signed} -addext extendedKeyUsage=serverAuth"),
+            ("client", f"{signed} -addext extendedKeyUsage=clientAuth"),
         ):
-            subprocess.run([
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                "-nodes", "-days", "2", "-subj", f"/CN=lab {who}",
-                "-keyout", f"{folder}/{who}.key", "-out", f"{folder}/{who}.pem", *extra,
-            ], check=True, capture_output=True)  # fmt: skip
+            files = f"-subj /CN={who} -keyout {folder}/{who}.key -out {folder}/{who}.pem"
+            command = f"openssl req {KEY_OPTIONS} {files} {options}"
+            subprocess.run(command.split(), check=True, capture_output=True)

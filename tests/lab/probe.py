@@ -1,4 +1,4 @@
-"""Sends bytes from a chosen namespace, over a socket bound in a chosen way, and returns the reply."""
+"""Sends bytes from any namespace, over a socket bound in any way, and returns the reply."""
 
 import fcntl
 import os
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, IPPROTO_IP, IPPROTO_IPV6, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
+from lab.addresses import CLIENT, FAMILIES, PHYSICAL
 from lab.namespace import Namespace
 
 # Linux's numbers, which the socket module doesn't have.
@@ -19,24 +20,24 @@ CONNECT_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How a program ties its socket to a path; by default not at all."""
+    """How a program binds its socket to a route; not at all by default."""
 
     source: str | None = None
     """bind() to this address."""
     device: str | None = None
     """SO_BINDTODEVICE."""
     unicast_if: str | None = None
-    """IP_UNICAST_IF or IPV6_UNICAST_IF: prefers an interface without binding to it."""
+    """IP_UNICAST_IF or IPV6_UNICAST_IF: prefers this interface without binding to it."""
     mark: int | None = None
     """SO_MARK."""
     owner: int | None = None
-    """The user ID that the kernel's routing rules see."""
+    """The user ID that routing rules and firewalls see."""
 
     def apply(self, sock: socket.socket) -> None:
         if self.mark is not None:
             sock.setsockopt(SOL_SOCKET, socket.SO_MARK, struct.pack("=I", self.mark))
         if self.owner is not None:
-            os.fchown(sock.fileno(), self.owner, -1)  # sets the socket's sk_uid
+            os.fchown(sock.fileno(), self.owner, -1)  # changes the socket's sk_uid
         if self.device is not None:
             sock.setsockopt(SOL_SOCKET, socket.SO_BINDTODEVICE, self.device.encode())
         if self.unicast_if is not None:
@@ -50,10 +51,14 @@ class Binding:
 
 
 UNBOUND = Binding()
+DEVICE_BOUND = Binding(device=PHYSICAL)
+"""Bypasses every VPN."""
+SOURCE_BOUND = {family: Binding(source=CLIENT[family]) for family in FAMILIES}
+"""Bypasses a VPN whose routing rules go by the source address."""
 
 
 def _interface_index(sock: socket.socket, name: str) -> int:
-    # Asked of the socket, since the calling thread is in another namespace.
+    # Asked through the socket, because the calling thread is in another namespace.
     answer = fcntl.ioctl(sock, SIOCGIFINDEX, struct.pack("16si16x", name.encode(), 0))
     return int(struct.unpack_from("i", answer, 16)[0])
 
@@ -70,7 +75,7 @@ def connect(
         sock.connect(server)
         if kind == SOCK_STREAM:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Closing resets: a FIN that a wall swallows would be repeated for minutes, over the next tests.
+            # Closing resets: a FIN that is dropped would be sent again for minutes, into the next tests.
             sock.setsockopt(SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     except OSError:
         sock.close()
@@ -79,8 +84,8 @@ def connect(
 
 
 def send(sock: socket.socket, payload: bytes) -> None:
-    """Sends, and takes the kernel's refusal as what it is: a lost packet."""
-    # A firewall's drop in the output or postrouting hook reaches the sender of a datagram as EPERM.
+    """Sends; a packet that a firewall drops is lost without an error."""
+    # A drop in the output or postrouting hook reaches the sender of a datagram as EPERM.
     with suppress(PermissionError):
         sock.sendall(payload)
 
@@ -93,11 +98,21 @@ def ask(
     kind: int = SOCK_DGRAM,
     seconds: float = 1.0,
 ) -> bytes | None:
-    """The first bytes that come back for `payload`, or None when none do within `seconds`."""
+    """The first bytes that come back for `payload`, or None if none do within `seconds`."""
     with connect(namespace, server, binding, kind) as sock:
-        send(sock, payload)
-        sock.settimeout(seconds)
-        try:
-            return sock.recv(65535) or None
-        except (TimeoutError, ConnectionError):
-            return None
+        return exchange(sock, payload, seconds)
+
+
+def exchange(sock: socket.socket, payload: bytes, seconds: float = 1.0) -> bytes | None:
+    """As ask(), over a socket that is connected already."""
+    send(sock, payload)
+    sock.settimeout(seconds)
+    try:
+        return sock.recv(65535) or None
+    except (TimeoutError, ConnectionError):
+        return None
+
+
+def transport_name(kind: int) -> str:
+    """For test IDs and messages: a socket type's transport."""
+    return "TCP" if kind == SOCK_STREAM else "UDP"

@@ -1,4 +1,4 @@
-"""A program that runs beside the tests, inside a namespace, with its output kept."""
+"""A program that runs inside a namespace while the tests go on, with its output kept."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ from lab.namespace import Namespace
 
 
 class Process:
-    """`arguments` started inside `namespace`; stdout and stderr are read into `lines`.
+    """Starts `arguments` inside `namespace`; what it prints, also to stderr, goes to `lines`.
 
-    It has its own process group, which stop() and kill() end as a whole.
+    It has its own process group, and kill() kills the whole group.
     """
 
     def __init__(self, namespace: Namespace, *arguments: str, env: Mapping[str, str] | None = None) -> None:
@@ -24,9 +24,14 @@ class Process:
         self.lines: list[str] = []
         self._child = subprocess.Popen(
             namespace.command(*arguments),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", start_new_session=True, env={**os.environ, **(env or {})},
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
+        )
         assert self._child.stdout is not None
         self._reader = threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)
         self._reader.start()
@@ -37,12 +42,12 @@ class Process:
 
     @property
     def output(self) -> str:
-        """All that it printed so far."""
+        """Everything it has printed so far."""
         return "\n".join(self.lines)
 
     @property
     def pid(self) -> int:
-        # `ip netns exec` replaces itself, so this is the program's own.
+        # `ip netns exec` replaces itself with the program.
         return self._child.pid
 
     @property
@@ -50,24 +55,24 @@ class Process:
         return self._child.poll() is None
 
     def wait_line(self, text: str, seconds: float) -> None:
-        """Returns once a line containing `text` was printed.
+        """Returns once the program has printed a line that contains `text`.
 
-        Raises RuntimeError with the output if the program ends or `seconds` pass before it.
+        Raises RuntimeError, with all output, if the program ends first or `seconds` pass.
         """
         try:
-            until(lambda: self._said(text) or not self.running, seconds, f"'{text}' from {self.name}")
+            until(lambda: self._printed(text) or not self.running, seconds, f"'{text}' from {self.name}")
         except TimeoutError as late:
             raise RuntimeError(f"{late}; it printed:\n{self.output}") from late
         if not self.running:
             self._reader.join(1)
-        if not self._said(text):
+        if not self._printed(text):
             raise RuntimeError(f"{self.name} ended with {self._child.returncode}; it printed:\n{self.output}")
 
-    def _said(self, text: str) -> bool:
+    def _printed(self, text: str) -> bool:
         return any(text in line for line in list(self.lines))
 
     def stop(self, seconds: float = 5) -> int:
-        """Sends SIGTERM, after `seconds` SIGKILL to the whole group, and returns the exit code."""
+        """Sends SIGTERM, waits up to `seconds`, kills what is left, and returns the exit code."""
         if self.running:
             self._child.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -76,7 +81,7 @@ class Process:
 
     def kill(self) -> int:
         """Sends SIGKILL to what is left of the process group, and returns the exit code."""
-        with suppress(ProcessLookupError):  # the group is gone already
+        with suppress(ProcessLookupError):  # all have ended
             os.killpg(self._child.pid, signal.SIGKILL)
         code = self._child.wait(10)
         self._reader.join(1)

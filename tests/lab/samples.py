@@ -16,22 +16,21 @@ Make = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One packet's payload. `make(nonce)` puts twelve given bytes where a transaction ID stands, if any."""
+    """One packet's payload. `make(nonce)` uses the twelve bytes as transaction ID, if the packet has one."""
 
     name: str
     make: Make
     kind: int = SOCK_DGRAM
     port: int = 3478
     nonce: int = 12
-    """How many of the nonce's bytes are in it, from the start: what to look for on the wire."""
+    """How many bytes of the nonce the packet contains, from the start: what to look for on the wire."""
 
 
-def _wrong_length(nonce: bytes) -> bytes:
-    # WhatsApp's and Teams' Allocate Requests: an attribute of 5 bytes, not padded: a length of 4 n + 1.
-    body = attribute(messages.REQUESTED_TRANSPORT, messages.UDP_TRANSPORT) + struct.pack(
-        "!HH5s", 0x4000, 5, b"\1" * 5
-    )
-    return message(messages.ALLOCATE_REQUEST, body, nonce)
+def _unpadded_length(nonce: bytes) -> bytes:
+    # WhatsApp's and Teams' Allocate Requests: an attribute of 5 bytes without padding, so that the length is odd.
+    private = struct.pack("!HH5s", 0x4000, 5, b"\1" * 5)
+    transport = attribute(messages.REQUESTED_TRANSPORT, messages.UDP_TRANSPORT)
+    return message(messages.ALLOCATE_REQUEST, transport + private, nonce)
 
 
 def _trailing(nonce: bytes) -> bytes:
@@ -39,22 +38,22 @@ def _trailing(nonce: bytes) -> bytes:
 
 
 def _private_method(nonce: bytes) -> bytes:
-    return message(0x0800, attribute(0x4001, os.urandom(16)), nonce)  # WhatsApp: 0x0800 to 0x0805
+    # WhatsApp's are 0x0800 to 0x0805.
+    return message(0x0800, attribute(0x4001, os.urandom(16)), nonce)
 
 
-def _classic(nonce: bytes) -> bytes:
-    # RFC 3489 §11.1: sixteen bytes of transaction ID, no cookie.
-    return struct.pack("!HH", 0x0001, 0) + nonce + b"\x00\x01\x02\x03"
+def _classic(nonce: bytes, body: bytes = b"") -> bytes:
+    # RFC 3489 §11.1: sixteen bytes of transaction ID, and no cookie.
+    return struct.pack("!HH", 0x0001, len(body)) + nonce + b"\x00\x01\x02\x03" + body
 
 
 def _classic_change_request(nonce: bytes) -> bytes:
-    change = attribute(0x0003, struct.pack("!I", 6))  # RFC 3489 §11.2.4: another address and port
-    return struct.pack("!HH", 0x0001, len(change)) + nonce + b"\x00\x01\x02\x03" + change
+    # RFC 3489 §11.2.4: a reply from another address and port is wanted.
+    return _classic(nonce, attribute(0x0003, struct.pack("!I", 6)))
 
 
 def _zoom(nonce: bytes) -> bytes:
-    private = attribute(0x0101, b"zoom-session-0001234")
-    return struct.pack("!HH", 0x0001, len(private)) + nonce + b"\x00\x01\x02\x03" + private
+    return _classic(nonce, attribute(0x0101, b"zoom-session-0001234"))
 
 
 def _teams(nonce: bytes) -> bytes:
@@ -63,8 +62,9 @@ def _teams(nonce: bytes) -> bytes:
 
 
 def _framed(nonce: bytes) -> bytes:
+    # RFC 4571 §2
     inner = messages.binding_request(nonce)
-    return struct.pack("!H", len(inner)) + inner  # RFC 4571 §2
+    return struct.pack("!H", len(inner)) + inner
 
 
 def _two(nonce: bytes) -> bytes:
@@ -72,11 +72,11 @@ def _two(nonce: bytes) -> bytes:
 
 
 def _ice_check(nonce: bytes) -> bytes:
-    # RFC 8445 §7.2.2, to a peer.
+    # RFC 8445 §7.2.2: a connectivity check, sent to a peer.
     body = (
         attribute(messages.USERNAME, b"abcd:efgh")
         + attribute(messages.PRIORITY, struct.pack("!I", 1853824767))
-        + attribute(0x8029, os.urandom(8))  # ICE-CONTROLLED
+        + attribute(messages.ICE_CONTROLLED, os.urandom(8))
         + attribute(messages.MESSAGE_INTEGRITY, os.urandom(20))
     )
     return message(messages.BINDING_REQUEST, body, nonce)
@@ -92,7 +92,8 @@ def _indication(nonce: bytes) -> bytes:
 
 
 def _discord(nonce: bytes) -> bytes:
-    return struct.pack("!HH4s64sH", 0x0001, 70, nonce[:4], b"", 0)  # type, length, SSRC, address, port
+    # Type, length, SSRC, address, port.
+    return struct.pack("!HH4s64sH", 0x0001, 70, nonce[:4], b"", 0)
 
 
 STUN = (
@@ -101,13 +102,13 @@ STUN = (
     Sample("binding_request_port_443", messages.binding_request, port=443),
     Sample("binding_request_port_53", messages.binding_request, port=53),
     Sample("binding_request_high_port", messages.binding_request, port=50001),
-    Sample("unpadded_length", _wrong_length),
+    Sample("unpadded_length", _unpadded_length),
     Sample("bytes_after_the_end", _trailing),
     Sample("private_method", _private_method),
     Sample("classic_without_cookie", _classic),
     Sample("classic_change_request", _classic_change_request),
     Sample("zoom_without_cookie", _zoom),
-    Sample("teams_wrapped", _teams),
+    Sample("teams_header", _teams),
     Sample("two_in_a_datagram", _two),
     Sample("ice_check_to_a_peer", _ice_check, port=50001),
     Sample("ice_success_to_a_peer", _success, port=50001),
@@ -115,11 +116,11 @@ STUN = (
     Sample("discord_discovery", _discord, port=50001, nonce=4),
     Sample("tcp_allocate_port_80", messages.allocate_request, SOCK_STREAM, 80),
     Sample("tcp_allocate_port_443", messages.allocate_request, SOCK_STREAM, 443),
-    Sample("tcp_unpadded_length", _wrong_length, SOCK_STREAM),
+    Sample("tcp_unpadded_length", _unpadded_length, SOCK_STREAM),
     Sample("tcp_private_method", _private_method, SOCK_STREAM),
     Sample("tcp_rfc4571", _framed, SOCK_STREAM),
     Sample("tcp_two_in_a_segment", _two, SOCK_STREAM),
-    Sample("tcp_teams_wrapped", _teams, SOCK_STREAM, 443),
+    Sample("tcp_teams_header", _teams, SOCK_STREAM, 443),
 )
 
 
@@ -130,10 +131,9 @@ def _dns(identifier: int, name: str = "example") -> bytes:
 
 def _client_hello(_: bytes) -> bytes:
     outgoing = ssl.MemoryBIO()
-    connection = ssl.create_default_context().wrap_bio(
-        ssl.MemoryBIO(), outgoing, server_hostname="example.org"
-    )
-    with suppress(ssl.SSLWantReadError):  # it has written its ClientHello and waits for the answer
+    context = ssl.create_default_context()
+    connection = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="example.org")
+    with suppress(ssl.SSLWantReadError):  # it has written its ClientHello and waits for the server
         connection.do_handshake()
     return outgoing.read()
 
@@ -143,30 +143,34 @@ def _quic(nonce: bytes) -> bytes:
     return b"\xc3\0\0\0\1\x08" + nonce[:8] + b"\x08" + nonce[4:] + b"\0\x44\x9e" + os.urandom(1174)
 
 
+def _http(request: str, body: bytes = b"") -> Make:
+    return lambda nonce: f"{request} HTTP/1.1\r\nHost: example.org\r\n\r\n".encode() + body
+
+
+def _random(size: int, start: bytes = b"") -> Make:
+    return lambda nonce: start + os.urandom(size)
+
+
 OTHERS = (
     Sample("dns_query", lambda nonce: _dns(0xBEEF), port=53),
-    # Identifier 0x0001 and flags 0x0100 pass for a Binding Request of 256 bytes.
+    # Identifier 0x0001 and flags 0x0100 look like a Binding Request with a length of 256.
     Sample("dns_query_with_identifier_1", lambda nonce: _dns(0x0001), port=53),
     Sample("tftp_read_request", lambda nonce: b"\0\1pxelinux.0\0octet\0", port=69),
-    Sample("ntp", lambda nonce: b"\x23" + bytes(39) + os.urandom(8), port=123),
+    Sample("ntp", _random(8, b"\x23" + bytes(39)), port=123),
     Sample("quic_initial", _quic, port=443),
-    Sample("quic_short_header", lambda nonce: b"\x45" + os.urandom(60), port=443),
-    Sample("wireguard_initiation", lambda nonce: b"\1\0\0\0" + os.urandom(144), port=51821),
-    Sample("wireguard_data", lambda nonce: b"\4\0\0\0" + os.urandom(92), port=51821),
-    Sample("rtp", lambda nonce: b"\x80\x60" + os.urandom(170), port=5004),
-    Sample("random_on_the_stun_port", lambda nonce: b"\xa7" + os.urandom(99)),
+    Sample("quic_short_header", _random(60, b"\x45"), port=443),
+    Sample("wireguard_initiation", _random(144, b"\1\0\0\0"), port=51821),
+    Sample("wireguard_data", _random(92, b"\4\0\0\0"), port=51821),
+    Sample("rtp", _random(170, b"\x80\x60"), port=5004),
+    Sample("random_on_the_stun_port", _random(99, b"\xa7")),
     Sample("zeros", lambda nonce: bytes(64), port=50001),
     Sample("one_byte", lambda nonce: b"\0", port=50001),
-    Sample(
-        "cookie_elsewhere", lambda nonce: b"\0\1\0\0" + bytes(36) + messages.COOKIE + bytes(8), port=50001
-    ),
+    Sample("cookie_elsewhere", lambda nonce: b"\0\1" + bytes(38) + messages.COOKIE + bytes(8), port=50001),
     Sample("cookie_after_two_one_bits", lambda nonce: b"\xc0\1\0\0" + messages.COOKIE + nonce, port=50001),
-    Sample("large_datagram", lambda nonce: b"\xa7" + os.urandom(1199), port=50001),
+    Sample("large_datagram", _random(1199, b"\xa7"), port=50001),
     Sample("tcp_tls_client_hello", _client_hello, SOCK_STREAM, 443),
-    Sample("tcp_http_get", lambda nonce: b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n", SOCK_STREAM, 80),
-    Sample(
-        "tcp_cookie_elsewhere", lambda nonce: b"POST / HTTP/1.1\r\n\r\n" + messages.COOKIE, SOCK_STREAM, 8080
-    ),
-    Sample("tcp_two_megabytes", lambda nonce: os.urandom(2 << 20), SOCK_STREAM, 8080),
-    Sample("tcp_random_on_the_stun_port", lambda nonce: b"\xa7" + os.urandom(99), SOCK_STREAM),
+    Sample("tcp_http_get", _http("GET /"), SOCK_STREAM, 80),
+    Sample("tcp_cookie_elsewhere", _http("POST /", messages.COOKIE), SOCK_STREAM, 8080),
+    Sample("tcp_two_megabytes", _random(2 << 20), SOCK_STREAM, 8080),
+    Sample("tcp_random_on_the_stun_port", _random(99, b"\xa7"), SOCK_STREAM),
 )

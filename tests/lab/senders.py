@@ -1,24 +1,27 @@
-"""Programs that send STUN all the time."""
+"""Programs that keep sending STUN."""
 
 import threading
 from contextlib import suppress
 from socket import AF_INET, SOCK_DGRAM
 from typing import Self
 
-from lab.addresses import STUN_PORT, STUN_SERVER
+from lab.addresses import COTURN
 from lab.deadline import until
-from lab.messages import binding_request
+from lab.messages import binding_request, transaction_of
 from lab.probe import Binding
 from lab.topology import Lab
 
-PACE = 0.005  # seconds between two packets of a sender: two stay below stunwall's limit of 500 a second
-AT_LEAST = 2  # packets of each sender while a test waits
+PACE = (
+    0.005  # seconds between two packets of a sender: two senders stay below stunwall's limit of 500 a second
+)
 
 
 class Senders:
     """A socket for each binding, which sends Binding Requests from entering to leaving."""
 
     def __init__(self, lab: Lab, *bindings: Binding) -> None:
+        self.transactions: list[bytes] = []
+        """The transaction ID of each request, noted before the request is sent."""
         self._lab = lab
         self._ended = threading.Event()
         self._sent = [0] * len(bindings)
@@ -37,16 +40,18 @@ class Senders:
         for thread in self._threads:
             thread.join()
 
-    def wait(self) -> None:
-        """Returns when each has begun and ended AT_LEAST more packets."""
-        # One more, since one may be on its way already.
-        wanted = [sent + AT_LEAST + 1 for sent in self._sent]
-        until(lambda: all(a >= b for a, b in zip(self._sent, wanted, strict=True)), 5, "more STUN")
+    def wait(self, packets: int = 2) -> None:
+        """Returns when every sender has begun and finished sending this many more packets."""
+        # One more, because one may have been begun before the call.
+        wanted = [sent + packets + 1 for sent in self._sent]
+        until(lambda: all(a >= b for a, b in zip(self._sent, wanted, strict=True)), 5, "more STUN to be sent")
 
     def _run(self, number: int, binding: Binding) -> None:
         with self._lab.client.socket(AF_INET, SOCK_DGRAM) as sock:
             binding.apply(sock)
             while not self._ended.wait(PACE):
-                with suppress(OSError):  # the wall's EPERM, or no route at the moment
-                    sock.sendto(binding_request(), (STUN_SERVER[AF_INET], STUN_PORT))
+                request = binding_request()
+                self.transactions.append(transaction_of(request))
+                with suppress(OSError):  # EPERM from a firewall, or no route at the moment
+                    sock.sendto(request, COTURN[AF_INET])
                 self._sent[number] += 1

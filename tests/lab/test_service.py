@@ -1,35 +1,38 @@
-"""The daemon as a service manager meets it: signs of life, a reload, what stays when it ends."""
+"""The daemon as a service manager sees it: watchdog, reload, and what stays in the kernel when it ends."""
 
 import os
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from socket import AF_INET, SOCK_DGRAM
+from socket import AF_INET
 
 import pytest
 
-from lab.addresses import PHYSICAL, STUN_PORT, STUN_SERVER, VPN_SERVER
-from lab.agent import Agent, wall_stands
-from lab.leaks import DEVICE
-from lab.messages import binding_request, reflexive_address
-from lab.probe import Binding, ask
+from lab.addresses import CLIENT, COTURN, VPN_SERVER
+from lab.agent import QUEUE, Agent, Value, redirect_rules, wall_is_up
+from lab.messages import binding_request, error_code
+from lab.observe import address_seen, assert_sealed
+from lab.probe import DEVICE_BOUND, SOURCE_BOUND, ask
 from lab.topology import Lab
 from lab.wire import Wire
 
-SERVER = (STUN_SERVER[AF_INET], STUN_PORT)
-OUTSIDE = Binding(device=PHYSICAL)
-PERIOD = "900000"  # microseconds: a beat every 0.3 s
+pytestmark = pytest.mark.usefixtures("vpn")
+
+PERIOD = "900000"  # microseconds of systemd's watchdog: stunwalld notifies it every 0.3 s
 
 
-@pytest.fixture(autouse=True)
-def vpn(lab: Lab) -> None:
-    lab.vpn.up(ipv6=True)
+def refused(lab: Lab) -> bool:
+    """Whether a request outside the VPN gets the daemon's 403."""
+    return error_code(ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND)) == 403
+
+
+# The watchdog
 
 
 class Manager:
-    """The socket that systemd would give the service (sd_notify(3))."""
+    """The notification socket that systemd gives to a service (sd_notify(3))."""
 
     def __init__(self, folder: Path) -> None:
         self.address = str(folder / "notify")
@@ -40,7 +43,7 @@ class Manager:
         self._socket.close()
 
     def hears(self, word: str, seconds: float) -> bool:
-        """Whether the service says `word` within so many seconds."""
+        """Whether the service sends `word` within `seconds`."""
         self._socket.settimeout(seconds)
         try:
             while self._socket.recv(4096).decode() != word:
@@ -50,7 +53,7 @@ class Manager:
         return True
 
     def forget(self) -> None:
-        """Drops what was said so far."""
+        """Drops what the service has sent so far."""
         self._socket.setblocking(False)
         try:
             while True:
@@ -61,22 +64,18 @@ class Manager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    one = Manager(tmp_path)
-    yield one
-    one.close()
+    with closing(Manager(tmp_path)) as manager:
+        yield manager
 
 
 @contextmanager
 def watched(lab: Lab, manager: Manager) -> Iterator[Agent]:
-    agent = Agent(lab)
-    try:
+    with closing(Agent(lab)) as agent:
         agent.start(NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=PERIOD)
         yield agent
-    finally:
-        agent.close()
 
 
-def test_signs_of_life_come_while_packets_get_verdicts(lab: Lab, manager: Manager) -> None:
+def test_watchdog_is_notified_while_packets_get_verdicts(lab: Lab, manager: Manager) -> None:
     with watched(lab, manager), Wire(lab) as wire:
         assert manager.hears("READY=1", 5)
         for _ in range(3):
@@ -84,155 +83,134 @@ def test_signs_of_life_come_while_packets_get_verdicts(lab: Lab, manager: Manage
         assert not wire.stun()
 
 
-def test_no_sign_of_life_without_the_queue(lab: Lab, manager: Manager) -> None:
+# Drops the daemon's probe alone, before the wall.
+DEAD_QUEUE = """
+    chain c {
+        type filter hook postrouting priority -500
+        oifname "lo" meta mark 0x90000000 drop
+    }
+"""
+
+
+def test_watchdog_is_not_notified_while_the_queue_is_dead(lab: Lab, manager: Manager) -> None:
     with watched(lab, manager) as agent:
         assert manager.hears("WATCHDOG=1", 5)
-        # The daemon is up and hears all else, but no packet comes to it any more.
-        take_away_the_queue(lab)
-        manager.forget()
-        assert not manager.hears("WATCHDOG=1", 2)
-        assert agent.cli("status").returncode == 0  # sealed all the same
+        # The daemon runs and handles everything else, but its own probe no longer reaches it through the queue.
+        with lab.client.table("inet lab_dead", DEAD_QUEUE):
+            manager.forget()
+            assert not manager.hears("WATCHDOG=1", 2)
+            assert agent.cli("status").returncode == 0  # nothing can leak all the same
 
 
-def take_away_the_queue(lab: Lab) -> None:
-    """The heartbeat's way alone is closed, ahead of the wall: what would be so if the kernel's queue were dead."""
-    lab.client.nft(
-        "table inet lab_dead { chain c { type filter hook postrouting priority -500; "
-        'oifname "lo" meta mark 0x90000000 drop; }; }'
-    )
-
-
-@pytest.fixture(autouse=True)
-def no_dead_queue(lab: Lab) -> Iterator[None]:
-    yield
-    lab.client.run("nft", "delete", "table", "inet", "lab_dead")
-
-
-def test_a_daemon_that_is_stopped_gives_no_sign_of_life(lab: Lab, manager: Manager) -> None:
+def test_watchdog_is_not_notified_while_the_daemon_is_stopped(lab: Lab, manager: Manager) -> None:
     with watched(lab, manager) as agent:
         assert manager.hears("WATCHDOG=1", 5)
-        pid = agent.pid
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(agent.pid, signal.SIGSTOP)
         manager.forget()
         assert not manager.hears("WATCHDOG=1", 2)
-        os.kill(pid, signal.SIGCONT)
+        os.kill(agent.pid, signal.SIGCONT)
         assert manager.hears("WATCHDOG=1", 5)
 
 
-def test_reload_takes_a_new_configuration_without_a_moment_open(lab: Lab) -> None:
+# Reload
+
+
+def test_reload_applies_a_new_configuration_and_lets_nothing_out(lab: Lab) -> None:
     with Agent(lab) as agent, Wire(lab) as wire:
-        assert ask(lab.client, SERVER, binding_request(), OUTSIDE) is not None  # the 403
+        assert refused(lab)
         agent.set(on_block="drop", guard_ports=[443], status_for_all=True, leave_wall_on_stop=True)
         done = agent.cli("reload")
         assert (done.returncode, done.stderr) == (0, "")
         assert "on_block" in done.stdout
-        assert ask(lab.client, SERVER, binding_request(), OUTSIDE, seconds=0.5) is None
-        assert (
-            "elements = { 443 }"
-            in lab.client.run("nft", "list", "set", "inet", "stunwall", "guard_ports").stdout
-        )
+        assert not refused(lab)
+        ports = lab.client.run("nft", "list", "set", "inet", "stunwall", "guard_ports").stdout
+        assert "elements = { 443 }" in ports
         assert (agent.folder / "run" / "control.sock").stat().st_mode & 0o777 == 0o666
         assert agent.cli("reload").stdout == "Nothing has changed.\n"
         assert not wire.stun()
         assert agent.stop() == 0
-        assert wall_stands(lab)
+        assert wall_is_up(lab)
 
 
 def test_reload_changes_the_mode(lab: Lab) -> None:
-    source = Binding(source="192.168.1.2")
-    with Agent(lab) as agent:
-        lab.client.ip("rule add from 192.168.1.2 lookup main pref 100")
-        try:
-            agent.set(mode="redirect")
-            assert agent.cli("reload").stdout == "In force now: mode.\n"
-            answer = ask(lab.client, SERVER, binding_request(), source)
-            assert reflexive_address(answer) == VPN_SERVER[AF_INET]
-            agent.set(mode="block")
-            assert agent.cli("reload").returncode == 0
-            assert "lookup 4780" not in lab.client.run("ip", "rule").stdout
-            with Wire(lab) as wire:
-                assert reflexive_address(ask(lab.client, SERVER, binding_request(), source)) is None
-                assert not wire.stun()
-        finally:
-            lab.client.ip("rule del pref 100")
+    source_bound = SOURCE_BOUND[AF_INET]
+    with Agent(lab) as agent, lab.client.rule(f"from {CLIENT[AF_INET]} lookup main pref 100"):
+        agent.set(mode="redirect")
+        assert agent.cli("reload").stdout == "In force now: mode.\n"
+        assert address_seen(lab, binding=source_bound) == VPN_SERVER[AF_INET]
+        agent.set(mode="block")
+        assert agent.cli("reload").returncode == 0
+        assert not redirect_rules(lab)
+        with Wire(lab) as wire:
+            assert address_seen(lab, binding=source_bound) is None
+            assert not wire.stun()
 
 
 @pytest.mark.parametrize(
     ("keys", "code", "said"),
     [
         ({"mode": "off"}, 3, "line 3: mode:"),
-        ({"queue": 4781, "mode": "redirect"}, 1, "nothing is changed, as queue can't be"),
+        ({"queue": QUEUE + 1, "mode": "redirect"}, 1, "nothing is changed, as queue can't be"),
         ({"mark_mask": 0x30000000}, 1, "restart it"),
     ],
 )
-def test_reload_refuses_what_it_cannot_take_and_goes_on_as_before(
-    lab: Lab, keys: dict[str, str | int], code: int, said: str
+def test_reload_refuses_what_it_cannot_apply_and_changes_nothing(
+    lab: Lab, keys: dict[str, Value], code: int, said: str
 ) -> None:
     with Agent(lab) as agent, Wire(lab) as wire:
         agent.set(**keys)
         done = agent.cli("reload")
         assert done.returncode == code
         assert said in done.stderr
-        assert ask(lab.client, SERVER, binding_request(), OUTSIDE) is not None  # the 403, as before
+        assert refused(lab)
         assert not wire.stun()
         agent.set()
         assert agent.cli("status").returncode == 0
 
 
-def test_told_to_leave_the_wall_it_ends_and_take_down_removes_all(lab: Lab) -> None:
-    agent = Agent(lab, mode="redirect")
-    try:
+# What stays when the daemon ends
+
+
+def test_with_leave_wall_the_wall_stays_until_take_down(lab: Lab) -> None:
+    with closing(Agent(lab, mode="redirect")) as agent:
         agent.start("--leave-wall")
-        assert "lookup 4780" in lab.client.run("ip", "rule").stdout
+        assert redirect_rules(lab)
         assert agent.stop() == 0
-        assert wall_stands(lab)
-        assert DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.3) is None
+        assert wall_is_up(lab)
+        assert_sealed(lab)
         assert agent.daemon("--take-down").returncode == 0
-        assert not wall_stands(lab)
-        assert agent.daemon("--take-down").returncode == 0  # once more does no harm
-    finally:
-        agent.close()
+        assert not wall_is_up(lab)
+        assert agent.daemon("--take-down").returncode == 0, "a second time does no harm"
 
 
 def test_take_down_removes_what_a_killed_daemon_left(lab: Lab) -> None:
-    agent = Agent(lab, mode="redirect")
-    try:
+    with closing(Agent(lab, mode="redirect")) as agent:
         agent.start()
         agent.kill()
-        for family in ("-4", "-6"):
-            assert "lookup 4780" in lab.client.run("ip", family, "rule").stdout
+        rules = [rule for rule in redirect_rules(lab) if "lookup" in rule]
+        assert len(rules) == 2, "one for each family"
         assert agent.daemon("--take-down").returncode == 0
-        assert not wall_stands(lab)
-        for family in ("-4", "-6"):
-            assert "lookup 4780" not in lab.client.run("ip", family, "rule").stdout
-            assert lab.client.run("ip", family, "route", "show", "table", "4780").stdout == ""
-    finally:
-        agent.close()
+        assert not wall_is_up(lab)
+        assert redirect_rules(lab) == []
 
 
-@pytest.mark.parametrize("leave", [False, True])
-def test_what_the_unit_runs_at_the_end_heeds_the_configuration(lab: Lab, leave: bool) -> None:
-    agent = Agent(lab, leave_wall_on_stop=leave)
-    try:
+@pytest.mark.parametrize("leave", [False, True], ids=["default", "leave_wall_on_stop"])
+def test_stopped_option_of_the_unit_follows_the_configuration(lab: Lab, leave: bool) -> None:
+    with closing(Agent(lab, leave_wall_on_stop=leave)) as agent:
         agent.start()
         agent.kill()
         assert agent.daemon("--stopped").returncode == 0
-        assert wall_stands(lab) == leave
-    finally:
-        agent.close()
+        assert wall_is_up(lab) == leave
 
 
-def test_with_a_wrong_configuration_the_wall_stays_at_the_end(lab: Lab) -> None:
-    agent = Agent(lab)
-    try:
+def test_with_a_wrong_configuration_the_wall_stays_until_take_down(lab: Lab) -> None:
+    with closing(Agent(lab)) as agent:
         agent.start()
         agent.kill()
         agent.set(mode="off")
         done = agent.daemon("--stopped")
         assert done.returncode == 3
         assert "mode" in done.stderr
-        assert wall_stands(lab)
+        assert wall_is_up(lab)
         assert agent.daemon("--take-down").returncode == 0
-        assert not wall_stands(lab)
-    finally:
-        agent.close()
+        assert not wall_is_up(lab)

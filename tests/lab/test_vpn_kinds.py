@@ -1,4 +1,4 @@
-"""Each kind of VPN is known when it is up: its STUN passes, what bypasses it doesn't (SECURITY.md)."""
+"""Each kind of VPN is recognised while it is up: its STUN passes, and STUN that bypasses it doesn't (SECURITY.md)."""
 
 import json
 import os
@@ -10,29 +10,32 @@ from typing import Any
 import pytest
 
 from lab.addresses import (
+    COTURN,
     ECHO_SERVER,
     FAMILIES,
     PHYSICAL,
     REAL,
+    ROUTER,
     STUN_PORT,
     STUN_SERVER,
     VPN,
     VPN_PORT,
     VPN_SERVER,
+    both,
 )
 from lab.agent import Agent
 from lab.deadline import until
-from lab.kinds import DEVICE_BOUND, KINDS, Kind
+from lab.kinds import KINDS, Kind
 from lab.messages import binding_request, new_transaction
-from lab.observe import NOTICED, address_seen, events, json_of, leaves, wait_event, wait_passes
-from lab.probe import ask, connect, send
+from lab.observe import NO_LEAK, NOTICED, address_seen, events, json_of, leaves, wait_event, wait_passes
+from lab.probe import DEVICE_BOUND, Binding, ask, connect, send
 from lab.topology import Lab
-from lab.tunnel import INTERFACE, Proxy, Routing
+from lab.tunnel import INTERFACE, Routing, proxy
 from lab.wire import Wire
 
 
-def standing(agent: Agent, interface: str) -> dict[str, Any]:
-    """What `stunwall vpn --json` says of an interface; it must be listed once."""
+def shown(agent: Agent, interface: str) -> dict[str, Any]:
+    """What `stunwall vpn --json` says about an interface, which must be listed once."""
     listed = json_of(agent, "vpn")
     (found,) = (entry for entry in listed if entry["interface"] == interface)
     assert set(found) == {"interface", "kind", "counts", "why"}
@@ -40,33 +43,40 @@ def standing(agent: Agent, interface: str) -> dict[str, Any]:
     return dict(found)
 
 
+def bypasses(lab: Lab, family: int, binding: Binding, transport: int) -> bool:
+    """Whether a Binding Request over such a socket leaves outside the VPN."""
+    return leaves(
+        lab, family, lambda request: ask(lab.client, COTURN[family], request, binding, transport, 0.5)
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_vpn_comes_up_while_sealed_and_only_stun_around_it_is_blocked(lab: Lab, kind: Kind) -> None:
-    ways = kind.ways_around()
-    with kind.made(lab) as vpn:
-        vpn.up()
+def test_stun_passes_once_the_vpn_is_up_and_stun_that_bypasses_it_is_blocked(lab: Lab, kind: Kind) -> None:
+    ways = kind.bypasses()
+    with kind.made(lab) as connection:
+        connection.up()
         for way in ways:
-            assert leaves(lab, *way), f"the wire doesn't show {way}, so it proves nothing below"
-        vpn.down()
+            assert bypasses(lab, *way), f"{way}: {NO_LEAK}"
+        connection.down()
         with Agent(lab, interfaces=kind.names) as agent:
             assert address_seen(lab) is None
-            vpn.up()
+            connection.up()
             for family in FAMILIES:
                 wait_passes(lab, family)
             for family in FAMILIES:
                 for transport in kind.transports:
                     assert address_seen(lab, family, kind=transport) == VPN_SERVER[family]
             for way in ways:
-                assert not leaves(lab, *way), way
-            assert standing(agent, kind.interface)["counts"]
-            assert not standing(agent, PHYSICAL)["counts"]
-            assert not standing(agent, "lo")["counts"]
+                assert not bypasses(lab, *way), way
+            assert shown(agent, kind.interface)["counts"]
+            assert not shown(agent, PHYSICAL)["counts"]
+            assert not shown(agent, "lo")["counts"]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_vpns_own_packets_are_not_in_the_record(lab: Lab, kind: Kind) -> None:
-    with kind.made(lab) as vpn, Agent(lab, interfaces=kind.names) as agent:
-        vpn.up()
+def test_vpns_own_packets_are_not_recorded(lab: Lab, kind: Kind) -> None:
+    with kind.made(lab) as connection, Agent(lab, interfaces=kind.names) as agent:
+        connection.up()
         wait_passes(lab)
         assert address_seen(lab, binding=DEVICE_BOUND) is None
         wait_event(agent, destination=STUN_SERVER[AF_INET], interface=PHYSICAL)
@@ -76,23 +86,21 @@ def test_vpns_own_packets_are_not_in_the_record(lab: Lab, kind: Kind) -> None:
 # WireGuard's own packets
 
 
-def test_stun_headers_pass_to_the_vpn_servers_address_and_port_and_to_no_other(lab: Lab) -> None:
-    """As AmneziaWG's decoys: they look like STUN, and go where the VPN's packets go."""
+def test_decoys_pass_to_the_vpn_servers_address_and_port_only(lab: Lab) -> None:
+    """AmneziaWG's decoys may look like STUN, and go where the VPN's packets go."""
     lab.vpn.up(ipv6=True)
     server = VPN_SERVER[AF_INET]
     others = ((server, VPN_PORT + 1), (server, STUN_PORT), (ECHO_SERVER[AF_INET], VPN_PORT))
     for target in ((server, VPN_PORT), *others):
-        assert decoy_leaves(lab, target), "the wire doesn't show it, so it proves nothing below"
+        assert decoy_leaves(lab, target), NO_LEAK
     with Agent(lab):
-        until(
-            lambda: decoy_leaves(lab, (server, VPN_PORT)), NOTICED, "a decoy on its way to the VPN's server"
-        )
+        until(lambda: decoy_leaves(lab, (server, VPN_PORT)), NOTICED, "a decoy to the VPN's server to pass")
         for target in others:
             assert not decoy_leaves(lab, target), target
 
 
 def decoy_leaves(lab: Lab, target: tuple[str, int]) -> bool:
-    """Whether the wire shows a STUN message to `target`, sent around the VPN."""
+    """Whether the wire shows a STUN message to `target` that bypasses the VPN."""
     transaction = new_transaction()
     with Wire(lab) as wire:
         with connect(lab.client, target, DEVICE_BOUND) as sock:
@@ -111,14 +119,14 @@ def test_wireguard_carries_data_in_both_directions_while_decoys_are_sent(lab: La
             assert ask(lab.client, (ECHO_SERVER[AF_INET], 50001), payload) == payload
 
 
-# What isn't a VPN until it is named
+# Interfaces that are no VPN until the configuration names them
 
 
 @contextmanager
 def second_line(lab: Lab, port: str, make: str) -> Iterator[None]:
-    """Another cable to the provider, which carries the default route by an interface named `port`.
+    """A second cable to the provider, with the default route through the client's interface `port`.
 
-    `make` are `ip` commands that make it out of the cable's end, eth9.
+    `make` has the `ip` commands that make `port` from eth9, the client's end of the cable.
     """
     lab.client.ip(f"""
         link add eth9 type veth peer name home9 netns isp
@@ -153,14 +161,14 @@ def test_interface_that_carries_the_default_route_counts_only_when_named(
     with second_line(lab, port, make):
         with Wire(lab) as wire:
             assert address_seen(lab) == REAL[AF_INET]
-            assert not wire.stun(), "it left by the first line"
+            assert not wire.stun(), "it left by the first cable"
         with Agent(lab) as agent:
             assert address_seen(lab) is None
-            entry = standing(agent, port)
+            entry = shown(agent, port)
             assert (entry["kind"], entry["counts"]) == (kind, False)
         with Agent(lab, interfaces=[f"{port[:-1]}*"]) as agent:
             assert address_seen(lab) == REAL[AF_INET]
-            assert standing(agent, port)["counts"]
+            assert shown(agent, port)["counts"]
 
 
 @pytest.mark.parametrize("mode", ["tap", "tun"])
@@ -174,34 +182,28 @@ def test_device_without_a_program_behind_it_does_not_count(lab: Lab, mode: str) 
     """)
     try:
         with Agent(lab) as agent:
-            assert not standing(agent, "dev9")["counts"]
+            assert not shown(agent, "dev9")["counts"]
     finally:
         lab.client.ip(f"tuntap del dev dev9 mode {mode}")
 
 
-def test_tun_without_a_default_route_counts_from_when_it_gets_one_until_it_loses_it(lab: Lab) -> None:
-    """As Tailscale: a table of its own for its own addresses, and a default route only with an exit node."""
-    rules = ("lookup 52 pref 5270",)
+def test_tun_counts_while_a_default_route_leads_to_it(lab: Lab) -> None:
+    """Like Tailscale, which has a table for its own addresses, and a default route only with an exit node."""
+    routing = Routing("tailscale", both(("lookup 52 pref 5270",)))
     lab.vpn.down()
-    proxy = Proxy(lab.client, lab.server)
-    try:
-        proxy.up(Routing("tailscale", dict.fromkeys(FAMILIES, rules)))
+    with proxy(lab, routing):
         lab.client.ip(f"route add 100.64.0.0/10 dev {INTERFACE} table 52")
-        lab.client.ip(f"route add {VPN_SERVER[AF_INET]} via 192.168.1.1 table 52")
+        lab.client.ip(f"route add {VPN_SERVER[AF_INET]} via {ROUTER[AF_INET]} table 52")
         with Agent(lab) as agent:
-            assert not standing(agent, INTERFACE)["counts"]
+            assert not shown(agent, INTERFACE)["counts"]
             assert address_seen(lab) is None
             for _ in range(2):
                 lab.client.ip(f"route add default dev {INTERFACE} table 52")
                 wait_passes(lab)
-                assert standing(agent, INTERFACE)["counts"]
+                assert shown(agent, INTERFACE)["counts"]
                 lab.client.ip(f"route del default dev {INTERFACE} table 52")
-                until(
-                    lambda: not standing(agent, INTERFACE)["counts"], NOTICED, "the tun not to count any more"
-                )
+                until(lambda: not shown(agent, INTERFACE)["counts"], NOTICED, "the tun to stop counting")
                 assert address_seen(lab) is None
-    finally:
-        proxy.close()
 
 
 def test_every_interface_of_the_machine_is_listed_with_a_reason(lab: Lab) -> None:

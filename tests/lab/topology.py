@@ -1,4 +1,4 @@
-"""The lab's machines and cables.
+"""The machines of the lab, and the cables between them.
 
       box ──── client ──── isp ──── internet ──┬── vpn
     10.88.0.2  192.168.1.2  NAT      router     │   198.51.100.2, 2001:db8:3::2
@@ -7,21 +7,21 @@
                └─ wgc 10.9.0.2 ·········· WireGuard ··· 198.51.100.5, 2001:db8:3::5      echo
                                           to vpn
 
-The provider translates the client's IPv4 address to 203.0.113.10 and routes its IPv6 as it is.
+The provider translates the client's IPv4 address to 203.0.113.10, and routes its IPv6 without translation.
 """
 
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
+from socket import AF_INET, AF_INET6
 from typing import Self
 
-from lab.addresses import ECHO_SERVER, PHYSICAL, STUN_PORT, STUN_SERVER
+from lab.addresses import BOX_NETWORK, COTURN, ECHO_SERVER
 from lab.coturn import Coturn
 from lab.deadline import until
 from lab.echo import Echo
 from lab.messages import binding_request
 from lab.namespace import Namespace, require_isolation
-from lab.probe import Binding, ask, connect
+from lab.probe import DEVICE_BOUND, ask, connect
 from lab.wire import MARKER_PORT
 from lab.wireguard import WireGuard
 
@@ -94,33 +94,14 @@ STUN = """
     route add ::/0 via 2001:db8:3::1
 """
 
-ISP_NAT = """
-table ip lab_nat {
-    chain postrouting {
-        type nat hook postrouting priority srcnat
-        oifname "wan" masquerade
-    }
-}
-"""
-# As Docker does: what has one of the container network's addresses gets that of the interface it leaves by.
-BOX_NAT = """
-table inet lab_nat {
-    chain postrouting {
-        type nat hook postrouting priority srcnat
-        ip saddr 10.88.0.0/24 oifname != "box0" masquerade
-        ip6 saddr fd88::/64 oifname != "box0" masquerade
-    }
-}
-"""
-
 QUEUE_TOTAL = 2  # the column of /proc/net/netfilter/nfnetlink_queue that counts packets without a verdict yet
 LOOSE = 2  # rp_filter, as systemd's 50-default.conf sets it on most desktops
 
 
 class Outside:
-    """The provider and all behind it, with the servers running, from entering to leaving it.
+    """The provider and everything behind it, with the servers running, from entering to leaving.
 
-    Who enters it brings the client, and with it the provider's end of the client's cable, `home`.
+    A subclass adds the client, and with it `home`, the provider's end of the client's cable.
     """
 
     isp: Namespace
@@ -146,31 +127,29 @@ class Outside:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _bring_client(self, stack: ExitStack) -> None:
-        """Makes `home`, and whatever else the client consists of."""
+        """Makes `home`, and everything that the client consists of."""
         raise NotImplementedError
 
     def _finish(self, stack: ExitStack) -> None:
-        """What has to wait until all is connected."""
+        """Does what needs the servers."""
 
     def _connect(self) -> None:
         for router in (self.isp, self.internet, self.server):
             route(router)
         self.internet.ip(CABLES)
-        for where, script in (
-            (self.isp, ISP), (self.internet, INTERNET), (self.server, VPN), (self.stun, STUN),
-        ):  # fmt: skip
-            where.ip(script)
-        self.isp.nft(ISP_NAT)
+        self.isp.ip(ISP)
+        self.internet.ip(INTERNET)
+        self.server.ip(VPN)
+        self.stun.ip(STUN)
+        self.isp.masquerade("ip lab_nat", 'oifname "wan"')
 
 
 class Lab(Outside):
-    """Everything above, with the servers running and the VPN down, from entering to leaving it."""
+    """All of the machines, with the servers running and the VPN down, from entering to leaving."""
 
     client: Namespace
     box: Namespace
@@ -182,22 +161,25 @@ class Lab(Outside):
         self.client.ip(CLIENT_CABLES)
         self.client.ip(CLIENT)
         self.box.ip(BOX)
-        self.client.nft(BOX_NAT)
-        # wg-quick sets this one: the mark of a reply must count when its reverse path is checked.
+        self.masquerade_box()
+        # As wg-quick does: the reverse path check of a reply then uses the reply's mark.
         self.client.sysctl("ipv4/conf/all/src_valid_mark", 1)
 
     def _finish(self, stack: ExitStack) -> None:
         self.vpn = WireGuard(self.client, self.server)
         stack.callback(self.vpn.close)
-        # The first packet by IPv6 may come before the neighbours know each other.
-        for address in STUN_SERVER.values():
-            until(
-                partial(ask, self.client, (address, STUN_PORT), binding_request()), 10, f"STUN at {address}"
-            )
+        # The first packets over IPv6 may come before the neighbours are resolved.
+        for server in COTURN.values():
+            until(partial(ask, self.client, server, binding_request()), 10, f"STUN at {server}")
+
+    def masquerade_box(self) -> None:
+        """Gives a packet of the container the address of the interface it leaves by, as Docker does."""
+        for family, word in ((AF_INET, "ip"), (AF_INET6, "ip6")):
+            self.client.masquerade(f"{word} lab_nat", f'{word} saddr {BOX_NETWORK[family]} oifname != "box0"')
 
     def send_marker(self, family: int, marker: bytes) -> None:
-        """Sends `marker` from the client by its physical interface, to where nobody listens."""
-        with connect(self.client, (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)) as sock:
+        """Sends `marker` from the client's physical interface, to a port on which nobody listens."""
+        with connect(self.client, (ECHO_SERVER[family], MARKER_PORT), DEVICE_BOUND) as sock:
             sock.send(marker)
 
     def queues_empty(self) -> bool:
@@ -207,19 +189,19 @@ class Lab(Outside):
 
 
 def namespace(stack: ExitStack, name: str) -> Namespace:
-    """A new one, with what all of the lab's have in common; `stack` closes it."""
+    """A new namespace, with the settings that all the lab's namespaces share; `stack` closes it."""
     made = Namespace(name)
     stack.callback(made.close)
-    # Nothing here has a twin address, and waiting for the check would only cost seconds.
     for scope in ("all", "default"):
+        # No address is used twice, and detecting that would cost seconds.
         made.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
-        # Nor has any link a router that would announce itself; tests count packets.
+        # No router announces itself, and the tests count packets.
         made.sysctl(f"ipv6/conf/{scope}/router_solicitations", 0)
         made.sysctl(f"ipv4/conf/{scope}/rp_filter", LOOSE)
     return made
 
 
 def route(router: Namespace) -> None:
-    """Makes it forward."""
+    """Makes it forward packets."""
     router.sysctl("ipv4/ip_forward", 1)
     router.sysctl("ipv6/conf/all/forwarding", 1)

@@ -1,7 +1,7 @@
-"""A VPN client of the proxy kind, as sing-box: a program carries a tun device's packets to its server.
+"""A VPN client like sing-box, a proxy: a program carries the packets of a tun device to its server.
 
 The routing is that of SagerNet's sing-tun: `auto_route`, by source address, or `auto_redirect`, by mark.
-In the tunnel the packets are disguised, not encrypted: the wire looks for bytes, and must not find them.
+In the tunnel the packets are not encrypted but disguised, so that the wire does not find their bytes.
 """
 
 import fcntl
@@ -10,14 +10,15 @@ import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, SOCK_DGRAM
 
-from lab.addresses import CLIENT, PHYSICAL, VPN_SERVER
+from lab.addresses import CLIENT, PHYSICAL, VPN_SERVER, both
 from lab.namespace import Namespace
 from lab.probe import Binding
+from lab.topology import Lab
 
 INTERFACE, SERVER_INTERFACE = "tun0", "tuns0"
 PORT = 4433
@@ -25,8 +26,8 @@ MTU = 1400
 ADDRESS = {AF_INET: "172.19.0.1", AF_INET6: "fdfe:dcba:9876::1"}
 """The client's addresses inside the tunnel."""
 TABLE = 2022
-INTO, AROUND = 0x2023, 0x2024
-"""sing-box's marks: what goes into the tunnel, and what goes around it, as its own packets do."""
+INTO, BYPASS = 0x2023, 0x2024
+"""sing-box's marks: for packets that go into the tunnel, and for those that bypass it, such as its own."""
 
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
@@ -38,20 +39,12 @@ def inside(payload: bytes) -> bytes:
     return payload.translate(_DISGUISE)
 
 
-NAT = f"""
-table inet lab_proxy {{
-    chain postrouting {{
-        type nat hook postrouting priority srcnat
-        iifname "{SERVER_INTERFACE}" masquerade
-    }}
-}}
-"""
-# All UDP that isn't the proxy's own and isn't for the LAN. (TCP it takes up on a port of its own.)
+# All UDP that is neither the proxy's own nor for the LAN. (sing-box redirects TCP to a port of its own.)
 MARKING = f"""
 table inet lab_proxy {{
     chain output {{
         type route hook output priority mangle
-        meta mark {AROUND:#x} return
+        meta mark {BYPASS:#x} return
         ip daddr {{ 127.0.0.0/8, 192.168.1.0/24 }} return
         ip6 daddr {{ ::1, fe80::/10, ff00::/8, 2001:db8:1::/64 }} return
         meta l4proto udp meta mark set {INTO:#x} ct mark set meta mark
@@ -62,7 +55,7 @@ table inet lab_proxy {{
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """How packets come into the tunnel: `ip rule` selectors and actions by family, and an nftables table."""
+    """How packets get into the tunnel: `ip rule` selectors and actions by family, and an nftables table."""
 
     name: str
     rules: dict[int, tuple[str, ...]]
@@ -94,20 +87,22 @@ BY_SOURCE = Routing(
         ),
     },
 )
-"""`auto_route`: a socket bound to the physical address stays outside."""
+"""`auto_route`: a socket bound to the physical address bypasses the tunnel."""
 
 _MARK_RULES = (
-    f"fwmark {AROUND:#x} goto 9002 pref 9000",
+    f"fwmark {BYPASS:#x} goto 9002 pref 9000",
     f"fwmark {INTO:#x} lookup {TABLE} pref 9001",
     "nop pref 9002",
     f"lookup {TABLE} pref 32768",
 )
-BY_MARK = Routing("by_mark", {AF_INET: _MARK_RULES, AF_INET6: _MARK_RULES}, MARKING)
-"""`auto_redirect`: an output chain marks packets, so the output hook's interface is stale."""
+BY_MARK = Routing("by_mark", both(_MARK_RULES), MARKING)
+"""`auto_redirect`: an output chain marks packets, so that the interface seen at the output hook isn't final."""
+UNROUTED = Routing("unrouted", both(()))
+"""Nothing leads into the tunnel."""
 
 
 class Proxy:
-    """The server end, there from the constructor to close(), and the client end, which goes up and down."""
+    """The server end, up from the constructor to close(), and the client end, which goes up and down."""
 
     def __init__(self, client: Namespace, server: Namespace) -> None:
         self._client, self._server = client, server
@@ -116,15 +111,16 @@ class Proxy:
         self._device: int | None = None
         self._peer: tuple[str, int] | None = None
         self._near = client.socket(AF_INET, SOCK_DGRAM)
-        # As auto_detect_interface does; the mark is for auto_redirect.
-        Binding(device=PHYSICAL, mark=AROUND).apply(self._near)
+        # Bound as with sing-box's auto_detect_interface; the mark is for auto_redirect.
+        Binding(device=PHYSICAL, mark=BYPASS).apply(self._near)
         self._near.connect((VPN_SERVER[AF_INET], PORT))
         self._far = server.socket(AF_INET, SOCK_DGRAM)
         self._far.bind((VPN_SERVER[AF_INET], PORT))
         self._far_device = _open_tun(server, SERVER_INTERFACE)
         self._connect_server()
         self._wake, self._waker = socket.socketpair()
-        self._lock = threading.Lock()  # held while packets are carried, and while the device is exchanged
+        # Held while a packet is carried, and while the device is replaced.
+        self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._carry(self._near.fileno(), self._to_client)
         self._carry(self._far.fileno(), self._to_internet)
@@ -141,7 +137,7 @@ class Proxy:
             route add {CLIENT[AF_INET]}/32 dev {SERVER_INTERFACE}
             route add {CLIENT[AF_INET6]}/128 dev {SERVER_INTERFACE}
         """)
-        self._server.nft(NAT)
+        self._server.masquerade("inet lab_proxy", f'iifname "{SERVER_INTERFACE}"')
 
     def close(self) -> None:
         self.down()
@@ -165,7 +161,7 @@ class Proxy:
         self.plug()
 
     def down(self) -> None:
-        """Removes the device and the rules; without effect if it is down."""
+        """Removes the device and the rules; has no effect if it is down."""
         self.unplug()
         if self._routing is None:
             return
@@ -176,7 +172,7 @@ class Proxy:
         self._routing = None
 
     def plug(self) -> None:
-        """Makes the device, with its addresses and routes; the rules are another matter."""
+        """Makes the device, its addresses and its routes, but not the rules."""
         device = _open_tun(self._client, INTERFACE)
         with self._lock:
             self._device = device
@@ -191,7 +187,7 @@ class Proxy:
         """)
 
     def unplug(self) -> None:
-        """Closes the device, as a crash does: it is gone with its routes, the rules stay."""
+        """Closes the device, as a crash does: it is gone with its routes, and the rules stay."""
         with self._lock:
             if self._device is not None:
                 self._selector.unregister(self._device)
@@ -206,7 +202,7 @@ class Proxy:
             for key, _ in self._selector.select():
                 if key.data is None:
                     return
-                # An error is a lost packet: the device is down or gone, or an ICMP error came back.
+                # An error is a lost packet: the device is down or gone, or an ICMP error arrived.
                 with self._lock, suppress(OSError):
                     key.data()
 
@@ -229,8 +225,16 @@ class Proxy:
             os.write(self._device, packet.translate(_DISGUISE))
 
 
+@contextmanager
+def proxy(lab: Lab, routing: Routing = BY_SOURCE, ipv6: bool = False) -> Iterator[Proxy]:
+    """A proxy, up, inside the `with`."""
+    with closing(Proxy(lab.client, lab.server)) as connection:
+        connection.up(routing, ipv6)
+        yield connection
+
+
 def _open_tun(namespace: Namespace, name: str) -> int:
-    """The descriptor of a new tun device, which is gone when it is closed."""
+    """The descriptor of a new tun device, which exists until the descriptor is closed."""
 
     def make() -> int:
         device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)

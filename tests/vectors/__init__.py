@@ -1,1 +1,1 @@
-"""Bytes that the tests feed in, with where they come from."""
+"""Bytes and rulesets that the tests feed in, with their origin."""

@@ -1,8 +1,4 @@
-"""STUN as real programs send it: each is a first packet that shows a server the client's address.
-
-Made by hand from what public captures of these programs show: types, lengths, attributes, framing and
-ports are as captured; transaction IDs, names and keys are invented.
-"""
+"""STUN as real programs send it: each sample is a first packet that shows a server the client's address."""
 
 import struct
 from dataclasses import dataclass
@@ -16,7 +12,7 @@ CLASSIC_ID = bytes(range(0x51, 0x61))  # 16 bytes, RFC 3489 §11.1
 
 
 def attribute(kind: int, value: bytes, padding: bool = True) -> bytes:
-    """RFC 8489 §14, with or without the padding to 4 bytes."""
+    """RFC 8489 §14, with or without the padding to a multiple of 4 bytes."""
     return struct.pack("!HH", kind, len(value)) + value + (bytes(-len(value) % 4) if padding else b"")
 
 
@@ -26,7 +22,7 @@ def message(kind: int, body: bytes = b"", length: int | None = None) -> bytes:
 
 
 def classic(kind: int, body: bytes = b"", length: int | None = None) -> bytes:
-    """RFC 3489 §11.1: 16 bytes of transaction ID, no cookie."""
+    """RFC 3489 §11.1: 16 bytes of transaction ID, and no cookie."""
     return struct.pack("!HH", kind, len(body) if length is None else length) + CLASSIC_ID + body
 
 
@@ -42,71 +38,84 @@ def teams(stun: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Sample:
-    """A payload and what is to be found in it."""
+    """A payload, where it comes from, and what has to be found in it."""
 
     name: str
+    origin: str
     transport: Literal["udp", "tcp"]
     port: int
     payload: bytes
-    protocol: str
-    method: str
+    protocol: str = "stun"
+    method: str = "Binding"
     framing: str = "plain"
 
 
-_UDP_TRANSPORT = attribute(0x0019, bytes([17, 0, 0, 0]))  # RFC 8656 §18.7
+# Made by hand after public captures of the program: type, length, attributes, framing and port are as captured;
+# transaction ID, names and keys are invented.
+CAPTURED = "public captures"
+# A borderline case that is in no capture.
+MADE = "made for the tests"
+
+_UDP_TRANSPORT = attribute(0x0019, bytes([17, 0, 0, 0]))  # RFC 8656 §18
 _ALLOCATE = message(0x0003, _UDP_TRANSPORT)
-_DISCORD = bytes.fromhex("00010046") + bytes.fromhex("0006f1c4") + bytes(66)
+_CLIENT_HELLO = bytes.fromhex("1603010200010001fc0303")
+_DTLS_HELLO = bytes.fromhex("16fefd0000000000000000007a01")
+# RFC 8656 §12: channel numbers are 0x4000 to 0x4fff.
+_LOW_CHANNEL = bytes.fromhex("40010004") + b"data"
+_HIGH_CHANNEL = bytes.fromhex("4fff0004") + b"data"
+_ZOOM = classic(0x0001, attribute(0x0101, b"Z" * 20))
+# WhatsApp's and Teams' Allocate Requests do not pad their attributes.
+_WHATSAPP_ATTRIBUTES = attribute(0x4000, b"\x01\x02\x03\x04\x05", False) + attribute(0x4002, b"relay", False)
+_WHATSAPP_ALLOCATE = message(0x0003, _WHATSAPP_ATTRIBUTES)
+_TEAMS_ALLOCATE = message(0x0003, _UDP_TRANSPORT + attribute(0x8055, bytes(3), False))
+_MICROSOFT_ALLOCATE = classic(0x0003, attribute(0x000F, bytes.fromhex("72c64bc6")))
+_MICROSOFT_DATA = classic(0x0115, attribute(0x0013, bytes(8)))
+_CHANGE_REQUEST = classic(0x0001, attribute(0x0003, bytes(4)))
+_DISCORD = bytes.fromhex("00010046 0006f1c4") + bytes(66)
+
+
+def _whatsapp(kind: int) -> Sample:
+    """One of WhatsApp's private methods, which have the numbers 0x200 to 0x205."""
+    payload = message(kind, attribute(0x4000, bytes(16)))
+    method = f"0x{0x200 | kind & 0xF:04x}"
+    return Sample(f"WhatsApp's {kind:#06x}", CAPTURED, "udp", 3478, payload, method=method)
+
 
 SAMPLES = [
-    Sample("a bare header of 20 bytes", "udp", 19302, message(0x0001), "stun", "Binding"),
-    Sample("a bare header to port 443", "udp", 443, message(0x0001), "stun", "Binding"),
-    Sample("a bare header to port 80", "udp", 80, message(0x0001), "stun", "Binding"),
-    Sample("a bare header to port 53", "udp", 53, message(0x0001), "stun", "Binding"),
-    Sample("RFC 5769's request", "udp", 3478, rfc5769.REQUEST, "ice", "Binding"),
-    Sample("RFC 5769's long-term request", "udp", 3478, rfc5769.LONG_TERM_REQUEST, "ice", "Binding"),
-    Sample("RFC 5769's response", "udp", 40000, rfc5769.IPV4_RESPONSE, "stun", "Binding"),
-    Sample("the cookie in 8 bytes, cut there", "udp", 3478, message(0x0001)[:8], "stun", "Binding"),
-    Sample("GOOG_PING of libwebrtc", "udp", 50001, message(0x0200), "stun", "GooglePing"),
-    Sample("WhatsApp's allocate, unpadded", "udp", 3478,
-           message(0x0003, attribute(0x4000, b"\x01\x02\x03\x04\x05", padding=False)
-                   + attribute(0x4002, b"relay", padding=False)), "turn", "Allocate"),
-    Sample("Teams' allocate, length no multiple of 4", "udp", 3479,
-           message(0x0003, _UDP_TRANSPORT + attribute(0x8055, bytes(3), padding=False)), "turn", "Allocate"),
-    Sample("a length field that says too little", "udp", 3478, message(0x0003, _UDP_TRANSPORT, length=4),
-           "turn", "Allocate"),
-    Sample("a length field that says too much", "udp", 3478, message(0x0003, _UDP_TRANSPORT, length=999),
-           "turn", "Allocate"),
-    Sample("bytes after the end", "udp", 3478, message(0x0001) + b"\x00\x17extra", "stun", "Binding"),
-    Sample("an indication to keep the NAT open", "udp", 50002, message(0x0011), "stun", "Binding"),
-    *(
-        Sample(f"WhatsApp's {kind:#06x}", "udp", 3478, message(kind, attribute(0x4000, bytes(16))),
-               "stun", f"0x{0x200 | kind & 0xF:04x}")
-        for kind in range(0x0800, 0x0806)
-    ),
-    Sample("an RFC 3489 client's bare request", "udp", 3478, classic(0x0001), "classic-stun", "Binding"),
-    Sample("an RFC 3489 client's CHANGE-REQUEST", "udp", 10000, classic(0x0001, attribute(0x0003, bytes(4))),
-           "classic-stun", "Binding"),
-    Sample("Zoom's request, attribute 0x0101", "udp", 3478, classic(0x0001, attribute(0x0101, b"Z" * 20)),
-           "classic-stun", "Binding"),
-    Sample("Zoom's request to 3479", "udp", 3479, classic(0x0001, attribute(0x0101, b"Z" * 20)),
-           "classic-stun", "Binding"),
-    Sample("Microsoft's data indication 0x0115", "udp", 50003, classic(0x0115, attribute(0x0013, bytes(8))),
-           "classic-stun", "0x0005"),
-    Sample("Microsoft's classic allocate", "udp", 3478,
-           classic(0x0003, attribute(0x000F, bytes.fromhex("72c64bc6"))), "classic-stun", "Allocate"),
-    Sample("Teams' header before TURN", "udp", 3479, teams(_ALLOCATE), "turn", "Allocate", "teams"),
-    Sample("Teams' header over TCP", "tcp", 443, teams(_ALLOCATE), "turn", "Allocate", "teams"),
-    Sample("Discord's IP discovery", "udp", 50004, _DISCORD, "discord", "IPDiscovery"),
-    Sample("TURN over TCP to 3478", "tcp", 3478, _ALLOCATE, "turn", "Allocate"),
-    Sample("TURN over TCP to 443", "tcp", 443, _ALLOCATE, "turn", "Allocate"),
-    Sample("TURN over TCP to 80", "tcp", 80, _ALLOCATE, "turn", "Allocate"),
-    Sample("two messages in one segment", "tcp", 3478, message(0x0001) + _ALLOCATE, "stun", "Binding"),
-    Sample("ICE-TCP", "tcp", 9, framed(rfc5769.REQUEST), "ice", "Binding", "rfc4571"),
-    Sample("two ICE-TCP frames in one segment", "tcp", 50005, framed(message(0x0001)) * 2,
-           "stun", "Binding", "rfc4571"),
-    Sample("TURN over TLS", "tcp", 5349, bytes.fromhex("1603010200010001fc0303"), "turn-tls", "TLS"),
-    Sample("TURN over TLS to 3478", "tcp", 3478, bytes.fromhex("1603010200010001fc0303"), "turn-tls", "TLS"),
-    Sample("TURN over DTLS", "udp", 5349, bytes.fromhex("16fefd0000000000000000007a01"), "turn-tls", "DTLS"),
-    Sample("ChannelData over UDP", "udp", 3478, bytes.fromhex("40010004") + b"data", "turn", "ChannelData"),
-    Sample("ChannelData over TCP", "tcp", 3478, bytes.fromhex("4fff0004") + b"data", "turn", "ChannelData"),
-]  # fmt: skip
+    Sample("a bare header of 20 bytes", CAPTURED, "udp", 19302, message(0x0001)),
+    Sample("a bare header to port 443", CAPTURED, "udp", 443, message(0x0001)),
+    Sample("a bare header to port 80", CAPTURED, "udp", 80, message(0x0001)),
+    Sample("a bare header to port 53", MADE, "udp", 53, message(0x0001)),
+    Sample("RFC 5769's request", "RFC 5769 §2.1", "udp", 3478, rfc5769.REQUEST, "ice"),
+    Sample("RFC 5769's long-term request", "RFC 5769 §2.4", "udp", 3478, rfc5769.LONG_TERM_REQUEST, "ice"),
+    Sample("RFC 5769's response", "RFC 5769 §2.2", "udp", 40000, rfc5769.IPV4_RESPONSE),
+    Sample("a message cut after the cookie", MADE, "udp", 3478, message(0x0001)[:8]),
+    Sample("libwebrtc's GOOG_PING", "libwebrtc", "udp", 50001, message(0x0200), method="GooglePing"),
+    Sample("WhatsApp's allocate, unpadded", CAPTURED, "udp", 3478, _WHATSAPP_ALLOCATE, "turn", "Allocate"),
+    Sample("Teams' allocate, unpadded", CAPTURED, "udp", 3479, _TEAMS_ALLOCATE, "turn", "Allocate"),
+    Sample("length too small", MADE, "udp", 3478, message(3, _UDP_TRANSPORT, 4), "turn", "Allocate"),
+    Sample("length too large", MADE, "udp", 3478, message(3, _UDP_TRANSPORT, 999), "turn", "Allocate"),
+    Sample("bytes after the end", CAPTURED, "udp", 3478, message(0x0001) + b"\x00\x17extra"),
+    Sample("a keepalive indication", "RFC 8445 §11", "udp", 50002, message(0x0011)),
+    *(_whatsapp(kind) for kind in range(0x0800, 0x0806)),
+    Sample("RFC 3489's bare request", "RFC 3489 §11.1", "udp", 3478, classic(0x0001), "classic-stun"),
+    Sample("RFC 3489's CHANGE-REQUEST", "RFC 3489 §11.2.4", "udp", 10000, _CHANGE_REQUEST, "classic-stun"),
+    Sample("Zoom's request", CAPTURED, "udp", 3478, _ZOOM, "classic-stun"),
+    Sample("Zoom's request to 3479", CAPTURED, "udp", 3479, _ZOOM, "classic-stun"),
+    Sample("Microsoft's data indication", CAPTURED, "udp", 50003, _MICROSOFT_DATA, "classic-stun", "0x0005"),
+    Sample("Microsoft's allocate", CAPTURED, "udp", 3478, _MICROSOFT_ALLOCATE, "classic-stun", "Allocate"),
+    Sample("Teams' header before TURN", CAPTURED, "udp", 3479, teams(_ALLOCATE), "turn", "Allocate", "teams"),
+    Sample("Teams' header over TCP", CAPTURED, "tcp", 443, teams(_ALLOCATE), "turn", "Allocate", "teams"),
+    Sample("Discord's IP discovery", CAPTURED, "udp", 50004, _DISCORD, "discord", "IPDiscovery"),
+    Sample("TURN over TCP to 3478", CAPTURED, "tcp", 3478, _ALLOCATE, "turn", "Allocate"),
+    Sample("TURN over TCP to 443", CAPTURED, "tcp", 443, _ALLOCATE, "turn", "Allocate"),
+    Sample("TURN over TCP to 80", CAPTURED, "tcp", 80, _ALLOCATE, "turn", "Allocate"),
+    Sample("two messages in one segment", CAPTURED, "tcp", 3478, message(0x0001) + _ALLOCATE),
+    Sample("ICE-TCP", "RFC 6544", "tcp", 9, framed(rfc5769.REQUEST), "ice", framing="rfc4571"),
+    Sample("two ICE-TCP frames", "RFC 6544", "tcp", 50005, framed(message(0x0001)) * 2, framing="rfc4571"),
+    Sample("TURN over TLS", "RFC 8446 §5.1", "tcp", 5349, _CLIENT_HELLO, "turn-tls", "TLS"),
+    Sample("TURN over TLS to 3478", "RFC 8446 §5.1", "tcp", 3478, _CLIENT_HELLO, "turn-tls", "TLS"),
+    Sample("TURN over DTLS", "RFC 6347 §4.1", "udp", 5349, _DTLS_HELLO, "turn-tls", "DTLS"),
+    Sample("ChannelData", "RFC 8656 §12.4", "udp", 3478, _LOW_CHANNEL, "turn", "ChannelData"),
+    Sample("ChannelData over TCP", "RFC 8656 §12.4", "tcp", 3478, _HIGH_CHANNEL, "turn", "ChannelData"),
+]

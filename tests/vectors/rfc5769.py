@@ -1,4 +1,4 @@
-"""The four sample messages of RFC 5769, byte for byte. test_stun.py checks their CRC-32 and HMAC-SHA1."""
+"""The four sample messages of RFC 5769, byte for byte. A unit test checks their CRC-32 and HMAC-SHA1."""
 
 # RFC 5769 §2.1: short-term credentials, username `evtj:h6vY`.
 REQUEST = bytes.fromhex("""
@@ -11,7 +11,7 @@ REQUEST = bytes.fromhex("""
     80 28 00 04  e5 7a 3b cf
 """)
 
-# RFC 5769 §2.2: the response to it over IPv4, mapped address 192.0.2.1 port 32853.
+# RFC 5769 §2.2: the response over IPv4, with the mapped address 192.0.2.1 and port 32853.
 IPV4_RESPONSE = bytes.fromhex("""
     01 01 00 3c  21 12 a4 42  b7 e7 a7 01 bc 34 d6 86 fa 87 df ae
     80 22 00 0b  74 65 73 74 20 76 65 63 74 6f 72 20
@@ -20,7 +20,7 @@ IPV4_RESPONSE = bytes.fromhex("""
     80 28 00 04  c0 7d 4c 96
 """)
 
-# RFC 5769 §2.3: the same over IPv6, mapped address 2001:db8:1234:5678:11:2233:4455:6677 port 32853.
+# RFC 5769 §2.3: the response over IPv6, with the mapped address 2001:db8:1234:5678:11:2233:4455:6677 and port 32853.
 IPV6_RESPONSE = bytes.fromhex("""
     01 01 00 48  21 12 a4 42  b7 e7 a7 01 bc 34 d6 86 fa 87 df ae
     80 22 00 0b  74 65 73 74 20 76 65 63 74 6f 72 20
@@ -29,7 +29,7 @@ IPV6_RESPONSE = bytes.fromhex("""
     80 28 00 04  c8 fb 0b 4c
 """)
 
-# RFC 5769 §2.4: long-term credentials, no fingerprint.
+# RFC 5769 §2.4: long-term credentials, and no fingerprint.
 LONG_TERM_REQUEST = bytes.fromhex("""
     00 01 00 60  21 12 a4 42  78 ad 34 33 c6 ad 72 c0 29 da 41 2e
     00 06 00 12  e3 83 9e e3 83 88 e3 83 aa e3 83 83 e3 82 af e3 82 b9 00 00
