@@ -44,8 +44,8 @@ def take_down(journal: Journal) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="stunwalld",
-        description="Blocks STUN that would leave outside the VPN, until SIGTERM or Ctrl-C.",
-        epilog="Exits 0 stopped as told, 1 failed, 2 usage, 3 configuration, 4 rights.",
+        description="Blocks STUN that would bypass the VPN, until SIGTERM or Ctrl-C.",
+        epilog="Exits 0 stopped as requested, 1 failed, 2 usage, 3 configuration, 4 permission denied.",
     )
     parser.add_argument(
         "--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="default: %(default)s"
@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the command `stunwalld`. Exits 0 stopped as told, 1 failed, 2 usage, 3 configuration, 4 rights."""
+    """Run the command `stunwalld`. Exits 0 stopped as requested, 1 failed, 2 usage, 3 configuration, 4 permission denied."""
     options = _options()
     journal = Journal(sys.stderr.fileno(), journal="JOURNAL_STREAM" in os.environ)
     stopping, _writer = _signals()
