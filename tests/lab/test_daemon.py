@@ -167,7 +167,9 @@ def test_packets_that_the_queue_cannot_hold_are_counted(lab: Lab, vpn: None) -> 
 
 def _queued(lab: Lab) -> int:
     """How many packets the rules have sent to the queue."""
-    listing = json.loads(lab.client.run("nft", "-j", "list", "chain", "inet", "stunwall", "listener").stdout)
+    listing = json.loads(
+        lab.client.run("nft", "-j", "list", "chain", "inet", "stunwall", "to_stunwalld").stdout
+    )
     expressions = [e for item in listing["nftables"] if "rule" in item for e in item["rule"]["expr"]]
     return sum(int(e["counter"]["packets"]) for e in expressions if "counter" in e)
 

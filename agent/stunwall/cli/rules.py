@@ -58,12 +58,12 @@ _SETS = {
     "paused": "Paused",
 }
 _CHAINS = {
-    "Recognised as STUN on its way out": ("datagrams", "classic", "segments"),
+    "Recognised as STUN on its way out": ("classify_udp", "classify_classic_stun", "classify_tcp"),
     "Let pass outside the VPN (`stunwall allow list` says what each number is)": (
-        "exceptions",
-        "allowed",
-        "programs",
+        "may_leave",
+        "allow_rules",
+        "allow_programs",
     ),
-    "Redirected": ("redirector", "strays"),
-    "What became of the rest": ("errors", "stun", "door", "listener"),
+    "Redirected": ("output_to_stunwalld", "stop_redirected"),
+    "Everything else": ("drop_icmp_quotes", "decide", "hand_over", "to_stunwalld"),
 }

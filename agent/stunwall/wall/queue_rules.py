@@ -8,7 +8,7 @@ from stunwall.wall.nft import NftError, NftPermissionError
 
 _NFPROTO_INET = 1  # linux/netfilter.h
 # The chains that lead to stunwalld, and how the comment of the rule that counts there begins.
-CHAINS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
+CHAINS = {"to_stunwalld": "to stunwalld on queue", "output_to_stunwalld": "output: to stunwalld on queue"}
 
 
 def attach(queue: int) -> None:
