@@ -1,4 +1,4 @@
-"""Starts real Chromium and Firefox in the lab, each with a fresh profile and nothing to say but what a page asks."""
+"""Starts real Chromium and Firefox in the lab, each with a fresh profile and without any traffic of its own."""
 
 import json
 import tempfile

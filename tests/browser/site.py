@@ -1,6 +1,6 @@
 """A web page for a browser in the lab, served on the loopback interface of the browser's own namespace.
 
-So the page and what it reports never show on the wire, and http://127.0.0.1 is secure enough for getUserMedia.
+So neither the page nor its report shows on the wire, and http://127.0.0.1 is secure enough for getUserMedia.
 """
 
 import json

@@ -21,7 +21,7 @@ def everything(gathered: Gathered) -> set[str]:
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
-def test_page_in_a_call_learns_only_the_vpns_address(lab: Lab, browser: Browser) -> None:
+def test_stun_shows_a_page_in_a_call_only_the_vpns_address(lab: Lab, browser: Browser) -> None:
     """With the microphone the browser uses every interface, and a routing rule keeps one outside the VPN."""
     with SOURCE_RULE.made(lab, *FAMILIES):
         with Wire(lab) as wire:
@@ -62,7 +62,7 @@ def gather_sealed(lab: Lab, browser: Browser) -> Gathered:
         pytest.param("firefox", VPN_DOWN, AF_INET, id="firefox-vpn_down"),
     ],
 )
-def test_page_without_the_microphone_learns_no_address(
+def test_page_without_the_microphone_never_learns_the_real_address(
     lab: Lab, browser: Browser, leak: Leak, family: int
 ) -> None:
     """Its host candidates are mDNS names, so that STUN is its only way to learn an address, IPv6 included."""

@@ -64,7 +64,7 @@ class Seen:
 
 
 def watched(lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: float = SECONDS) -> Seen:
-    """Makes a call, and captures the packets during the whole of it."""
+    """Makes a call, and captures packets throughout."""
     with Wire(lab) as wire, Crossing(lab) as crossing:
         report = call(lab, peer, protected, relay, seconds)
         stun = wire.stun()

@@ -31,7 +31,7 @@ def assert_status(agent: Agent, state: str, leak_possible: bool) -> None:
     assert (said["state"], said["leak_possible"]) == (state, leak_possible)
 
 
-def test_status_tells_whether_stun_can_leak(lab: Lab, vpn: None) -> None:
+def test_status_says_whether_stun_can_leak(lab: Lab, vpn: None) -> None:
     with Agent(lab) as agent:
         assert_status(agent, "protected", leak_possible=False)
         lab.vpn.down()
