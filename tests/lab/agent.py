@@ -34,6 +34,8 @@ class Agent:
         self.folder = Path(self._folder.name)
         self._file = self.folder / "stunwall.toml"
         self.set(**config)
+        self.launcher: tuple[str, ...] = ()
+        """The command that starts the daemon, if it isn't started directly."""
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -49,7 +51,7 @@ class Agent:
 
     def begin(self, *options: str, **environment: str) -> None:
         """Starts the daemon and returns at once."""
-        command = [*self.command(DAEMON), *options]
+        command = [*self.launcher, *self.command(DAEMON), *options]
         self._process = Process(self._lab.client, *command, env=_ENVIRONMENT | environment)
 
     def wait_ready(self) -> None:

@@ -4,16 +4,27 @@ import json
 import os
 import random
 import signal
+from contextlib import suppress
 from socket import AF_INET, SOCK_DGRAM
 
 import pytest
 
-from lab.addresses import COTURN, VPN_SERVER
+from lab.addresses import CLIENT, COTURN, FAMILIES, STUN_SERVER, VPN_SERVER, family_name
 from lab.agent import QUEUE_CHAIN, Agent
 from lab.deadline import until
-from lab.messages import COOKIE, binding_request, new_transaction
-from lab.observe import address_seen, events, status
+from lab.leaks import CONTAINER, DEVICE
+from lab.messages import (
+    BINDING_REQUEST,
+    COOKIE,
+    SOFTWARE,
+    attribute,
+    binding_request,
+    message,
+    new_transaction,
+)
+from lab.observe import address_seen, events, status, wait_event
 from lab.probe import DEVICE_BOUND, connect, send
+from lab.redirected import refused
 from lab.samples import STUN
 from lab.topology import Lab
 from lab.wire import Wire
@@ -86,3 +97,46 @@ def test_packets_that_the_queue_cannot_hold_are_counted(lab: Lab) -> None:
         assert daemon["queue_overruns"] > 0
         dropped = daemon["queue_overruns"] + daemon["counters"]["over_limit"]
         until(lambda: recorded(agent) + dropped == sent, 5, "each packet in the record or a counter")
+
+
+LARGE = 8000  # bytes of a datagram's payload
+PACKETS = 1400  # the queue holds 1024
+BATCH = 50
+
+# With any mark, the kernel's message about a packet has one attribute more.
+MARKING = """
+    chain forward {
+        type filter hook forward priority mangle
+        iifname "box0" meta mark set 0x1
+    }
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_large_marked_packets_from_a_container_do_not_block_the_queue(lab: Lab, family: int) -> None:
+    """A packet that does not fit into the daemon's receive buffer would get no verdict and keep its place for good.
+
+    The client's connection tracking reassembles the fragments, so that each datagram is queued as one packet.
+    """
+    large = message(BINDING_REQUEST, attribute(SOFTWARE, bytes(LARGE)))
+    with (
+        CONTAINER.made(lab, family),
+        lab.client.table("inet lab_marking", MARKING),
+        Agent(lab) as agent,
+        Wire(lab) as wire,
+        connect(lab.box, COTURN[family]) as sock,
+    ):
+        sent = 0
+        # The rules drop what is above their rate limit before it is queued.
+        while queued(lab) < PACKETS:
+            assert sent < 20 * PACKETS, "the packets do not reach the queue"
+            for _ in range(BATCH):
+                send(sock, large)
+            sent += BATCH
+        with suppress(TimeoutError):
+            until(lab.queues_empty, 5, "a verdict for every packet")
+        assert lab.packets_waiting() == 0
+        # The rate limit may still drop the first requests.
+        until(lambda: refused(DEVICE.ask(lab, family, SOCK_DGRAM, binding_request())), 5, "the daemon's 403")
+        wait_event(agent, source=CLIENT[family], destination=STUN_SERVER[family])
+        assert not wire.stun()
