@@ -17,7 +17,7 @@ QUEUE = 4780  # the default
 ROUTING_TABLE = "4780"  # for redirected packets
 READY_SECONDS = 15  # it takes less than one; other tests may use the same processors
 QUEUE_CHAIN = "to_stunwalld"  # in stunwall's table: the chain with the queue rule
-RULES_PUT_BACK = "the wall was not whole"  # what the daemon logs about a gap
+RULES_PUT_BACK = "the wall was not intact"  # what the daemon logs about a gap
 
 Value = str | int | bool | list[str] | list[int]
 

@@ -76,5 +76,5 @@ def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
 
 def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
-    who = gap["who"] or "a program that is not known"
+    who = gap["who"] or "an unknown program"
     return f"{date_time(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"

@@ -32,7 +32,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     else:
         yield ok("wall", "stands, and is whole")
     for gap in (machine.daemon or {}).get("gaps", ()):
-        who, seconds = gap["who"] or "a program that is not known", gap["end"] - gap["start"]
+        who, seconds = gap["who"] or "an unknown program", gap["end"] - gap["start"]
         yield warning(
             "wall",
             f"{who} removed rules of it at {date_time(gap['start'])}, for {seconds:.3f} s",

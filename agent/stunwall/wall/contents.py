@@ -11,11 +11,11 @@ TABLE = "inet stunwall"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that stunwalld puts into the wall's sets and chains.
+    """Everything that stunwalld puts into the table's sets and chains.
 
-    `families`: the IP versions (4, 6) that can be redirected. `addresses`: (interface, address) that redirected
-    flows get. `transport`: the VPN's own endpoints. `lan`:
-    (network, interface). `allow`: the exceptions in their order; `cgroups`: (path, number) of the units in them.
+    `vpn`: names of interfaces. `guard_ports`: ports. `families`: the IP versions (4, 6) that can be redirected.
+    `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
+    endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
     """
 
     vpn: frozenset[str]

@@ -99,7 +99,7 @@ def test_status_shows_the_gaps_in_the_wall(stunwall: Stunwall, daemon: dict[str,
     assert re.search(
         r"Gap 2026-01-02 03:04:05 \S+, 0.031 s: rules of the wall were changed by nft \(pid 812\)", gaps
     )
-    assert "2.000 s: rules of the wall were changed by a program that is not known" in gaps
+    assert "2.000 s: rules of the wall were changed by an unknown program" in gaps
 
 
 def test_status_with_a_broken_record_names_it_as_a_problem(

@@ -40,7 +40,7 @@ def test_a_shut_door_is_right_while_no_daemon_runs(fake: FakeMachine) -> None:
     assert fake.one("wall", OK).what == "stands, and is whole"
 
 
-@pytest.mark.parametrize(("who", "named"), [("nft (pid 7)", "nft (pid 7)"), ("", "a program that is not")])
+@pytest.mark.parametrize(("who", "named"), [("nft (pid 7)", "nft (pid 7)"), ("", "an unknown program")])
 def test_each_gap_is_a_warning_that_names_who_made_it_and_how_long_it_was(
     fake: FakeMachine, who: str, named: str
 ) -> None:
