@@ -92,20 +92,20 @@ class Reason(StrEnum):
 
 
 _SENTENCES = {
-    Reason.NOT_STUN: "it resembles STUN at first sight, but is not",
-    Reason.THROUGH_VPN: "it goes through the VPN",
+    Reason.NOT_STUN: "it looks like STUN, but is not",
+    Reason.THROUGH_VPN: "it leaves through the VPN",
     Reason.VPN_DOWN_ALLOWED: 'no VPN is up, and when_vpn_down = "allow"',
-    Reason.REDIRECTED: "it would have left outside the VPN, and was moved into it",
-    Reason.WALL_DECIDES: "it is judged once more when its interface is final",
-    Reason.OUTSIDE_VPN: "it would have left outside the VPN",
+    Reason.REDIRECTED: "it would have bypassed the VPN, so it was redirected into the VPN",
+    Reason.WALL_DECIDES: "it is judged again once its outgoing interface is final",
+    Reason.OUTSIDE_VPN: "it would have bypassed the VPN",
     Reason.NO_VPN: "no VPN is up",
-    Reason.DEVICE_BOUND: "redirected, it would still have left outside the VPN: its socket is bound to a device",
+    Reason.DEVICE_BOUND: "its socket is bound to an interface, so it cannot be redirected",
     Reason.NO_FAMILY: "the VPN does not carry its IP version",
-    Reason.TCP: "its TCP connection stands already outside the VPN",
-    Reason.KNOWN_FLOW: "it could not be redirected: its flow was there before, or its route changed after all",
-    Reason.FORWARDED: "it comes from a container, VM or LAN client, whose packets are not redirected",
-    Reason.UNREADABLE: "it looks like STUN and could not be read",
-    Reason.FAULT: "stunwalld failed on it, and what is in doubt is blocked",
+    Reason.TCP: "its TCP connection was already established outside the VPN",
+    Reason.KNOWN_FLOW: "it could not be redirected: its flow already existed, or its route changed",
+    Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
+    Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
+    Reason.FAULT: "stunwalld failed to judge it; in case of doubt it is blocked",
 }
 
 

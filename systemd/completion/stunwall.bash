@@ -1,9 +1,9 @@
-# bash completion of stunwall(1) and stunwalld(8). No program of stunwall's is started for it: Python takes too long.
+# bash completion for stunwall(1) and stunwalld(8). It does not run them, because Python starts too slowly.
 # tests/unit/test_completion.py compares it with the commands.
 
 _stunwall() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} at name path="" options words=""
-    # `--config=FILE` comes as three words.
+    # `--config=FILE` arrives as three words.
     [[ $cur != = ]] || cur=
     [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
     COMPREPLY=()
@@ -12,7 +12,7 @@ _stunwall() {
         --config) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --since) words="30m 2h 1d 7d 4w" ;;
         --protocol) words="udp tcp" ;;
-        # Names from the system are never expanded again, as `compgen -W` would.
+        # Unlike `compgen -W`, this never expands names from the system.
         --interface)
             for at in /sys/class/net/*/; do
                 at=${at%/}

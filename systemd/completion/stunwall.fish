@@ -1,7 +1,7 @@
-# fish completion of stunwall(1) and stunwalld(8). No program of stunwall's is started for it: Python takes too long.
+# fish completion for stunwall(1) and stunwalld(8). It does not run them, because Python starts too slowly.
 # tests/unit/test_completion.py compares it with the commands.
 
-function __stunwall_path --description 'The words before the cursor that are no options, as in "allow add"'
+function __stunwall_path --description 'The command before the cursor, such as "allow add"'
     set -l path
     set -l skip 1 # the program
     for word in (commandline --tokenize --current-process --cut-at-cursor)
@@ -20,7 +20,7 @@ function __stunwall_path --description 'The words before the cursor that are no 
     string join ' ' -- $path
 end
 
-function __stunwall_at --description 'Whether just this command was given, and no argument of it'
+function __stunwall_at --description 'Whether exactly this command was given, without arguments'
     test "$(__stunwall_path)" = "$argv"
 end
 
@@ -37,40 +37,40 @@ function __stunwall_interfaces
 end
 
 complete --command stunwall --no-files
-complete --command stunwall --long-option help --description 'What it does'
-complete --command stunwall --condition '__stunwall_at' --long-option config --require-parameter --force-files --description 'The configuration that the daemon was started with'
+complete --command stunwall --long-option help --description 'Show the help'
+complete --command stunwall --condition '__stunwall_at' --long-option config --require-parameter --force-files --description 'Configuration file'
 complete --command stunwall --condition '__stunwall_at' --long-option version --description 'Print the version'
 
-complete --command stunwall --condition '__stunwall_at' --arguments status --description 'Say whether STUN can leave outside the VPN'
-complete --command stunwall --condition '__stunwall_at' --arguments log --description 'Show what was blocked'
-complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry whole'
-complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'List every interface, and whether it counts as the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments status --description 'Show whether STUN can bypass the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments log --description 'List what was blocked'
+complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
+complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces count as the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments rules --description 'Show the rules loaded in the kernel'
-complete --command stunwall --condition '__stunwall_at' --arguments doctor --description 'Look for what keeps stunwall from working'
-complete --command stunwall --condition '__stunwall_at' --arguments pause --description 'Let all STUN pass for a while'
-complete --command stunwall --condition '__stunwall_at' --arguments resume --description 'End a pause now'
-complete --command stunwall --condition '__stunwall_at' --arguments reload --description 'Have the daemon read its configuration again'
-complete --command stunwall --condition '__stunwall_at' --arguments allow --description 'Exceptions'
+complete --command stunwall --condition '__stunwall_at' --arguments doctor --description 'Find out why something does not work'
+complete --command stunwall --condition '__stunwall_at' --arguments pause --description 'Let all STUN through for a while'
+complete --command stunwall --condition '__stunwall_at' --arguments resume --description 'End a pause early'
+complete --command stunwall --condition '__stunwall_at' --arguments reload --description 'Make the daemon read its configuration again'
+complete --command stunwall --condition '__stunwall_at' --arguments allow --description 'Manage exceptions'
 complete --command stunwall --condition '__stunwall_at' --arguments config --description 'Check the configuration'
 
 for command in status log show vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
-    complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'For programs'
+    complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'Print JSON'
 end
-complete --command stunwall --condition '__stunwall_in log' --short-option f --long-option follow --description 'Go on with new entries until Ctrl-C'
-complete --command stunwall --condition '__stunwall_in log' --long-option since --exclusive --arguments '30m 2h 1d 7d 4w' --description 'What was seen since then'
-complete --command stunwall --condition '__stunwall_in log' --short-option n --long-option limit --exclusive --description 'How many, the newest'
-complete --command stunwall --condition '__stunwall_in rules' --long-option nft --description 'As nft prints it'
+complete --command stunwall --condition '__stunwall_in log' --short-option f --long-option follow --description 'Keep printing new entries until Ctrl-C'
+complete --command stunwall --condition '__stunwall_in log' --long-option since --exclusive --arguments '30m 2h 1d 7d 4w' --description 'Only entries since then'
+complete --command stunwall --condition '__stunwall_in log' --short-option n --long-option limit --exclusive --description 'Only the newest entries'
+complete --command stunwall --condition '__stunwall_in rules' --long-option nft --description 'Print them as nft does'
 complete --command stunwall --condition '__stunwall_at pause' --arguments '10m 30m 1h 2h'
 
 complete --command stunwall --condition '__stunwall_at allow' --arguments add --description 'Add an exception'
-complete --command stunwall --condition '__stunwall_at allow' --arguments list --description 'List the exceptions in force'
+complete --command stunwall --condition '__stunwall_at allow' --arguments list --description 'List the exceptions in effect'
 complete --command stunwall --condition '__stunwall_at allow' --arguments remove --description 'Remove an exception'
-complete --command stunwall --condition '__stunwall_in allow add' --long-option why --exclusive --description 'A reason that you will understand in a year'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option why --exclusive --description 'The reason, for whoever reads the configuration later'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option to --exclusive --description 'Destination address or network'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option port --exclusive --description 'Destination port'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option protocol --exclusive --arguments 'udp tcp' --description 'Transport protocol'
-complete --command stunwall --condition '__stunwall_in allow add' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'The user whose programs are meant'
-complete --command stunwall --condition '__stunwall_in allow add' --long-option unit --exclusive --arguments '(__stunwall_units)' --description 'systemd unit, or path of a cgroup'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Programs of this user'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option unit --exclusive --arguments '(__stunwall_units)' --description 'Programs of this systemd unit, or cgroup path'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Outgoing interface'
 
 complete --command stunwall --condition '__stunwall_at config' --arguments check --description 'Check a configuration file'
@@ -78,8 +78,8 @@ complete --command stunwall --condition '__stunwall_at config check' --force-fil
 
 complete --command stunwalld --no-files
 complete --command stunwalld --short-option h --long-option help --description 'Print the options'
-complete --command stunwalld --long-option config --require-parameter --force-files --description 'The configuration'
+complete --command stunwalld --long-option config --require-parameter --force-files --description 'Configuration file'
 complete --command stunwalld --long-option version --description 'Print the version'
 complete --command stunwalld --long-option leave-wall --description 'Leave the wall up when stopped'
-complete --command stunwalld --long-option take-down --description 'Remove what a stunwalld that has ended left'
-complete --command stunwalld --long-option stopped --description 'As --take-down, but not with leave_wall_on_stop = true'
+complete --command stunwalld --long-option take-down --description 'Remove what a stopped stunwalld left behind'
+complete --command stunwalld --long-option stopped --description 'Like --take-down, unless leave_wall_on_stop = true'

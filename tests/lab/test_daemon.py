@@ -88,7 +88,7 @@ def test_rules_shows_what_each_rule_counted(lab: Lab, vpn: None) -> None:
         counted = {rule["comment"]: rule["packets"] for rule in wall["rules"]}
         assert counted["into the VPN"] == 1
         assert counted[f"to stunwalld on queue {wall['queue']}"] == 1
-        assert "The wall is up and whole." in agent.cli("rules").stdout
+        assert "The wall is up and intact." in agent.cli("rules").stdout
         assert "table inet stunwall" in agent.cli("rules", "--nft").stdout
 
 

@@ -57,9 +57,9 @@ def test_stopped_daemon_and_missing_wall_are_problems(lab: Lab) -> None:
         agent.stop()
         code, found = findings(agent, "problem")
         assert code == 1
-        assert found == {"daemon": ["it does not run"], "wall": ["there is none"]}
+        assert found == {"daemon": ["not running"], "wall": ["not loaded"]}
         said = agent.cli("doctor").stdout
-        assert said.startswith("PROBLEM  daemon: it does not run\n")
+        assert said.startswith("PROBLEM  daemon: not running\n")
         assert "next  sudo stunwalld\n" in said  # no systemd runs here
 
 
@@ -67,7 +67,7 @@ def test_damaged_wall_is_a_problem(lab: Lab) -> None:
     with Agent(lab) as agent:
         agent.kill()
         lab.client.nft("flush chain inet stunwall postrouting")
-        assert "rules of it are gone" in findings(agent, "problem")[1]["wall"][0]
+        assert "damaged: some of its rules are missing" in findings(agent, "problem")[1]["wall"][0]
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def test_program_that_reads_another_queue_is_a_note(lab: Lab) -> None:
         code, found = findings(agent, "note")
         assert code == 0
         program = f"{Path(sys.executable).name} (pid {process.pid})"
-        assert f"{program} decides on the packets in queue 0" in found["neighbours"]
+        assert f"{program} decides on packets in queue 0" in found["neighbours"]
 
 
 def test_other_uses_of_the_mark_bits_are_found_in_rules_and_routing(lab: Lab) -> None:
@@ -136,7 +136,7 @@ def test_broad_exceptions_and_settings_that_let_stun_out_are_warnings(lab: Lab) 
     with agent:
         assert findings(agent, "warning")[1]["configuration"] == [
             'when_vpn_down = "allow"',
-            "exception 1 (all servers) holds for every destination",
+            "exception 1 (all servers) applies to every destination",
         ]
         lab.vpn.down()
         until(lambda: findings(agent, "problem")[0] == 1, 5, "a problem")
@@ -157,7 +157,7 @@ def test_full_disk_is_a_problem(lab: Lab, tmp_path: Path) -> None:
     try:
         with Agent(lab, state_dir=str(state)) as agent:
             (what,) = findings(agent, "problem")[1]["disk"]
-            assert what.startswith(("0 MiB", "1 MiB"))
+            assert what.startswith(("only 0 MiB", "only 1 MiB"))
     finally:
         subprocess.run(["umount", str(state)], check=True)
 

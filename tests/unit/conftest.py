@@ -23,5 +23,5 @@ def lab() -> None:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    """The machine that `stunwall doctor` looks at: nothing is wrong with it."""
+    """The machine that `stunwall doctor` examines: a healthy fake."""
     return make(tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""A machine for the checks of `stunwall doctor` to look at; conftest.py puts it in the real one's place."""
+"""A fake machine for the checks of `stunwall doctor`; conftest.py puts it in place of the real one."""
 
 import os
 from collections.abc import Callable
@@ -12,30 +12,30 @@ from stunwall import __version__
 from stunwall.config import Config
 from stunwall.doctor import checks, daemon, machine, other_programs, service
 from stunwall.doctor.findings import Finding, Result
-from stunwall.doctor.machine import Machine
+from stunwall.doctor.machine import Machine, ProgramError
 from stunwall.queue import nfqueue
 from stunwall.wall import nft, requirements, ruleset, state
 from stunwall.wall.state import Rule, Wall
 from unit.status import STATUS
 
 PROBLEM, WARNING, UNKNOWN, NOTE, OK = Result
-OURS = os.getpid()  # of a living process, as the netlink port of one mostly is
+OURS = os.getpid()  # the pid of a live process, which usually also is its netlink port
 NOBODY = 1 << 30  # above the highest pid (linux/threads.h, PID_MAX_LIMIT)
 
 
 def status(**changed: Any) -> dict[str, Any]:
-    """What the daemon of a machine that is well says."""
+    """The status of a healthy daemon."""
     return STATUS | {"version": __version__, "pid": OURS, "redirects": [4, 6]} | changed
 
 
-def wall(*, whole: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
+def wall(*, intact: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
     rules = ruleset.expected(ruleset.text())
     loaded = tuple(Rule(chain, comment, 0, 0) for chain, comment in rules)
-    return Wall(loaded if whole else loaded[1:], {}, {}, queue, paused)
+    return Wall(loaded if intact else loaded[1:], {}, {}, queue, paused)
 
 
 def unit(**changed: str) -> str:
-    """What `systemctl show` prints of a unit that is well."""
+    """What `systemctl show` prints for a healthy unit."""
     well = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "Result": "success"}
     shown = well | {"NeedDaemonReload": "no", "NRestarts": "0"} | changed
     return "".join(f"{name}={value}\n" for name, value in shown.items())
@@ -43,7 +43,7 @@ def unit(**changed: str) -> str:
 
 @dataclass
 class FakeMachine:
-    """All that the checks see of a machine; it is well until a test changes it."""
+    """Everything that the checks see of a machine, which is healthy until a test changes it."""
 
     folder: Path
     systemd: Path
@@ -54,7 +54,7 @@ class FakeMachine:
     queues: bool = True
     listeners: dict[int, int] = field(default_factory=lambda: {4780: OURS})
     printed: dict[str, str] = field(default_factory=dict)
-    """What programs print, by the words that they are started with."""
+    """What programs print, by their command line."""
 
     @property
     def machine(self) -> Machine:
@@ -63,37 +63,38 @@ class FakeMachine:
 
     def output(self, *command: str) -> str:
         if " ".join(command) not in self.printed:
-            raise FileNotFoundError(2, "No such file or directory", command[0])
+            raise ProgramError(f"cannot run {command[0]}: No such file or directory")
         return self.printed[" ".join(command)]
 
     def find(self, check: str, looked_at: Machine | None = None) -> dict[Result, list[Finding]]:
-        """What a check finds, by its result."""
+        """The findings of a check, by result."""
         found: dict[Result, list[Finding]] = {}
         for each in checks.run(check, looked_at or self.machine):
             found.setdefault(each.result, []).append(each)
         return found
 
     def one(self, check: str, result: Result) -> Finding:
-        """The one thing that a check finds, which is no other than of this result."""
+        """The only finding of a check, which has this result."""
         found = self.find(check)
         assert found.keys() == {result}, found
         (only,) = found[result]
         return only
 
 
-def told(value: Any) -> Callable[[], Any]:
-    """A function that returns what a test has set, or raises it."""
+def answers(value: Callable[[], Any]) -> Callable[..., Any]:
+    """A function that returns what a test has set, or raises it if it is an exception."""
 
-    def tell() -> Any:
-        if isinstance(value(), Exception):
-            raise value()
-        return value()
+    def answer(*_: object) -> Any:
+        result = value()
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    return tell
+    return answer
 
 
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
-    """Put a made-up machine that is well where the checks look."""
+    """Put a healthy fake machine where the checks look."""
     fake = FakeMachine(tmp_path / "etc", tmp_path / "systemd")
     state_dir = fake.folder / "state"
     state_dir.mkdir(0o750, parents=True)
@@ -109,13 +110,13 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     fake.printed["systemctl cat nftables.service"] = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
     fake.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
     fake.printed |= {f"systemctl show {name}": unit() for name in service.UNITS}
-    monkeypatch.setattr(state, "read", told(lambda: fake.wall))
-    monkeypatch.setattr(nft, "read_ruleset", told(lambda: fake.ruleset))
+    monkeypatch.setattr(state, "read", answers(lambda: fake.wall))
+    monkeypatch.setattr(nft, "read_ruleset", answers(lambda: fake.ruleset))
     monkeypatch.setattr(nft, "refused", lambda text: None)
     monkeypatch.setattr(requirements, "missing", lambda refused: fake.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)
-    monkeypatch.setattr(daemon, "ask", lambda folder, request: told(lambda: fake.daemon)())
+    monkeypatch.setattr(daemon, "ask", answers(lambda: fake.daemon))
     monkeypatch.setattr(machine, "_INTERFACES", tmp_path / "net")
     monkeypatch.setattr(machine, "_SYSTEMD", fake.systemd)
     monkeypatch.setattr(Machine, "output", staticmethod(fake.output))

@@ -1,4 +1,4 @@
-"""Entries of the record, for the tests of those who read it."""
+"""Entries of the record, for tests of what reads it."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""What a daemon that is well answers to `status`."""
+"""The answer of a healthy daemon to the request `status`."""
 
 from typing import Any
 

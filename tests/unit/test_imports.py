@@ -58,7 +58,7 @@ OUTSIDE = {
     "scapy": {"cli/show.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"wall/nft.py", "doctor/machine.py", "doctor/checks.py"},
+    "subprocess": {"wall/nft.py", "doctor/machine.py"},
 }
 # Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
 BROAD = {"queue/nfqueue.py", "record/writer.py"}

@@ -131,7 +131,8 @@ def test_an_environment_that_cannot_be_built_leaves_the_old_one(root: Root) -> N
     ended = root.run(INSTALL)
     assert ended.code == 1
     assert ended.err == (
-        f"no network\nstunwall: pip failed, see above. The whole output is in {LOG}. Fix the cause, then run this again\n"
+        f"no network\nstunwall: pip failed, see above. The whole output is in {LOG}. "
+        "Fix the cause, then run this again\n"
     )
     assert root.there() == before
     assert not [call for call in ended.calls if call.startswith("systemctl")]

@@ -38,6 +38,6 @@ def test_other_firewall_is_found_and_a_stopped_service_is_a_problem(machine: Mac
     machine.run("ufw", "--force", "enable")
     systemctl(machine, "stop")
     found = {(finding["check"], finding["result"]): finding for finding in findings(machine, 1)}
-    assert found["neighbours", "note"]["what"].startswith("ufw is here")
+    assert found["neighbours", "note"]["what"].startswith("found ufw (")
     assert "stunwall.service is inactive" in found["service", "problem"]["what"]
     assert found["wall", "problem"]["next"] == "sudo systemctl restart stunwall"

@@ -1,4 +1,4 @@
-"""The command `stunwall`: what people and scripts read and type."""
+"""The command `stunwall`, for people and scripts: a file per group of commands."""
 
 from stunwall.cli.app import main
 

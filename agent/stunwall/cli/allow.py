@@ -1,4 +1,4 @@
-"""`stunwall allow`: exceptions, at run time and for good."""
+"""`stunwall allow`: exceptions, in effect at once and kept across restarts."""
 
 from typing import Annotated, Any
 
@@ -11,29 +11,37 @@ from stunwall.text import count
 from stunwall.wall import state
 from stunwall.wall.nft import NftPermissionError
 
-app = typer.Typer(help="Exceptions: STUN that may leave outside the VPN.", no_args_is_help=True)
+app = typer.Typer(help="Manage exceptions: STUN that may bypass the VPN.", no_args_is_help=True)
 
 
 @app.command()
 def add(
     context: typer.Context,
-    why: Annotated[str, typer.Option(help="A reason that you will understand in a year.")],
+    why: Annotated[
+        str, typer.Option(metavar="TEXT", help="The reason, for whoever reads the configuration later.")
+    ],
     to: Annotated[str | None, typer.Option(metavar="NETWORK", help="Destination address or network.")] = None,
-    port: Annotated[int | None, typer.Option(help="Destination port.")] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="udp|tcp")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Destination port.")] = None,
+    protocol: Annotated[str | None, typer.Option(metavar="udp|tcp", help="Transport protocol.")] = None,
     user: Annotated[
-        str | None, typer.Option(help="Name or number of the user whose programs are meant.")
+        str | None, typer.Option(metavar="USER", help="Programs of this user, by name or number.")
     ] = None,
-    unit: Annotated[str | None, typer.Option(help="systemd unit, or path of a cgroup.")] = None,
-    interface: Annotated[str | None, typer.Option(help="Outgoing interface.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="Programs of this systemd unit, or cgroup path.")
+    ] = None,
+    interface: Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Add an exception: what is given must all match. It holds at once and for good.
+    """Add an exception for packets that match all given options.
+
+    It takes effect at once and is kept across restarts.
 
     \b
     Examples:
-      sudo stunwall allow add --unit tailscaled.service --why "Tailscale finds its peers by STUN"
-      sudo stunwall allow add --to 10.20.0.0/16 --protocol udp --why "the office's video bridge"
+      sudo stunwall allow add --unit tailscaled.service \\
+          --why "Tailscale finds its peers by STUN"
+      sudo stunwall allow add --to 10.20.0.0/16 --protocol udp \\
+          --why "the office's video bridge"
     """
     given = {
         "to": to,
@@ -51,7 +59,10 @@ def add(
 
 @app.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
-    """List the exceptions in force, with the packets that each has let pass (as root)."""
+    """List the exceptions in effect.
+
+    Root also sees how many packets each of them has let through.
+    """
     reply = request(context, "allow-list")
     _print(reply["allow"], _counted(), as_json)
 
@@ -59,10 +70,10 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
 @app.command()
 def remove(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(help="As `stunwall allow list` shows it.")],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The number in `stunwall allow list`.")],
     as_json: Json = False,
 ) -> None:
-    """Remove an exception that was added by `stunwall allow add`."""
+    """Remove an exception that `stunwall allow add` made."""
     reply = request(context, "allow-remove", number=number)
     _print(reply["allow"], {}, as_json)
 
@@ -92,5 +103,5 @@ def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) 
         typer.echo("There are no exceptions.")
     for number, rule in enumerate(rules, 1):
         what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
-        passed = f" ({count(counted[number], 'packet')} let pass)" if number in counted else ""
+        passed = f" ({count(counted[number], 'packet')} allowed)" if number in counted else ""
         terminal.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)

@@ -1,4 +1,4 @@
-"""The typer app: its options, its groups of commands, and how an error reaches the user."""
+"""The typer app: its commands, its own options, and how errors reach the user."""
 
 import io
 import sys
@@ -12,28 +12,34 @@ from stunwall.cli import allow, configuration, doctor, log, pause, rules, show, 
 from stunwall.configfile.reader import DEFAULT_FILE
 from stunwall.model import StunwallError
 
-_HELP = """Shows what stunwall blocked, and whether STUN can leave outside your VPN.
+_HELP = """Show what stunwall blocked, and whether STUN can bypass the VPN.
 
 \b
 First steps:
-  stunwall status              is everything sealed?
-  stunwall log                 what was blocked lately
-  stunwall log --follow        watch, while you open a page that makes calls
-  stunwall show 12             one entry whole, with its packet taken apart
-  stunwall doctor              what keeps it from working
-  stunwall vpn                 which interfaces are the VPN, and why
-  stunwall pause 10m           let all STUN pass for a while
+  stunwall status              check whether STUN can leak
+  stunwall log                 list what was blocked recently
+  stunwall log --follow        watch while you open a page that makes calls
+  stunwall show 12             show one entry in full, with its packet decoded
+  stunwall doctor              find out why something does not work
+  stunwall vpn                 show which interfaces count as the VPN
+  stunwall pause 10m           let all STUN through for a while
 
 \b
 Exit codes:
-  0  done; of `status`: no STUN can leak
-  1  failed; of `status`: STUN can leak
-  2  the command line is wrong
-  3  the configuration is wrong
-  4  rights are missing, so it can't be told (try sudo, or join the group stunwall)
+  0  success; for `status`: no STUN can leak
+  1  failure; for `status`: STUN can leak
+  2  wrong command line
+  3  invalid configuration
+  4  permission denied: use sudo, or join the group stunwall
 """
 
-app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help, without boxes
+)
 app.command("status")(status.status)
 app.command("log")(log.log)
 app.command("show")(show.show)
@@ -62,30 +68,30 @@ def options(
             "--config",
             metavar="FILE",
             readable=False,
-            help="The configuration that the daemon was started with.",
+            help="Configuration file.",
         ),
     ] = DEFAULT_FILE,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Take the options that precede a command."""
     context.obj = config
 
 
 def main() -> None:
-    """Run the command; an error of stunwall's is a line on stderr and its exit code, never a traceback."""
+    """Run the command. A StunwallError ends it with one line on stderr and its exit code, not with a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows few letters gets question marks
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal gets question marks
             stream.reconfigure(errors="replace")
     try:
         app(prog_name="stunwall")
     except StunwallError as error:
         typer.echo(f"stunwall: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # as in `stunwall log | head`
+    except BrokenPipeError:  # for example in `stunwall log | head`
         sys.stderr.close()
         sys.exit(0)
-    except OSError as error:  # as on a full disk
+    except OSError as error:  # for example on a full disk
         typer.echo(f"stunwall: cannot write: {error.strerror}", err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`stunwall config` and `stunwall reload`: check a configuration, and have the daemon read it again."""
+"""`stunwall config check` and `stunwall reload`: check the configuration, and make the daemon use it."""
 
 import json
 from dataclasses import asdict
@@ -25,45 +25,45 @@ def group() -> None:
 def check(
     context: typer.Context,
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Default: the file of --config.")
+        Path | None, typer.Argument(metavar="FILE", help="The file to check; by default, that of --config.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a configuration file and its drop-ins, and show the values in force.
+    """Check a configuration file with its drop-ins, and show the values.
+
+    If something is wrong, the message names the file, line and key, and the
+    exit code is 3.
 
     \b
     Examples:
       stunwall config check
       stunwall config check ./stunwall.toml
-
-    Exits 3 with file, line, key and what was expected if something is wrong.
     """
     chosen = file or context.obj
     settings = asdict(reader.load(chosen))
     if as_json:
         typer.echo(json.dumps(settings, default=_plain))
         return
-    typer.echo(
-        f"{chosen} is fine." if chosen.exists() else f"There is no {chosen}: the defaults are in force."
-    )
+    typer.echo(f"{chosen} {'is valid' if chosen.exists() else 'does not exist, so the defaults apply'}.")
     for key, value in settings.items():
         typer.echo(f"  {key} = {json.dumps(value, default=_plain)}")
 
 
 def reload(context: typer.Context, as_json: Json = False) -> None:
-    """Have the daemon read its configuration again. A wrong one changes nothing, and is told.
+    """Make the daemon read its configuration again.
+
+    If it is invalid, nothing changes and the error is shown. A change of `queue`,
+    `mark_mask`, `state_dir` or `run_dir` needs `sudo systemctl restart stunwall`.
 
     \b
     Example:
-      sudo stunwall reload        # or: sudo systemctl reload stunwall
-
-    `queue`, `mark_mask`, `state_dir` and `run_dir` need `sudo systemctl restart stunwall`.
+      sudo stunwall reload
     """
     changed = request(context, "reload")["changed"]
     if as_json:
         terminal.print_json({"changed": changed})
     elif changed:
-        typer.echo(f"In force now: {', '.join(changed)}.")
+        typer.echo(f"Now in effect: {', '.join(changed)}.")
     else:
         typer.echo("Nothing has changed.")
 

@@ -1,4 +1,4 @@
-"""Asks the daemon, for the commands that need one."""
+"""Sends requests to the daemon, for the commands that need it."""
 
 import typer
 
@@ -8,5 +8,8 @@ from stunwall.control.protocol import Status
 
 
 def request(context: typer.Context, command: str, **values: object) -> Status:
-    """Return the daemon's reply. Raises ControlError if no daemon runs or it refuses, ConfigError."""
+    """Return the daemon's reply.
+
+    Raises ControlError if the daemon is not running or refuses, ConfigError if the configuration is invalid.
+    """
     return client.request(reader.load(context.obj).run_dir, {"command": command, **values})

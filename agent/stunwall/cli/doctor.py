@@ -1,4 +1,4 @@
-"""`stunwall doctor`: looks for what can keep stunwall from working, explains it, and says what to do."""
+"""`stunwall doctor`: finds out why something does not work, and says what to do."""
 
 import os
 import sys
@@ -23,25 +23,30 @@ _COLOURS = {
 
 
 def doctor(context: typer.Context, as_json: JsonList = False) -> None:
-    """Look for what keeps stunwall from working: kernel, rules of others, service, rights, configuration, disk.
+    """Find out why something does not work, and what to do about it.
+
+    It checks the configuration, permissions, the kernel, the service, the disk, and
+    what other programs do. It changes nothing and sends nothing.
 
     \b
     Example:
       sudo stunwall doctor
 
-    It changes nothing and sends nothing. Exits 1 if there is a problem: STUN
-    can leak, or will at the next boot, or nothing is recorded; 4 if there is
-    none but something could not be looked at, as where your rights are too few;
-    else 0, with warnings too.
+    \b
+    Exit codes:
+      0  no problem, though perhaps warnings
+      1  a problem: STUN can leak, or will after a reboot, or nothing is recorded
+      4  no problem was found, but something could not be checked: try sudo
 
-    Fields of --json: check, result (problem, warning, unknown, note, ok), what, why, next.
+    Fields of --json: check, result (problem, warning, unknown, note, ok), what,
+    why, next.
     """
-    waits = sys.stderr.isatty() and not as_json
-    if waits:
-        typer.echo("Looking ...\r", nl=False, err=True)
+    waiting = sys.stderr.isatty() and not as_json
+    if waiting:
+        typer.echo("Checking ...\r", nl=False, err=True)
     findings = checks.examine(context.obj)
-    if waits:
-        typer.echo("           \r", nl=False, err=True)
+    if waiting:
+        typer.echo("            \r", nl=False, err=True)
     if as_json:
         terminal.print_json([asdict(finding) for finding in findings])
     else:
@@ -64,6 +69,6 @@ def _print(findings: list[Finding]) -> None:
     counts = Counter(finding.result for finding in findings)
     said = [count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
     sudo = "" if os.geteuid() == 0 else " (try sudo)"
-    unknown = f", {counts[Result.UNKNOWN]} could not be told{sudo}" if counts[Result.UNKNOWN] else ""
-    fine = "1 check is" if counts[Result.OK] == 1 else f"{counts[Result.OK]} checks are"
-    typer.echo(f"\n{' and '.join(said)}; {fine} fine{unknown}.")
+    unknown = f", {counts[Result.UNKNOWN]} could not be done{sudo}" if counts[Result.UNKNOWN] else ""
+    passed = count(counts[Result.OK], "check")
+    typer.echo(f"\n{' and '.join(said)}; {passed} passed{unknown}.")

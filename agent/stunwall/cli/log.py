@@ -1,4 +1,4 @@
-"""`stunwall log`: what was blocked."""
+"""`stunwall log`: lists what was blocked."""
 
 import re
 import time
@@ -17,7 +17,9 @@ from stunwall.model import Event
 from stunwall.record.reader import RecordReader
 from stunwall.text import endpoint, printable
 
-_POLL = 0.5  # seconds between two looks of --follow
+_POLL = 0.5  # seconds: how often --follow reads the record
+_FORMS = "30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30"
+_AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -25,27 +27,30 @@ def log(
     context: typer.Context,
     as_json: JsonLines = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with new entries until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Keep printing new entries until Ctrl-C.")
     ] = False,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="As 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30.")
+        str, typer.Option(metavar="TIME", help=f"Only entries since then, such as {_FORMS}.")
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Only the newest N entries.")
+    ] = 50,
 ) -> None:
-    """Show what was blocked, the newest last; an entry is a flow, with the packets of a minute.
+    """List what was blocked, newest last. An entry is a flow with its packets of one minute.
 
     \b
     Examples:
       stunwall log --since 2h
       stunwall log --follow
-      stunwall log --json --limit 1000 | jq -r .destination | sort | uniq -c
+      stunwall log --json -n 1000 | jq -r .destination | sort | uniq -c
 
-    Fields of --json: id, time, last_time (Unix seconds), count, verdict, reason, protocol, method, transport,
-    family, source, source_port, destination, destination_port, interface.
+    Fields of --json: id, time, last_time (Unix seconds), count, verdict, reason,
+    protocol, method, transport, family, source, source_port, destination,
+    destination_port, interface.
     """
     start = _since(since)
     with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
-        last = record.last_id()  # before the query, so that --follow misses none
+        last = record.last_id()  # before the query, so that --follow misses nothing
         shown = list(record.events(since=start, limit=limit))
         if not as_json:
             _head(shown, follow, since)
@@ -61,12 +66,18 @@ def log(
 
 def _head(shown: list[tuple[int, Event]], follow: bool, since: str) -> None:
     if not shown and not follow:
-        when = f" since {since}" if since else ""
         typer.echo(
-            f"Nothing was blocked{when}. To see it work, open a page that makes calls, and look again."
+            f"Nothing was blocked{_when(since)}. To see stunwall at work, open a page that makes calls, "
+            "then run this command again."
         )
         return
     typer.echo(_row("ID", "TIME", "VERDICT", "N", "WHAT", "TO", "INTERFACE"))
+
+
+def _when(since: str) -> str:
+    if not since:
+        return ""
+    return f" in the last {since}" if _AGE.fullmatch(since) else f" since {since}"
 
 
 def _print(number: int, event: Event, as_json: bool) -> None:
@@ -106,13 +117,13 @@ def _row(number: str, when: str, verdict: str, count: str, what: str, to: str, i
 
 def _new(record: RecordReader, last: int) -> Iterator[tuple[int, Event]]:
     while True:
-        for last, event in record.events(after=last):  # noqa: B020 - it goes on after the newest
+        for last, event in record.events(after=last):  # noqa: B020 - continues after the newest
             yield last, event
         time.sleep(_POLL)
 
 
 def fields_of(number: int, event: Event) -> dict[str, Any]:
-    """Return the fields of an entry, but for its packet."""
+    """Return the fields of an entry, without its packet."""
     fields = asdict(event)
     del fields["packet"]
     return {"id": number} | fields
@@ -121,11 +132,9 @@ def fields_of(number: int, event: Event) -> dict[str, Any]:
 def _since(given: str) -> float:
     if not given:
         return 0.0
-    if match := re.fullmatch(r"(\d{1,9})([smhdw])", given):
+    if match := _AGE.fullmatch(given):
         return time.time() - int(match[1]) * _UNITS[match[2]]
     try:
         return datetime.fromisoformat(given).timestamp()
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            "as 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30", param_hint="--since"
-        ) from None
+        raise typer.BadParameter(f"expected a time such as {_FORMS}", param_hint="--since") from None

@@ -1,4 +1,4 @@
-"""What `stunwall status` reports: the state, the words for it, and what to do next. status.py prints it."""
+"""Decides what `stunwall status` says: the state, its headline, the problems, and what to do next."""
 
 import time
 from contextlib import closing
@@ -17,41 +17,46 @@ from stunwall.wall import state
 from stunwall.wall.nft import NftPermissionError
 from stunwall.wall.state import Wall
 
-# The states of a daemon that runs: headline, and what to do next.
+# While the daemon runs, by its state: the headline, and what to do next.
 STATES = {
     "protected": ("STUN leaves through the VPN or not at all", "`stunwall log` shows what was blocked."),
     "sealed": (
         "no VPN is up, so all STUN is blocked",
-        "Connect your VPN. If it is connected, stunwall does not know it: name its interface "
-        'in the configuration, as in interfaces = ["wg0"].',
+        "Connect your VPN. If it is connected, stunwall does not recognise it: name its interface "
+        'in the configuration, for example interfaces = ["wg0"].',
     ),
     "degraded": (
         "STUN outside the VPN is blocked, but something is wrong",
-        "Do what the problem says; `stunwall log` shows what was blocked.",
+        "Fix the problem; `sudo stunwall doctor` may say more.",
     ),
     "paused": (
-        "all STUN passes, outside the VPN too",
-        "`sudo stunwall resume` ends the pause; else it ends by itself.",
+        "all STUN can leave, even outside the VPN",
+        "The pause ends by itself; `sudo stunwall resume` ends it now.",
     ),
     "open": (
-        'no VPN is up, and when_vpn_down = "allow": STUN leaves by any interface',
+        'no VPN is up, and when_vpn_down = "allow": STUN can leave by any interface',
         'Connect your VPN, or set when_vpn_down = "block".',
     ),
 }
+_WALLS = {
+    "down": "the wall is not loaded",
+    "damaged": "the wall is damaged",
+    "unknown": "the state of the wall is unknown",
+}
 _LEAKING = ("open", "paused")
-# What the daemon counts of packets that are not in the record, by its key in the status or the wall's counters.
-_COUNTED = {
-    "unrecorded": "blocked, but not recorded: the disk could not keep up",
-    "queue_overruns": "blocked in the kernel, unrecorded: more than stunwalld could take",
-    "over_limit": "blocked in the kernel, unrecorded: too many at once",
-    "unattended": "blocked in the kernel, unrecorded: stunwalld was not ready",
-    "unreadable": "blocked as STUN that could not be read",
+# Packets that are missing from the record, by the key of their number in the status or the wall's counters.
+_UNRECORDED = {
+    "unrecorded": "blocked but not recorded: the disk could not keep up",
+    "queue_overruns": "blocked by the kernel but not recorded: stunwalld could not keep up",
+    "over_limit": "blocked by the kernel but not recorded: too many at once",
+    "unattended": "blocked by the kernel but not recorded: stunwalld was not ready",
+    "unreadable": "blocked but not recorded: malformed, but possibly STUN",
 }
 
 
 @dataclass
 class Report:
-    """What `status` says. `leak` is None if that is unknown, `daemon` if it does not run or may not be asked."""
+    """What `status` says. `leak` is None if unknown; `daemon` is None if it is not running or cannot be asked."""
 
     state: str
     headline: str
@@ -67,7 +72,7 @@ class Report:
 
 
 def make(settings: Config) -> Report:
-    """Ask the daemon, the kernel if it does not run, and the record."""
+    """Ask the daemon, or the kernel if no daemon is running; then read the record."""
     report = _ask(settings.run_dir)
     try:
         report.blocked = _blocked(settings.state_dir)
@@ -81,7 +86,7 @@ def _ask(run_dir: Path) -> Report:
     try:
         daemon = ask(run_dir, {"command": "status"})
     except ControlPermissionError as error:
-        return Report("unknown", "your rights are too few to tell", None, next=_sentence(str(error)))
+        return Report("unknown", "permission denied", None, next=_sentence(str(error)))
     if daemon is not None:
         return _of_daemon(daemon)
     try:
@@ -89,15 +94,15 @@ def _ask(run_dir: Path) -> Report:
     except NftPermissionError:
         return Report(
             "unknown",
-            "stunwalld does not run, and your rights are too few to see whether the wall is up",
+            "stunwalld is not running, and only root can see whether the wall is up",
             leak=None,
-            next=f"Ask the kernel with `sudo stunwall status`, or start the daemon with {hints.START}.",
+            next=f"Try `sudo stunwall status`, or start stunwalld with {hints.START}.",
         )
 
 
 def _of_daemon(daemon: Status) -> Report:
     if "error" in daemon:
-        return Report("unknown", "the daemon did not answer", None, problems=[str(daemon["error"])])
+        return Report("unknown", "the daemon refused to answer", None, problems=[str(daemon["error"])])
     state, wall = str(daemon.get("state")), str(daemon.get("wall"))
     headline, next_ = STATES.get(state, (state, ""))
     report = Report(
@@ -106,31 +111,33 @@ def _of_daemon(daemon: Status) -> Report:
         leak=state in _LEAKING or wall != "up",
         wall=wall,
         vpn=[(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry["counts"]],
-        problems=list(daemon.get("problems", ())) + _uncounted(daemon),
+        problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
     )
     if wall != "up":
         report.state = "down"
-        report.headline = f"the wall in the kernel is {wall}: STUN can leave by any interface"
-        report.next = f"Put the wall back with {hints.RESTART}."
+        report.headline = f"{_WALLS.get(wall, wall)}: STUN can leave by any interface"
+        report.next = f"Restore the wall with {hints.RESTART}."
     return report
 
 
 def _of_kernel(wall: Wall | None) -> Report:
-    """The daemon does not run: the kernel knows the rest."""
+    """Return what the kernel knows while no daemon is running."""
     if wall is None or not wall.intact:
         seen = "down" if wall is None else "damaged"
-        headline = f"stunwalld does not run and the wall is {seen}: STUN leaves by any interface"
+        headline = f"stunwalld is not running, and {_WALLS[seen]}: STUN can leave by any interface"
         return Report("down", headline, leak=True, wall=seen, next=f"Start it with {hints.START}.")
     if wall.paused:
-        headline = f"stunwalld does not run, and a pause goes on for {wall.paused} s: all STUN passes"
+        headline = (
+            f"stunwalld is not running, and a pause lasts for another {wall.paused} s: all STUN can leave"
+        )
         next_ = f"Start it with {hints.START}, then `sudo stunwall resume`."
         return Report("paused", headline, leak=True, wall="up", next=next_)
-    why = "let through by the wall as stunwalld left it"
+    why = "as stunwalld left it"
     return Report(
         "wall-only",
-        "stunwalld does not run, but the wall is up: STUN outside the VPN is blocked",
+        "stunwalld is not running, but the wall is up: STUN outside the VPN is blocked",
         leak=False,
         wall="up",
         vpn=[(str(name), why) for name in wall.sets.get("vpn", ())],
@@ -139,10 +146,12 @@ def _of_kernel(wall: Wall | None) -> Report:
     )
 
 
-def _uncounted(daemon: Status) -> list[str]:
+def _unrecorded(daemon: Status) -> list[str]:
     counted = daemon | daemon.get("counters", {})
     return [
-        f"{count(int(counted[key]), 'packet')} {what}" for key, what in _COUNTED.items() if counted.get(key)
+        f"{count(int(counted[key]), 'packet')} {what}"
+        for key, what in _UNRECORDED.items()
+        if counted.get(key)
     ]
 
 

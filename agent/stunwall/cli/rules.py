@@ -1,4 +1,4 @@
-"""`stunwall rules`: the wall as the kernel has it."""
+"""`stunwall rules`: the rules loaded in the kernel, with their counters."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -14,10 +14,10 @@ from stunwall.wall import state
 
 
 def rules(
-    nft: Annotated[bool, typer.Option("--nft", help="As nft prints it.")] = False,
+    nft: Annotated[bool, typer.Option("--nft", help="Print them as nft does.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the rules loaded in the kernel, and what each has counted. Needs root.
+    """Show the rules loaded in the kernel, with their counters. Needs root.
 
     \b
     Examples:
@@ -33,7 +33,7 @@ def rules(
     if as_json:
         terminal.print_json(asdict(wall) | {"whole": wall.intact})
         return
-    typer.echo("The wall is up and whole." if wall.intact else _DAMAGED)
+    typer.echo("The wall is up and intact." if wall.intact else _DAMAGED)
     for name, title in _SETS.items():
         elements = wall.sets.get(name, ())
         if elements or name in _ALWAYS:
@@ -48,18 +48,18 @@ def rules(
 _DAMAGED = f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTART}."
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
-    "vpn": "Interfaces that are the VPN",
+    "vpn": "VPN interfaces",
     "guard_ports": "Ports where TLS counts as TURN",
-    "redirectable": "IP versions that are redirected",
-    "vpn_transport4": "Where the VPN's own packets go, IPv4",
-    "vpn_transport6": "Where the VPN's own packets go, IPv6",
-    "lan4": "Private networks on the link, IPv4",
-    "lan6": "Private networks on the link, IPv6",
+    "redirectable": "IP versions that can be redirected",
+    "vpn_transport4": "Servers of the VPN itself, IPv4",
+    "vpn_transport6": "Servers of the VPN itself, IPv6",
+    "lan4": "Directly connected private networks, IPv4",
+    "lan6": "Directly connected private networks, IPv6",
     "paused": "Paused",
 }
 _CHAINS = {
-    "Recognised as STUN on its way out": ("classify_udp", "classify_classic_stun", "classify_tcp"),
-    "Let pass outside the VPN (`stunwall allow list` says what each number is)": (
+    "Recognised as outgoing STUN": ("classify_udp", "classify_classic_stun", "classify_tcp"),
+    "Allowed outside the VPN (numbers as in `stunwall allow list`)": (
         "may_leave",
         "allow_rules",
         "allow_programs",

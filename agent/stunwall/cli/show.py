@@ -1,4 +1,4 @@
-"""`stunwall show`: one entry of the record, with its packet decoded."""
+"""`stunwall show`: one entry of the record in full, with its packet decoded."""
 
 import struct
 from contextlib import closing
@@ -18,10 +18,12 @@ from stunwall.text import date_time, endpoint, printable
 
 def show(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="ID", help="The number that `stunwall log` shows.")],
+    number: Annotated[int, typer.Argument(metavar="ID", help="The ID in `stunwall log`.")],
     as_json: Json = False,
 ) -> None:
-    """Show one entry whole, with its first packet taken apart.
+    """Show one entry in full, with its first packet decoded.
+
+    With --json, the packet is in hexadecimal.
 
     \b
     Example:
@@ -30,7 +32,7 @@ def show(
     with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
         event = record.event(number)
     if event is None:
-        raise StunwallError(f"there is no entry {number}: `stunwall log` shows the numbers")
+        raise StunwallError(f"there is no entry {number}: `stunwall log` lists the IDs")
     if as_json:
         terminal.print_json(fields_of(number, event) | {"packet": event.packet.hex()})
         return
@@ -46,7 +48,7 @@ def _show(number: int, event: Event) -> None:
             ("Last", date_time(event.last_time)),
         ]
     )
-    if not event.destination:  # a pause: it is about no packet
+    if not event.destination:  # an event without a packet, such as a pause
         return
     terminal.rows(
         [
@@ -57,28 +59,28 @@ def _show(number: int, event: Event) -> None:
             ("Interface", event.interface),
         ]
     )
-    typer.echo(f"\nThe first packet:\n\n{_apart(event.packet)}")
+    typer.echo(f"\nThe first packet:\n\n{_decode(event.packet)}")
 
 
 def _why(reason: str) -> str:
     return Reason(reason).sentence if reason in list(Reason) else reason
 
 
-def _apart(packet: bytes) -> str:
+def _decode(packet: bytes) -> str:
     try:
         return _decoded(packet)
-    except (struct.error, LookupError, TypeError, ValueError) as error:  # scapy's, on what is cut short
-        return f"It cannot be taken apart ({error}); its bytes:\n{packet.hex(' ', 4)}"
+    except (struct.error, LookupError, TypeError, ValueError) as error:  # from scapy, if it is cut short
+        return f"It cannot be decoded ({error}). Its bytes:\n{packet.hex(' ', 4)}"
 
 
 def _decoded(packet: bytes) -> str:
-    # Slow to import, so only here.
+    # Imported here because scapy takes half a second.
     from scapy.config import conf
     from scapy.contrib.stun import STUN
     from scapy.layers.inet import IP, TCP, UDP
     from scapy.layers.inet6 import IPv6
 
-    conf.debug_dissector = False  # bytes that do not fit are shown raw
+    conf.debug_dissector = False  # show undecodable bytes raw
     layers = (IPv6 if packet[:1] and packet[0] >> 4 == 6 else IP)(packet)
     detection = detect.detect(packet)
     for transport in (UDP, TCP):

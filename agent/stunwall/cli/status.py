@@ -1,4 +1,4 @@
-"""`stunwall status`: can STUN leak, why, and what to do next. report.py finds it out."""
+"""`stunwall status`: prints what report.py found out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,19 +18,23 @@ _EXIT_CODES = {False: 0, True: 1, None: 4}
 
 
 def status(context: typer.Context, as_json: Json = False) -> None:
-    """Say whether STUN can leave outside the VPN, and what to do next.
+    """Show whether STUN can bypass the VPN, and what to do next.
 
     \b
     States:
       protected  a VPN is up: STUN leaves through it or not at all
       sealed     no VPN is up: all STUN is blocked
-      degraded   nothing leaks, but something is wrong; it says what to do
-      wall-only  the daemon does not run; the kernel still blocks
-      paused     `stunwall pause`: all STUN passes for a while
+      degraded   nothing leaks, but something is wrong
+      wall-only  stunwalld is not running, but the kernel still blocks
+      paused     all STUN can leave, because of `stunwall pause`
       open       no VPN is up, and when_vpn_down = "allow"
-      down       no wall is up
+      down       the wall is not up: STUN can leave by any interface
 
-    Exits 0 only while no STUN can leak, 1 if it can, 4 if your rights are too few to tell.
+    \b
+    Exit codes:
+      0  no STUN can leak
+      1  STUN can leak
+      4  unknown, because permission was denied
     """
     found = report.make(reader.load(context.obj))
     if as_json:
@@ -44,19 +48,19 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 def _rows(found: Report) -> Iterator[tuple[str, str]]:
     if not found.vpn:
-        yield "VPN", "none is up" if found.daemon else "not known"
+        yield "VPN", "no VPN is up" if found.daemon else "unknown"
     for name, why in found.vpn:
         yield "VPN", f"{name}: {why}"
     yield "Wall", f"{found.wall} (the rules in the kernel)"
     if found.daemon is not None:
         yield from _daemon(found.daemon)
     elif found.state != "unknown":
-        yield "Daemon", "does not run"
+        yield "Daemon", "not running"
     if found.blocked is not None:
         flows, packets, redirected = (found.blocked[key] for key in ("flows", "packets", "redirected"))
-        yield "Blocked", f"{count(flows, 'flow')} of {count(packets, 'packet')} today"
+        yield "Blocked", f"{count(flows, 'flow')} ({count(packets, 'packet')}) today"
         if redirected:
-            yield "Redirected", f"{count(redirected, 'flow')} today, into the VPN"
+            yield "Redirected", f"{count(redirected, 'flow')} into the VPN today"
     for problem in found.problems:
         yield "Problem", problem
     if found.next:
@@ -65,7 +69,7 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
 
 def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
     since = date_time(float(daemon["started"]))
-    yield "Daemon", f"runs since {since}, pid {daemon['pid']}, mode {daemon['mode']}"
+    yield "Daemon", f"running since {since}, pid {daemon['pid']}, mode {daemon['mode']}"
     if daemon.get("paused_until"):
         yield "Paused", f"until {date_time(float(daemon['paused_until']))}"
     for gap in daemon.get("gaps", ()):
@@ -77,4 +81,4 @@ def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
 def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
     who = gap["who"] or "an unknown program"
-    return f"{date_time(float(gap['start']))}, {seconds:.3f} s: rules of the wall were changed by {who}"
+    return f"{date_time(float(gap['start']))}, for {seconds:.3f} s: {who} changed the rules of the wall"

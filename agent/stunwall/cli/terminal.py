@@ -1,4 +1,4 @@
-"""How values look on the terminal."""
+"""Prints to the terminal: widths, times, rows and JSON."""
 
 import json
 import shutil
@@ -11,19 +11,19 @@ from stunwall.text import printable
 
 
 def width() -> int:
-    """Return the columns of the terminal, 80 where there is none."""
+    """Return the width of the terminal in columns, 80 without a terminal."""
     return shutil.get_terminal_size((80, 24)).columns
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the text in exactly so many columns; on a terminal a longer one is cut, its end kept."""
+    """Return the text padded to this width; on a terminal, cut a longer one at its beginning."""
     if len(text) > columns and sys.stdout.isatty():
         text = "…" + text[len(text) - columns + 1 :]
     return text.ljust(columns)
 
 
 def moment(seconds: float) -> str:
-    """Return Unix seconds in 8 columns: the time if it was today, else the day."""
+    """Return Unix seconds in 8 columns: the time if it was today, otherwise the date."""
     then, now = time.localtime(seconds), time.localtime()
     if then[:3] == now[:3]:
         return time.strftime("%H:%M:%S", then)
@@ -36,7 +36,7 @@ def print_json(value: object) -> None:
 
 
 def rows(pairs: list[tuple[str, str]], indent: int = 11) -> None:
-    """Print `name  text` rows, the text wrapped at the terminal's width."""
+    """Print rows of a name and a text, the text wrapped to the width of the terminal."""
     import textwrap
 
     for name, text in pairs:

@@ -1,4 +1,4 @@
-"""`stunwall vpn`: which interfaces are the VPN, and why."""
+"""`stunwall vpn`: which interfaces count as the VPN, and why."""
 
 import typer
 
@@ -8,7 +8,7 @@ from stunwall.cli.options import JsonList
 
 
 def vpn(context: typer.Context, as_json: JsonList = False) -> None:
-    """List every interface, whether it counts as the VPN, and why.
+    """Show which interfaces count as the VPN, and why.
 
     \b
     Example:
@@ -24,4 +24,7 @@ def vpn(context: typer.Context, as_json: JsonList = False) -> None:
         wide,
     )
     if not any(entry["counts"] for entry in found):
-        typer.echo('\nNone counts. If your VPN is up, name its interface: interfaces = ["NAME"]')
+        typer.echo(
+            "\nNo interface counts as the VPN. If yours is up, name its interface in the configuration: "
+            'interfaces = ["NAME"]'
+        )

@@ -1,1 +1,1 @@
-"""What `stunwall doctor` checks: configuration, kernel, service, and other programs on this machine."""
+"""The checks of `stunwall doctor`: configuration, kernel, service, and other programs on this machine."""

@@ -1,6 +1,5 @@
-"""The checks of `stunwall doctor`, in the order in which they run; one that fails hides no other."""
+"""Runs the checks of `stunwall doctor` in order. A check that fails does not stop the others."""
 
-import subprocess
 from pathlib import Path
 
 from stunwall.doctor import (
@@ -19,7 +18,7 @@ from stunwall.doctor.findings import Finding, unknown
 from stunwall.doctor.machine import Check, Machine
 from stunwall.model import StunwallError
 
-# By their names in `doctor --json`. What the first ones learn of the machine, the others use.
+# By name, as in `doctor --json`. Later checks use what earlier ones have put into the Machine.
 CHECKS: dict[str, Check] = {
     "configuration": configuration.check,
     "rights": permissions.check,
@@ -38,19 +37,22 @@ CHECKS: dict[str, Check] = {
 
 
 def examine(file: Path) -> list[Finding]:
-    """Look at everything; the configuration is in `file`."""
+    """Run all checks, with the configuration in `file`."""
     machine = Machine(file)
     return [finding for name in CHECKS for finding in run(name, machine)]
 
 
 def run(name: str, machine: Machine) -> list[Finding]:
-    """Return what one check finds; if it fails, what it had found before, and that it failed."""
+    """Return what one check finds. If it fails, that includes what it had found before, and the failure."""
     found: list[Finding] = []
     try:
         found.extend(CHECKS[name](machine))
-    except (StunwallError, OSError, subprocess.SubprocessError) as error:
+    except StunwallError as error:
         found.append(unknown(name, f"could not be checked: {error}"))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        found.append(unknown(name, f"could not be checked: {where}{error.strerror}"))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # nft, ip or the daemon, of another version perhaps, printed something else than is known.
-        found.append(unknown(name, f"could not be checked: an answer was not understood ({error!r})"))
+        # nft, ip or the daemon, perhaps of another version, answered in an unknown form.
+        found.append(unknown(name, f"could not be checked: unexpected answer ({error!r})"))
     return found

@@ -10,20 +10,20 @@ _RELEASED = 1764547200  # Unix seconds, 2025-12-01: a clock before that is wrong
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether times in the record, and the end of a pause, can be right."""
+    """Whether the times in the record can be right."""
     if time.time() < _RELEASED:
         yield problem(
             "clock",
-            f"it shows {time.strftime('%Y-%m-%d')}, before this stunwall was made",
-            why="times in the record are wrong",
-            next="set it: `timedatectl`",
+            f"it shows {time.strftime('%Y-%m-%d')}, which is before this version was released",
+            why="the times in the record are wrong",
+            next="set it with `sudo timedatectl set-time`",
         )
     elif machine.systemd and machine.output("timedatectl", "show", "-P", "NTPSynchronized").strip() == "no":
         yield note(
             "clock",
-            "it is not set by the network",
-            why="times in the record may be wrong, and a pause ends when the clock jumps ahead",
-            next="timedatectl set-ntp true",
+            "not synchronised over the network",
+            why="the times in the record may be wrong, and a pause ends early if the clock jumps ahead",
+            next="sudo timedatectl set-ntp true",
         )
     else:
         yield ok("clock", time.strftime("%Y-%m-%d %H:%M:%S %z"))

@@ -1,4 +1,4 @@
-"""The check `configuration`: mistakes in it, and values that let STUN out."""
+"""The check `configuration`: errors in the configuration, and values that let STUN out."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,12 @@ from stunwall.configfile.errors import ConfigError, ConfigPermissionError
 from stunwall.doctor.findings import Finding, ok, problem, warning
 from stunwall.doctor.machine import Machine
 
-_NARROW = {4: 8, 6: 16}  # bits: a network with fewer is half the world
-_FIRST_USER = 1000  # numbers of people begin there (login.defs(5), UID_MIN)
+_NARROW = {4: 8, 6: 16}  # by IP version: a network with a shorter prefix counts as wide
+_FIRST_USER = 1000  # UID_MIN in login.defs(5): the first user ID of a person
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Read the configuration into `machine`, and look for what lets STUN out."""
+    """Read the configuration into `machine`, and warn about values that let STUN out."""
     try:
         machine.settings = reader.load(machine.file)
     except ConfigPermissionError:
@@ -24,36 +24,36 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield problem(
             "configuration",
             str(error),
-            why="a daemon that is started with it ends at once; the wall stays shut, and nothing is recorded",
-            next="mend it, then `stunwall config check`",
+            why="stunwalld does not start with it: the wall keeps blocking, but nothing is recorded",
+            next="correct it, then run `stunwall config check`",
         )
         return
-    said = "is fine" if machine.file.exists() else "is not there: the defaults are in force"
+    said = "is valid" if machine.file.exists() else "does not exist, so the defaults apply"
     yield ok("configuration", f"{machine.file} {said}")
     if machine.settings.when_vpn_down is WhenVpnDown.ALLOW:
         yield warning(
             "configuration",
             'when_vpn_down = "allow"',
-            why="while the VPN reconnects, or fails, pages see the real address",
-            next='set it to "block" unless you mean it',
+            why="while the VPN is down or reconnecting, web pages can see your real address",
+            next='set it to "block" unless this is intended',
         )
     for number, rule in enumerate(machine.settings.allow, 1):
         if whose := _wide(rule):
             yield warning(
                 "configuration",
-                f"exception {number} ({rule.why}) holds for {whose}",
-                why="whoever is asked by STUN in that way learns the real address",
-                next="narrow it with `to`, or with the `unit` of one program",
+                f"exception {number} ({rule.why}) applies to {whose}",
+                why="any STUN server that is reached this way learns your real address",
+                next="narrow it with `to`, or with the `unit` of a single program",
             )
 
 
 def _wide(rule: Allow) -> str:
-    """Whom an exception lets out that a web page can use, "" if it is narrow."""
+    """Return whom a wide exception applies to, which a web page could exploit; "" if it is narrow."""
     if rule.to is not None and rule.to.prefixlen >= _NARROW[rule.to.version]:
         return ""
     if rule.unit is not None:
         everybody = rule.unit.strip("/").split("/")[0] == "user.slice" and "service" not in rule.unit
-        return "every program of who is logged in" if everybody else ""
+        return "every program in a login session" if everybody else ""
     if rule.user is not None:
-        return "every program of a user, browsers too" if rule.user >= _FIRST_USER else ""
+        return "every program of a user, browsers included" if rule.user >= _FIRST_USER else ""
     return "every destination"

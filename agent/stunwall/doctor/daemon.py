@@ -1,4 +1,4 @@
-"""The check `daemon`: whether it runs, what it complains of, and whether it does what the configuration says."""
+"""The check `daemon`: whether it is running, what problems it reports, and whether its configuration is current."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,8 +10,9 @@ from stunwall.control.protocol import ControlError, ControlPermissionError, Stat
 from stunwall.doctor.findings import Finding, ok, problem, unknown, warning
 from stunwall.doctor.machine import Machine
 from stunwall.hints import NO_DAEMON
+from stunwall.text import count
 
-# What `status` tells of the configuration in force.
+# The keys whose values in effect are in the status.
 _COMPARED = ("mode", "on_block", "when_vpn_down", "queue", "mark_mask", "allow")
 
 
@@ -25,10 +26,10 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield problem("daemon", str(error), why=NO_DAEMON, next=machine.restart)
         return
     if daemon is None and not machine.readable:
-        what = f"nothing answers in {machine.settings.run_dir}; the configuration may name another folder"
-        yield unknown("daemon", what, next="see to the configuration first")
+        what = f"nothing answers in {machine.settings.run_dir}, but the configuration may set another run_dir"
+        yield unknown("daemon", what, next="fix the configuration first")
     elif daemon is None:
-        yield problem("daemon", "it does not run", why=NO_DAEMON, next=machine.start)
+        yield problem("daemon", "not running", why=NO_DAEMON, next=machine.start)
     elif "error" in daemon:
         yield unknown("daemon", str(daemon["error"]))
     else:
@@ -42,8 +43,8 @@ def _running(machine: Machine, daemon: Status) -> Iterator[Finding]:
     if daemon["version"] != __version__:
         yield warning(
             "daemon",
-            f"version {daemon['version']} runs, {__version__} is installed",
-            why="an upgrade has not taken hold",
+            f"version {daemon['version']} is running, but {__version__} is installed",
+            why="the daemon was not restarted after an upgrade",
             next=machine.restart,
         )
     for text in daemon["problems"]:
@@ -53,29 +54,29 @@ def _running(machine: Machine, daemon: Status) -> Iterator[Finding]:
         yield problem(
             "daemon",
             f"its state is {daemon['state']}",
-            why="all STUN passes now",
-            next="`sudo stunwall resume`" if paused else 'connect the VPN, or when_vpn_down = "block"',
+            why="all STUN can leave, even outside the VPN",
+            next="sudo stunwall resume" if paused else 'connect the VPN, or set when_vpn_down = "block"',
         )
     if daemon["queue_overruns"]:
         yield warning(
             "daemon",
-            f"{daemon['queue_overruns']} packets were more than it could take",
-            why="they were blocked, but are not in the record",
-            next="look for the program that sends so many: `stunwall log`",
+            f"unable to keep up with {count(daemon['queue_overruns'], 'packet')}",
+            why="they were blocked, but not recorded",
+            next="check `stunwall log` for what is sending so many",
         )
     if not daemon["problems"]:
-        yield ok("daemon", f"runs as process {daemon['pid']}, {daemon['state']}")
+        yield ok("daemon", f"running (pid {daemon['pid']}, {daemon['state']})")
 
 
 def _in_force(machine: Machine, daemon: Status) -> Iterator[Finding]:
-    """What the configuration says and the daemon does not do."""
+    """Changes of the configuration that are not in effect."""
     said = asdict(machine.settings) | {"allow": [rule.plain() for rule in machine.settings.allow]}
     differing = [key for key in _COMPARED if said[key] != daemon.get(key, said[key])]
     if differing:
         fixed = any(key in FIXED_KEYS for key in differing)
         yield warning(
             "daemon",
-            f"not in force yet: {', '.join(differing)} as the configuration has it",
-            why="the daemon still works by what it was before",
+            f"changes of the configuration are not in effect yet: {', '.join(differing)}",
+            why="the daemon still uses the old values",
             next=machine.restart if fixed else "sudo stunwall reload",
         )

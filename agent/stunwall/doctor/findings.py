@@ -1,11 +1,11 @@
-"""What a check of `stunwall doctor` finds: values only, no I/O."""
+"""The findings of `stunwall doctor`. Values only, no I/O."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Result(StrEnum):
-    """How bad it is, the worst first."""
+    """How serious a finding is; the most serious first."""
 
     PROBLEM = "problem"
     WARNING = "warning"
@@ -16,7 +16,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: what it is, why it matters, what to do next."""
+    """What a check found, why it matters, and what to do next."""
 
     check: str
     result: Result
@@ -26,22 +26,22 @@ class Finding:
 
 
 def problem(check: str, what: str, why: str = "", next: str = "") -> Finding:
-    """STUN can leak, or will at the next boot, or nothing is recorded."""
+    """STUN can leak, or will after a reboot, or nothing is recorded."""
     return Finding(check, Result.PROBLEM, what, why, next)
 
 
 def warning(check: str, what: str, why: str = "", next: str = "") -> Finding:
-    """Something that the user should change, although stunwall works."""
+    """stunwall works, but something should be changed."""
     return Finding(check, Result.WARNING, what, why, next)
 
 
 def unknown(check: str, what: str, why: str = "", next: str = "") -> Finding:
-    """Something that could not be checked."""
+    """Something could not be checked."""
     return Finding(check, Result.UNKNOWN, what, why, next)
 
 
 def note(check: str, what: str, why: str = "", next: str = "") -> Finding:
-    """Something that the user may want to know."""
+    """Nothing is wrong, but the user should know about it."""
     return Finding(check, Result.NOTE, what, why, next)
 
 

@@ -1,4 +1,4 @@
-"""The check `kernel`: the pieces of the kernel, and the program nft, that the wall needs."""
+"""The check `kernel`: the kernel features that the wall needs, and nft."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from stunwall.wall.nft import NftError, NftPermissionError
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether the kernel and nft have what the wall needs."""
+    """Whether the wall can be loaded, and packets queued."""
     wall, missing = None, None
     try:
         wall = state.read()
@@ -22,22 +22,22 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield problem(
             "kernel",
             missing,
-            why="without it there is no wall",
-            next=f"mend that, {machine.then_restart}",
+            why="without it, the wall cannot be loaded",
+            next=f"fix that, {machine.then_restart}",
         )
         return
     release, version = os.uname().release, machine.output("nft", "--version").strip()
-    yield ok("kernel", f"Linux {release} and {version} have what the wall needs")
+    yield ok("kernel", f"Linux {release} and {version} have everything the wall needs")
     if requirements.queues(nft.refused):
         return
-    what = "nftables has no `queue` here: the xtables target NFQUEUE takes its place"
+    what = "nftables has no `queue` statement here, so the xtables target NFQUEUE is used instead"
     if wall is not None and wall.queue is not None:
-        why = "it does the same; `nft list` remarks that iptables-nft manages the table"
+        why = "it does the same, but `nft list` then says that iptables-nft manages the table"
         yield note("kernel", what, why)
     else:
         yield warning(
             "kernel",
             what,
-            why="whether the kernel has that one is seen when stunwalld starts",
-            next=f"{machine.start}; if it names a missing piece, do as it says",
+            why="whether the kernel has that target is only known once stunwalld has started",
+            next=f"run `{machine.start}`; if it reports a missing module, follow its advice",
         )

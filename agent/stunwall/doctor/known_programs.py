@@ -1,4 +1,4 @@
-"""Programs that stunwall knows by their tables, chains, interfaces or marks, and what each means for it. No I/O."""
+"""Recognises programs by their tables, chains, interfaces or marks, and says what each means for stunwall. No I/O."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from stunwall.doctor.other_rules import Ruleset
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What it means for stunwall that a program is here, and what to do."""
+    """What the presence of a program means for stunwall, and what to do."""
 
     why: str
     next: str
@@ -16,7 +16,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A program that is here: its name, what it was known by, and what that means."""
+    """A program that was found: its name, what it was recognised by, and what it means."""
 
     name: str
     seen: str
@@ -24,36 +24,36 @@ class Presence:
 
 
 _FORWARDED = Advice(
-    "STUN of its containers and machines is blocked outside the VPN like any other, and never redirected; "
-    "an exception by `unit` or `user` does not reach it, one by `to` does",
-    "nothing to do; where one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`",
+    "STUN from its containers or virtual machines is blocked outside the VPN, but never redirected. "
+    "Exceptions by `unit` or `user` do not apply to it; exceptions by `to` do",
+    "nothing to do; if one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`",
 )
 _FIREWALL = Advice(
-    "no rule of it can let out what stunwall drops, and its reload leaves stunwall's table alone",
+    "none of its rules can let out what stunwall drops, and reloading it leaves stunwall's table alone",
     "nothing to do",
 )
 _OWN_KILL_SWITCH = Advice(
-    "its own firewall drops what is outside its VPN too; both may stand together",
+    "its own firewall also drops traffic outside its VPN; the two do not get in each other's way",
     "nothing to do",
 )
 OPENSNITCH = Advice(
-    "it asks about connections before stunwall sees them; what it allows is blocked all the same where it is STUN",
-    "nothing to do; a program that needs STUN outside the VPN needs an exception here: `stunwall allow add --help`",
+    "it asks you about a connection before stunwall sees it; if that is STUN outside the VPN, stunwall still blocks it",
+    "nothing to do; if a program needs STUN outside the VPN, add an exception: see `stunwall allow add --help`",
 )
 QUEUE_READER = Advice(
-    "what leaves needs the leave of both: what it allows is blocked all the same where it is STUN",
+    "a packet leaves only if both programs accept it, so stunwall still blocks STUN that the other one accepts",
     "nothing to do",
 )
 
 
 def _finds_peers(unit: str) -> Advice:
     return Advice(
-        "it finds its peers by STUN, outside any other VPN: that is blocked until an [[allow]] lets it",
-        f'if you want that: `sudo stunwall allow add --unit {unit} --why "finds its peers by STUN"`',
+        "it uses STUN outside any other VPN to find its peers, which stunwall blocks unless an exception allows it",
+        f'to allow it: `sudo stunwall allow add --unit {unit} --why "finds its peers by STUN"`',
     )
 
 
-# A program, and what it is known by: the whole name of a table, or the beginning of another name.
+# Program, and what it is recognised by: the full name of a table, or the beginning of another name.
 _PROGRAMS = (
     ("Docker", "chain", "DOCKER", _FORWARDED),
     ("Docker", "interface", "docker", _FORWARDED),
@@ -74,7 +74,7 @@ _PROGRAMS = (
     ("NetBird", "interface", "wt", _finds_peers("netbird.service")),
 )
 
-# Marks that programs are known by, to name who has a bit of ours.
+# Marks that are typical of a program.
 _MARKS = {
     0xCA6C: "wg-quick",
     0x6D6F6C65: "Mullvad",
@@ -89,7 +89,7 @@ _MARKS = {
 
 
 def present(ruleset: Ruleset, interfaces: Iterable[str]) -> list[Presence]:
-    """Return the programs that are known by their tables, chains and interfaces, each once."""
+    """Return the programs that are recognised by their tables, chains and interfaces, each once."""
     names = {
         "table": {item["table"]["name"] for item in ruleset if "table" in item},
         "chain": {item["chain"]["name"] for item in ruleset if "chain" in item},
@@ -104,5 +104,5 @@ def present(ruleset: Ruleset, interfaces: Iterable[str]) -> list[Presence]:
 
 
 def by_mark(mark: int) -> str:
-    """Return who uses such a mark, "" if it is not known."""
+    """Return the program that typically uses this mark, "" if none is known."""
     return _MARKS.get(mark, "")

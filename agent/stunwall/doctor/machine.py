@@ -1,4 +1,4 @@
-"""The machine that `stunwall doctor` looks at: its configuration, daemon, interfaces, and what programs print."""
+"""What `stunwall doctor` examines: the configuration, the daemon, interfaces, files, and the output of programs."""
 
 import os
 import subprocess
@@ -10,35 +10,40 @@ from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.protocol import Status
 from stunwall.doctor.findings import Finding
+from stunwall.model import StunwallError
 from stunwall.wall import nft
 
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 _INTERFACES = Path("/sys/class/net")
-_TIMEOUT = 10  # seconds for another program's answer
+_TIMEOUT = 10  # seconds until a program must have finished
+
+
+class ProgramError(StunwallError):
+    """A program could not be run, or did not finish."""
 
 
 @dataclass
 class Machine:
-    """What the checks look at.
+    """What the checks examine.
 
-    The check `configuration` sets `settings` (else the defaults) and `readable`; the check `daemon` sets `daemon`,
-    which is None if it does not run. So these two come before those that use them.
+    The check `configuration` sets `settings` and `readable`, the check `daemon` sets `daemon`. So these two run before
+    those that use them. `settings` are the defaults if the configuration is not `readable`; `daemon` is None if it is
+    not running or did not answer.
     """
 
     file: Path
     settings: Config = field(default_factory=Config)
     daemon: Status | None = None
     readable: bool = True
-    """Whether the configuration is right, so that `settings` are its."""
 
     @property
     def queue(self) -> int:
-        """The queue in force, if a daemon runs; else the one that the configuration names."""
+        """The queue number in effect if the daemon is running, otherwise the configured one."""
         return int((self.daemon or {}).get("queue", self.settings.queue))
 
     @property
     def mark_mask(self) -> int:
-        """As `queue`."""
+        """The mark bits in effect if the daemon is running, otherwise the configured ones."""
         return int((self.daemon or {}).get("mark_mask", self.settings.mark_mask))
 
     @property
@@ -58,17 +63,22 @@ class Machine:
 
     @property
     def then_restart(self) -> str:
-        """How a sentence goes on that ends in a restart of the daemon."""
+        """The end of a sentence that says to restart the daemon after something else."""
         return hints.then_restart(self.systemd)
 
     @staticmethod
     def output(*command: str) -> str:
-        """Return what a program prints, whatever its exit code. Raises OSError and SubprocessError."""
-        # `su` may leave a PATH without the folders of the system's own programs.
+        """Return what a program prints, whatever its exit code. Raises ProgramError."""
+        # After `su`, PATH may lack the sbin folders.
         environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{nft.SBIN}"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
-        )
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ProgramError(f"{command[0]} did not finish within {_TIMEOUT} s") from error
+        except OSError as error:
+            raise ProgramError(f"cannot run {command[0]}: {error.strerror}") from error
         return done.stdout
 
     @staticmethod
@@ -78,7 +88,7 @@ class Machine:
 
     @staticmethod
     def is_network_card(interface: str) -> bool:
-        """Whether a device is behind an interface; a VPN's has none."""
+        """Whether there is hardware behind an interface, as a VPN interface has none."""
         return (_INTERFACES / interface / "device").exists()
 
 
@@ -86,7 +96,7 @@ Check = Callable[[Machine], Iterator[Finding]]
 
 
 def look(path: Path) -> os.stat_result | None:
-    """Return what is known of a file, None if there is none. Raises OSError where it may not be looked at."""
+    """Return the status of a file, None if it does not exist. Raises OSError if it cannot be read."""
     try:
         return path.stat()
     except FileNotFoundError:

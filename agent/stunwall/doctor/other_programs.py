@@ -1,4 +1,4 @@
-"""The checks `queue`, `marks` and `neighbours`: what other programs on this machine do that matters to stunwall."""
+"""The checks `queue`, `marks` and `neighbours`: other programs whose rules, queues or marks concern stunwall."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from stunwall.queue import nfqueue
 from stunwall.wall import nft
 
 _PROC = Path("/proc")
-# Debian and most others; Fedora and its kin.
+# On Debian and most others; on Fedora and its relatives.
 _NFTABLES_CONF = (Path("/etc/nftables.conf"), Path("/etc/sysconfig/nftables.conf"))
-_FLUSHES = re.compile(r"^[^#]*\bflush\s+ruleset\b", re.MULTILINE)  # not in a comment
-_LEGACY = ("ip_tables_names", "ip6_tables_names")  # in /proc/net, where iptables-legacy has tables
+_FLUSHES = re.compile(r"^[^#]*\bflush\s+ruleset\b", re.MULTILINE)  # except in a comment
+_LEGACY = ("ip_tables_names", "ip6_tables_names")  # in /proc/net: the tables of iptables-legacy
 
 
 def queue(machine: Machine) -> Iterator[Finding]:
-    """Whether the queue is stunwalld's alone."""
+    """Whether only stunwalld reads the queue, and only its table sends packets there."""
     number = machine.queue
     port = nfqueue.listener(number)
     alone = True
@@ -34,43 +34,43 @@ def queue(machine: Machine) -> Iterator[Finding]:
             alone = False
             yield problem(
                 "queue",
-                f"{claim.where} sends packets to queue {number} too",
-                why="stunwalld gets packets that are none of its business",
+                f"{claim.where} also sends packets to queue {number}",
+                why="stunwalld receives packets that are not meant for it",
                 next=f"set another `queue` in the configuration, {machine.then_restart}",
             )
     if hidden := other_rules.hidden_queues(ruleset):
         alone = False
         yield note(
             "queue",
-            f"iptables uses queues that nft does not show, in {', '.join(hidden)}",
-            why=f"none of them may be {number}",
-            next="compare with `sudo iptables-save | grep NFQUEUE`",
+            f"iptables rules use queues whose numbers nft does not show: {', '.join(hidden)}",
+            why=f"none of them must be {number}",
+            next="check with `sudo iptables-save | grep NFQUEUE`",
         )
     taken = sorted({claim.value for claim in claims} - {number})
-    beside = f"; others use {', '.join(map(str, taken))}" if taken else ""
+    others = f"; other programs use {', '.join(map(str, taken))}" if taken else ""
     if alone:
-        yield ok("queue", f"{number} is stunwall's alone{beside}")
+        yield ok("queue", f"only stunwall uses queue {number}{others}")
 
 
 def _reader(machine: Machine, port: int) -> Finding:
-    """What it means that a program reads the queue that is not the daemon that answered."""
+    """Return the problem that a process other than the daemon that answered reads the queue."""
     if _is_stunwalld(port):
         return problem(
             "queue",
             f"stunwalld (pid {port}) reads queue {machine.queue}, but does not answer",
-            why="it hangs, has just begun, or was started with another configuration",
-            next=f"`journalctl -u stunwall`, {machine.then_restart}",
+            why="it hangs, has only just started, or uses another configuration",
+            next=f"check `journalctl -u stunwall`, {machine.then_restart}",
         )
     return problem(
         "queue",
         f"queue {machine.queue} is read by {_program(port)}",
-        why="stunwalld gets no packets",
-        next=f"end that program, or set another `queue` in the configuration, {machine.then_restart}",
+        why="stunwalld receives no packets",
+        next=f"stop that program, or set another `queue` in the configuration, {machine.then_restart}",
     )
 
 
 def marks(machine: Machine) -> Iterator[Finding]:
-    """Whether others use bits of `mark_mask`, in rules or in routing rules."""
+    """Whether other programs use bits of `mark_mask`, in their rules or in routing rules."""
     mask = machine.mark_mask
     ruleset = nft.read_ruleset()
     printed = [machine.output("ip", family, "-j", "rule") for family in ("-4", "-6")]
@@ -78,38 +78,38 @@ def marks(machine: Machine) -> Iterator[Finding]:
     claims = other_rules.mark_claims(ruleset, mask) + other_rules.routing_claims(rules, mask, REDIRECT_TABLE)
     for claim in dict.fromkeys(claims):
         program = known_programs.by_mark(claim.value)
-        who = f", as {program} does" if program else ""
+        who = f" (probably {program})" if program else ""
         yield warning(
             "marks",
             f"{claim.where} uses mark {claim.value:#x}{who}",
-            why=f"it has bits of stunwall's own {mask:#x}: each may take the other's packets for its own. "
-            "Nothing leaks by that, but STUN may be blocked or routed where it should not",
-            next="set another mark_mask in the configuration, two bits that nobody uses, "
+            why=f"it shares bits with stunwall's mark_mask {mask:#x}, so each may mistake the other's packets for its "
+            "own. Nothing leaks, but STUN may be blocked or routed the wrong way",
+            next="set another mark_mask in the configuration, with two bits that no other program uses, "
             f"{machine.then_restart}",
         )
     hidden = other_rules.hidden_marks(ruleset)
     if hidden:
         yield note(
             "marks",
-            f"iptables uses marks that nft does not show, in {', '.join(hidden)}",
-            why=f"they must not have bits of {mask:#x}",
-            next="compare with `sudo iptables-save | grep -i mark`",
+            f"iptables rules use marks whose values nft does not show: {', '.join(hidden)}",
+            why=f"they must not use bits of {mask:#x}",
+            next="check with `sudo iptables-save | grep -i mark`",
         )
     if not claims and not hidden:
-        yield ok("marks", f"nobody else uses bits of {mask:#x}")
+        yield ok("marks", f"no other program uses bits of {mask:#x}")
 
 
 def programs(machine: Machine) -> Iterator[Finding]:
-    """Who else has rules here, and what that means."""
+    """Which other programs have rules or queues here, and what that means for stunwall."""
     for presence in known_programs.present(nft.read_ruleset(), machine.interfaces()):
-        what = f"{presence.name} is here ({presence.seen})"
+        what = f"found {presence.name} ({presence.seen})"
         yield note("neighbours", what, presence.advice.why, presence.advice.next)
     for number, port in nfqueue.listeners().items():
         if number != machine.queue:
             program = _program(port)
             opensnitch = program.startswith("opensnitch")
             advice = known_programs.OPENSNITCH if opensnitch else known_programs.QUEUE_READER
-            what = f"{program} decides on the packets in queue {number}"
+            what = f"{program} decides on packets in queue {number}"
             yield note("neighbours", what, advice.why, advice.next)
     yield from _legacy()
     yield from _nftables_service(machine)
@@ -120,9 +120,9 @@ def _legacy() -> Iterator[Finding]:
     if any(path.read_text().strip() for path in tables):
         yield note(
             "neighbours",
-            "iptables-legacy has rules, which nft does not show",
-            why="they let out nothing that stunwall drops; whether they use its queue or its mark bits is not known",
-            next="look at `sudo iptables-legacy-save` and `sudo ip6tables-legacy-save`",
+            "iptables-legacy has rules that nft does not show",
+            why="they cannot let out what stunwall drops, but they may use its queue or its mark bits",
+            next="check `sudo iptables-legacy-save` and `sudo ip6tables-legacy-save`",
         )
 
 
@@ -137,11 +137,11 @@ def _nftables_service(machine: Machine) -> Iterator[Finding]:
     if flushing:
         yield warning(
             "neighbours",
-            f"{unit} is enabled, and `flush ruleset` is in {' and '.join(flushing)}",
-            why="a boot starts it before the wall; whoever restarts, reloads or stops it later takes the wall too, "
-            "for the moment until stunwalld has put it back. A shutdown stops it",
-            next=f"leave {unit} alone while you are online. In a file of rules, put `add table FAMILY NAME` and "
-            "`delete table FAMILY NAME` for each table of it in place of `flush ruleset`",
+            f"{unit} is enabled and flushes all rules: `flush ruleset` is in {' and '.join(flushing)}",
+            why="at boot it starts before the wall, which is safe. If it is restarted, reloaded or stopped later, as "
+            "at shutdown, the wall is gone until stunwalld restores it",
+            next=f"do not restart, reload or stop {unit} while you are online. In a file of rules, replace "
+            "`flush ruleset` by `add table FAMILY NAME` and `delete table FAMILY NAME` for each of its tables",
         )
 
 
@@ -154,8 +154,8 @@ def _is_stunwalld(port: int) -> bool:
 
 
 def _program(port: int) -> str:
-    """Return who has a netlink port: mostly its pid (netlink(7))."""
+    """Return the program with this netlink port, which usually is its pid (netlink(7))."""
     try:
         return f"{(_PROC / str(port) / 'comm').read_text().strip()} (pid {port})"
     except OSError:
-        return f"a program with the netlink port {port}"
+        return f"a program with netlink port {port}"

@@ -1,4 +1,4 @@
-"""Who else is in the kernel's rules, and whether they get in stunwall's way: from the ruleset as nft's JSON has it."""
+"""Finds what other programs' rules use of what is stunwall's: mark bits and queues. Reads nft's JSON. No I/O."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ _ALL = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Another program's use of mark bits or of a queue: where it stands, and the value (a mark's bits, a queue)."""
+    """Another program's use of a mark or a queue: which rule uses it, and its value."""
 
     where: str
     value: int
 
 
 def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
-    """Return the rules of others that set or look for bits of `mask` in the packet or connection mark."""
+    """Return the rules of other programs that set or match bits of `mask` in the packet or connection mark."""
     found = []
     for rule in _others_rules(ruleset):
         for expression in rule["expr"]:
@@ -30,12 +30,12 @@ def mark_claims(ruleset: Ruleset, mask: int) -> list[Claim]:
 
 
 def hidden_marks(ruleset: Ruleset) -> list[str]:
-    """Return where iptables matches or sets marks in a way that nft's JSON does not show."""
+    """Return where iptables rules set or match marks whose values are not in nft's JSON."""
     return _of_xtables(ruleset, "mark", "connmark")
 
 
 def hidden_queues(ruleset: Ruleset) -> list[str]:
-    """Return where iptables hands packets to a queue whose number nft's JSON does not show."""
+    """Return where iptables rules queue packets without the number of the queue in nft's JSON."""
     return _of_xtables(ruleset, "nfqueue")
 
 
@@ -51,7 +51,7 @@ def _of_xtables(ruleset: Ruleset, *names: str) -> list[str]:
 
 
 def routing_claims(rules: Iterable[dict[str, Any]], mask: int, ours: int) -> list[Claim]:
-    """Return the rules of `ip -j rule` that look for bits of `mask`, but for those of table `ours`."""
+    """Return the rules in the output of `ip -j rule` that match bits of `mask`, except those for table `ours`."""
     found = []
     for rule in rules:
         if "fwmark" not in rule or str(rule.get("table")) == str(ours):
@@ -63,7 +63,7 @@ def routing_claims(rules: Iterable[dict[str, Any]], mask: int, ours: int) -> lis
 
 
 def queue_claims(ruleset: Ruleset) -> list[Claim]:
-    """Return the rules of others that hand packets to a queue."""
+    """Return the rules of other programs that send packets to a queue."""
     found = []
     for rule in _others_rules(ruleset):
         for expression in rule["expr"]:
@@ -80,7 +80,7 @@ def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:
     for item in ruleset:
         rule = item.get("rule")
         if rule is not None and (rule["family"], rule["table"]) != _OURS:
-            # What nft has no JSON for comes as text: before 1.0.6 all that is from xtables (nftables, src/json.c).
+            # nft prints what it has no JSON for as text; before 1.0.6, that is everything from xtables (src/json.c).
             yield rule | {"expr": [each for each in rule.get("expr", ()) if isinstance(each, dict)]}
 
 
@@ -89,7 +89,7 @@ def _place(rule: dict[str, Any]) -> str:
 
 
 def _mark_bits(expression: dict[str, Any]) -> Iterator[int]:
-    """Yield the bits of the mark that an expression sets to one, or looks for."""
+    """Yield the bits of the mark that an expression sets to one, or matches."""
     mangle, match = expression.get("mangle"), expression.get("match")
     if mangle is not None and _is_mark(mangle["key"]):
         yield from _set_bits(mangle["value"])
@@ -101,7 +101,7 @@ def _mark_bits(expression: dict[str, Any]) -> Iterator[int]:
             yield from (bits for bits in _numbers(left["&"][1]))
 
 
-def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - as nft's JSON has it
+def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - from nft's JSON
     match value:
         case {"|": [_, bits]} | {"^": [_, bits]}:
             value = bits
@@ -109,7 +109,7 @@ def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - as nft's JSON has 
         case {"map": {"data": {"set": list(pairs)}}}:
             for _, mark in pairs:
                 yield from _numbers(mark)
-    yield from _numbers(value)  # of what clears bits (`&`) or copies a mark there are none
+    yield from _numbers(value)  # nothing if it clears bits (`&`) or copies a mark
 
 
 def _is_mark(value: Any) -> bool:  # noqa: ANN401
@@ -123,10 +123,10 @@ def _numbers(value: Any) -> Iterator[int]:  # noqa: ANN401
     match value:
         case int():
             yield value
-        case {"prefix": {"len": int(length)}}:  # how nft prints a mask of the highest bits
+        case {"prefix": {"len": int(length)}}:  # a mask of the highest bits
             yield _ALL << (32 - length) & _ALL
         case {"range": [int(first), int(last)]}:
-            changing = (1 << (first ^ last).bit_length()) - 1  # the bits that differ within it
+            changing = (1 << (first ^ last).bit_length()) - 1  # the bits that differ within the range
             yield last | changing
         case {"set": list(elements)}:
             for element in elements:

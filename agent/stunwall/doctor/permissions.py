@@ -1,4 +1,4 @@
-"""The check `rights`: who may change the configuration and the record."""
+"""The check `rights`: who can change the configuration and the record."""
 
 import os
 import pwd
@@ -13,14 +13,14 @@ from stunwall.doctor.machine import Machine, look
 from stunwall.model import GROUP
 from stunwall.record.schema import FILE
 
-_USER = GROUP  # sysusers.d(5): a user's group has its name
+_USER = GROUP  # sysusers.d(5): the user's group has the same name
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether only root and stunwalld may change what decides on leaks, and what tells of them."""
+    """Whether only root and stunwalld can change the configuration, which decides what leaks, and the record."""
     folder, drop_ins, state = machine.file.parent, machine.file.parent / "conf.d", machine.settings.state_dir
     owners = _owners(machine.file)
-    harm = "whoever writes there decides what leaks"
+    harm = "whoever can write there decides what leaks"
     configuration = [folder, *reader.sources(machine.file)]
     found = [
         _open(path, owners, harm, f"sudo chown root:root {path}; sudo chmod go-w {path}")
@@ -35,15 +35,15 @@ def check(machine: Machine) -> Iterator[Finding]:
     problems = [each for each in found if each is not None]
     yield from problems
     if look(state) is None:
-        yield warning("rights", f"{state} is missing", why="there is no record", next=machine.start)
+        yield warning("rights", f"{state} does not exist", why="nothing is recorded", next=machine.start)
     elif not problems:
-        yield ok("rights", "configuration and record belong to root and stunwalld alone")
+        yield ok("rights", "only root and stunwalld can change the configuration and the record")
 
 
 def _owners(file: Path) -> tuple[set[int], set[int]]:
-    """The users and groups that may change things: of a configuration of the caller's own, the caller too."""
+    """Return the users and groups that may own the files; for a private configuration, that includes the caller."""
     users, groups = {0}, {0}
-    with suppress(KeyError):  # it may have been started by hand, without an installation
+    with suppress(KeyError):  # stunwall may run from a checkout, without an installation
         users.add(pwd.getpwnam(_USER).pw_uid)
     if file != reader.DEFAULT_FILE:
         users.add(os.getuid())
@@ -52,14 +52,14 @@ def _owners(file: Path) -> tuple[set[int], set[int]]:
 
 
 def _open(path: Path, owners: tuple[set[int], set[int]], harm: str, cure: str) -> Finding | None:
-    """The problem that others may change a file; None if they can't, or if there is none."""
+    """Return the problem that others can change a file; None if they cannot, or it does not exist."""
     found, (users, groups) = look(path), owners
     if found is None:
         return None
     by_group = found.st_mode & stat.S_IWGRP and found.st_gid not in groups
     if found.st_uid in users and not by_group and not found.st_mode & stat.S_IWOTH:
         return None
-    if found.st_mode & stat.S_ISVTX:  # as /tmp
-        cure = f"move the configuration to a folder of its own: {path} has to stay as it is"
-    what = f"{path} can be changed by others than root and stunwalld"
+    if found.st_mode & stat.S_ISVTX:  # for example /tmp
+        cure = f"move the configuration to a folder of its own; {path} must stay as it is"
+    what = f"{path} can be changed by users other than root and stunwalld"
     return problem("rights", what, harm, cure)

@@ -1,4 +1,4 @@
-"""The checks `disk` and `record`: room for the record, and whether it can be read and is whole."""
+"""The checks `disk` and `record`: room for the record, and whether it is readable and complete."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from stunwall.doctor.findings import Finding, ok, problem, warning
 from stunwall.doctor.machine import Machine, look
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import FILE, RecordError, RecordPermissionError
+from stunwall.text import count
 
 _LITTLE, _TOO_LITTLE = 100 << 20, 4 << 20  # bytes free for the record
 
@@ -15,23 +16,25 @@ _LITTLE, _TOO_LITTLE = 100 << 20, 4 << 20  # bytes free for the record
 def disk(machine: Machine) -> Iterator[Finding]:
     """Whether there is room for the record."""
     folder = machine.settings.state_dir
-    if look(folder) is None:  # `rights` has said so
+    if look(folder) is None:  # the check `rights` reports that
         return
     found = os.statvfs(folder)
     free = found.f_bavail * found.f_frsize
     if found.f_flag & os.ST_RDONLY:
-        why = "what is blocked is not recorded"
-        yield problem("disk", f"{folder} is on a disk that is read-only", why, next="see `dmesg`")
+        why = "blocked packets are not recorded"
+        yield problem(
+            "disk", f"{folder} is on a read-only file system", why, next="check `dmesg` for disk errors"
+        )
     elif free < _LITTLE:
         result = problem if free < _TOO_LITTLE else warning
-        why = "the record waits in memory once the disk is full, and is lost with the daemon"
-        yield result("disk", f"{free >> 20} MiB are left for {folder}", why, next="make room")
+        why = "once the disk is full, new entries wait in memory, and are lost if the daemon ends"
+        yield result("disk", f"only {free >> 20} MiB are free for {folder}", why, next="free some space")
     else:
-        yield ok("disk", f"{free >> 20:,} MiB are left for the record")
+        yield ok("disk", f"{free >> 20:,} MiB are free for the record")
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether the record can be read, and has everything."""
+    """Whether the record is readable and complete."""
     folder = machine.settings.state_dir
     if look(folder) is None:
         return
@@ -44,10 +47,10 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield warning("record", str(error))
     else:
         if lost:
-            why = "the disk could not keep up, or was full"
-            yield warning("record", f"{lost} packets were blocked and not recorded", why)
+            why = "the disk was full, or too slow"
+            yield warning("record", f"blocked but not recorded: {count(lost, 'packet')}", why)
         size = (folder / FILE).stat().st_size >> 10
-        yield ok("record", f"can be read: {flows:,} entries so far, {size:,} KiB")
+        yield ok("record", f"readable: {count(flows, 'entry', 'entries')} so far, {size:,} KiB")
     for broken in folder.glob(f"{FILE}.*.broken"):
-        what, why = f"a damaged record was moved aside to {broken}", "it has what was blocked before"
-        yield warning("record", what, why, next="look for a failing disk")
+        what, why = f"a damaged record was moved aside to {broken}", "it holds what was blocked before that"
+        yield warning("record", what, why, next="check the disk for errors")

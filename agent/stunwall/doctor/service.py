@@ -1,17 +1,23 @@
-"""The check `service`: whether systemd's units are there, enabled and active."""
+"""The check `service`: whether the systemd units are installed, enabled and active."""
 
 from collections.abc import Iterator
 
 from stunwall.doctor.findings import Finding, note, ok, problem, unknown, warning
 from stunwall.doctor.machine import Machine
+from stunwall.hints import NO_DAEMON
+from stunwall.text import count
 
-UNITS = ("stunwall-wall.service", "stunwall.service")
+# The units, and what happens if one does not start at boot.
+UNITS = {
+    "stunwall-wall.service": "after a reboot, nothing is blocked until stunwalld has started",
+    "stunwall.service": f"after a reboot, {NO_DAEMON}",
+}
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether the wall and the daemon run, and will at the next boot."""
+    """Whether the wall and the daemon are started now, and at boot."""
     if not machine.systemd:
-        yield note("service", "systemd does not run this machine: nothing starts stunwall at boot")
+        yield note("service", "systemd is not running here, so nothing starts stunwall at boot")
         return
     for unit in UNITS:
         lines = machine.output("systemctl", "show", unit).splitlines()
@@ -20,13 +26,13 @@ def check(machine: Machine) -> Iterator[Finding]:
 
 def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
     if "LoadState" not in shown:
-        yield unknown("service", f"systemd does not tell of {unit}")
+        yield unknown("service", f"systemctl says nothing about {unit}")
         return
     if shown["LoadState"] == "not-found":
         yield problem(
             "service",
             f"{unit} is not installed",
-            why="after the next boot nothing is blocked",
+            why=UNITS[unit],
             next="install stunwall as a service",
         )
         return
@@ -35,7 +41,7 @@ def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
         yield problem(
             "service",
             f"{unit} is {state}",
-            why="after the next boot it is not there",
+            why=UNITS[unit],
             next=f"{unmask}sudo systemctl enable {unit}",
         )
     if shown.get("ActiveState") != "active":
@@ -44,12 +50,12 @@ def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
     else:
         yield ok("service", f"{unit} is active")
     if shown.get("NeedDaemonReload") == "yes":
-        what, why = f"{unit} has changed on disk", "systemd uses the old one"
+        what, why = f"{unit} has changed on disk", "systemd still uses the old version"
         yield warning("service", what, why, next="sudo systemctl daemon-reload")
     if (restarts := int(shown.get("NRestarts") or 0)) > 0:
         yield warning(
             "service",
-            f"{unit} was restarted {restarts} times since it was started",
-            why="it failed or hung",
+            f"{unit} was restarted automatically {count(restarts, 'time')}",
+            why="it crashed or hung",
             next=f"journalctl -u {unit} -p warning",
         )

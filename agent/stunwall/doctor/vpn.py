@@ -1,4 +1,4 @@
-"""The check `vpn`: whether an interface counts as the VPN, and can carry redirected flows."""
+"""The check `vpn`: which interfaces count as the VPN, and whether flows can be redirected into one."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from stunwall.doctor.machine import Machine
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """What counts as the VPN; nothing where no daemon says so."""
+    """What counts as the VPN, according to the daemon; nothing if it is not running."""
     if machine.daemon is None:
         return
     counting = [each for each in machine.daemon["interfaces"] if each["counts"]]
@@ -16,9 +16,9 @@ def check(machine: Machine) -> Iterator[Finding]:
         yield warning(
             "vpn",
             "no interface counts as the VPN",
-            why="all STUN is blocked, and no call works",
-            next="connect it; if it is connected, name its interface: "
-            'interfaces = ["wg0"] (`stunwall vpn` says more)',
+            why="all STUN is blocked, so calls may not work",
+            next="connect your VPN; if it is connected, name its interface in the configuration, for example "
+            'interfaces = ["wg0"] (`stunwall vpn` lists them)',
         )
     for each in counting:
         name = each["interface"]
@@ -26,15 +26,15 @@ def check(machine: Machine) -> Iterator[Finding]:
             yield warning(
                 "vpn",
                 f"{name} counts as the VPN, but is a network card ({each['why']})",
-                why="STUN that leaves by it shows the real address",
-                next="take it out of `interfaces` in the configuration",
+                why="STUN that leaves by it reveals your real address",
+                next="remove it from `interfaces` in the configuration",
             )
         else:
             yield ok("vpn", f"{name}: {each['why']}")
     if counting and machine.settings.mode is Mode.REDIRECT and not machine.daemon["redirects"]:
         yield warning(
             "vpn",
-            "nothing can be redirected into it",
-            why="its interface has no address or default route that redirected flows could use",
+            "flows cannot be redirected into the VPN",
+            why="its interface has no address or default route that they could use",
             next="see `stunwall vpn`",
         )

@@ -1,4 +1,4 @@
-"""The check `wall`: whether it is whole and open to the daemon, and who removed rules of it."""
+"""The check `wall`: whether it is loaded and intact, queues packets, and has ever been damaged."""
 
 from collections.abc import Iterator
 
@@ -10,32 +10,32 @@ from stunwall.wall import state
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether the wall stands as it should, and has stood since the daemon started."""
+    """Whether the wall is intact, and has been since the daemon started."""
     wall = state.read()
     if wall is None or not wall.intact:
-        what = "there is none" if wall is None else f"it is damaged: {DAMAGED}"
-        yield problem("wall", what, why="STUN leaves by any interface", next=machine.restart)
+        what = "not loaded" if wall is None else f"damaged: {DAMAGED}"
+        yield problem("wall", what, why="STUN can leave by any interface", next=machine.restart)
     elif wall.paused and machine.daemon is None:
         yield problem(
             "wall",
-            f"it is paused for {wall.paused} s more, though no daemon runs",
-            why="all STUN passes now",
-            next=f"{machine.start}, then `sudo stunwall resume`",
+            f"paused for another {wall.paused} s, although stunwalld is not running",
+            why="all STUN can leave, even outside the VPN",
+            next=f"run `{machine.start}`, then `sudo stunwall resume`",
         )
     elif wall.queue is None and machine.daemon is not None:
         yield problem(
             "wall",
-            "its door is shut though the daemon runs",
-            why="nothing is answered or recorded",
+            "no packets are queued, although stunwalld is running",
+            why="STUN outside the VPN is dropped without an answer or a record",
             next=machine.restart,
         )
     else:
-        yield ok("wall", "stands, and is whole")
+        yield ok("wall", "loaded and intact")
     for gap in (machine.daemon or {}).get("gaps", ()):
         who, seconds = gap["who"] or "an unknown program", gap["end"] - gap["start"]
         yield warning(
             "wall",
-            f"{who} removed rules of it at {date_time(gap['start'])}, for {seconds:.3f} s",
-            why="STUN could leave in that time",
-            next="find out why that program flushes rules that are not its own",
+            f"{who} changed its rules at {date_time(gap['start'])}; they were restored after {seconds:.3f} s",
+            why="until then, STUN could leave by any interface",
+            next="find out why that program changes rules that are not its own",
         )

@@ -29,14 +29,14 @@ Stunwall = Callable[..., Result]
 
 @dataclass
 class Daemon:
-    """What a daemon answers, and what it was asked."""
+    """What a daemon answers, and the requests that it has received."""
 
     reply: dict[str, Any]
     asked: list[dict[str, Any]]
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
-    """The command line that runs it as a separate process."""
+    """The command line that runs it in a process of its own."""
     return [sys.executable, "-m", "stunwall.cli", "--config", str(folder / "c.toml"), *arguments]
 
 

@@ -1,4 +1,4 @@
-"""The command `stunwall` with a configuration of its own, and a daemon for it to ask."""
+"""Runs the command `stunwall` with a private configuration, and a daemon that it can ask."""
 
 import selectors
 import socket
@@ -19,14 +19,14 @@ from unit.status import STATUS
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The state and run folder, with a configuration that names it."""
+    """The folder of the record and the socket, and of the configuration that names it."""
     (tmp_path / "c.toml").write_text(f'state_dir = "{tmp_path}"\nrun_dir = "{tmp_path}"\n')
     return tmp_path
 
 
 @pytest.fixture
 def stunwall(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Stunwall:
-    """The command, run in this process as the console script runs it."""
+    """Runs the command in this process, as the console script does."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
 
@@ -52,7 +52,7 @@ def daemon(served: Daemon) -> dict[str, Any]:
 
 @pytest.fixture
 def served(folder: Path) -> Iterator[Daemon]:
-    """A daemon behind a real socket, which answers everything with `reply`."""
+    """A daemon on a real socket that answers every request with `reply`."""
     one = Daemon(dict(STATUS), [])
 
     def answer(request: dict[str, Any], peer: Peer) -> dict[str, Any]:

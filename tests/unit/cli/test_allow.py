@@ -1,4 +1,4 @@
-"""cli/allow.py: exceptions."""
+"""cli/allow.py: `stunwall allow add`, `list` and `remove`."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ LISTED = (
         ("--port -1", {"port": -1}),
     ],
 )
-def test_allow_add_sends_what_is_given_and_shows_all_exceptions(
+def test_allow_add_sends_the_given_options_and_lists_all_exceptions(
     stunwall: Stunwall, served: Daemon, arguments: str, rule: dict[str, Any]
 ) -> None:
     served.reply = {"allow": EXCEPTIONS}
@@ -41,7 +41,7 @@ def test_allow_add_sends_what_is_given_and_shows_all_exceptions(
 def test_allow_list_and_remove_number_the_exceptions(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "read", _no_rights)
+    monkeypatch.setattr(state, "read", _not_permitted)
     served.reply = {"allow": EXCEPTIONS}
     assert stunwall("allow", "list") == Result(0, LISTED, "")
     assert stunwall("allow", "remove", "2") == Result(0, LISTED, "")
@@ -54,11 +54,11 @@ def test_allow_list_and_remove_number_the_exceptions(
     assert json.loads(stunwall("allow", "list", "--json").out) == {"allow": []}
 
 
-def _no_rights() -> None:
-    raise NftPermissionError("no rights")
+def _not_permitted() -> None:
+    raise NftPermissionError("permission denied")
 
 
-def test_allow_list_counts_what_each_let_pass_where_it_may_look(
+def test_allow_list_counts_packets_if_it_can_read_the_rules(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = (
@@ -69,8 +69,8 @@ def test_allow_list_counts_what_each_let_pass_where_it_may_look(
     monkeypatch.setattr(state, "read", lambda: Wall(rules, {}, {}, None))
     served.reply = {"allow": EXCEPTIONS}
     out = stunwall("allow", "list").out
-    assert "by STUN (1 packet let pass) 2 to" in " ".join(out.split())
-    assert "bridge (1,234 packets let pass)" in " ".join(out.split())
+    assert "by STUN (1 packet allowed) 2 to" in " ".join(out.split())
+    assert "bridge (1,234 packets allowed)" in " ".join(out.split())
     packets = [rule["packets"] for rule in json.loads(stunwall("allow", "list", "--json").out)["allow"]]
     assert packets == [1, 1234]
     monkeypatch.setattr(state, "read", lambda: None)

@@ -1,4 +1,4 @@
-"""cli/app.py: help, the version, and mistakes on the command line."""
+"""cli/app.py: help, the version, and wrong command lines."""
 
 import re
 import shlex
@@ -54,13 +54,15 @@ def test_a_wrong_command_line_is_exit_code_2(stunwall: Stunwall, arguments: str)
 
 
 @pytest.mark.parametrize("path", [*commands(), "allow", "config"])
-def test_every_command_has_help_with_an_example_or_its_states(stunwall: Stunwall, path: str) -> None:
+def test_every_command_has_help_that_fits_a_terminal_of_80_columns(stunwall: Stunwall, path: str) -> None:
     result = stunwall(*path.split(), "--help")
     assert result.code == 0
     assert "Usage: stunwall" in result.out
+    assert [line for line in result.out.splitlines() if len(line) > 80] == []
+    assert not re.search(r"\w\.\.\.", result.out), "a description is cut off"
     if path not in ("allow", "config", "resume", "allow list", "allow remove"):
         assert re.search(r"Examples?:|States:|First steps:", result.out)
 
 
-def test_the_version_is_told(stunwall: Stunwall) -> None:
+def test_the_version_is_printed(stunwall: Stunwall) -> None:
     assert stunwall("--version") == Result(0, f"stunwall {__version__}\n", "")

@@ -11,17 +11,17 @@ from stunwall.config import Allow
 from unit.cli.command import Daemon, Stunwall
 
 
-def test_config_check_shows_the_values_in_force(folder: Path, stunwall: Stunwall) -> None:
+def test_config_check_shows_all_values(folder: Path, stunwall: Stunwall) -> None:
     result = stunwall("config", "check")
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith(f"{folder / 'c.toml'} is fine.\n")
+    assert result.out.startswith(f"{folder / 'c.toml'} is valid.\n")
     assert f'  state_dir = "{folder}"\n' in result.out
     values = json.loads(stunwall("config", "check", "--json").out)
     assert values["guard_ports"] == [3478, 5349]
     assert values["log"] == {"keep_days": 90, "keep_rows": 1000000}
 
 
-def test_config_check_takes_another_file_and_shows_its_exceptions(folder: Path, stunwall: Stunwall) -> None:
+def test_config_check_accepts_another_file_and_shows_its_exceptions(folder: Path, stunwall: Stunwall) -> None:
     other = folder / "other.toml"
     other.write_text('[[allow]]\nto = "2001:db8::/32"\nprotocol = "udp"\nwhy = "a test"\n')
     values = json.loads(stunwall("config", "check", str(other), "--json").out)
@@ -33,7 +33,7 @@ def test_config_check_takes_another_file_and_shows_its_exceptions(folder: Path, 
 @pytest.mark.parametrize(
     "arguments", [["config", "check"], ["log"], ["show", "1"], ["status"], ["status", "--json"]]
 )
-def test_a_wrong_configuration_is_exit_code_3_and_one_line(
+def test_an_invalid_configuration_is_one_line_and_exit_code_3(
     folder: Path, stunwall: Stunwall, arguments: list[str]
 ) -> None:
     wrong = folder / "wrong.toml"
@@ -46,11 +46,11 @@ def test_a_wrong_configuration_is_exit_code_3_and_one_line(
     assert (missing.code, missing.out) == (3, "")
 
 
-def test_reload_asks_the_daemon_and_says_what_changed(
+def test_reload_asks_the_daemon_and_lists_what_changed(
     stunwall: Stunwall, served: Daemon, daemon: dict[str, Any]
 ) -> None:
     daemon["changed"] = ["mode", "allow"]
-    assert stunwall("reload").out == "In force now: mode, allow.\n"
+    assert stunwall("reload").out == "Now in effect: mode, allow.\n"
     assert json.loads(stunwall("reload", "--json").out) == {"changed": ["mode", "allow"]}
     daemon["changed"] = []
     assert stunwall("reload").out == "Nothing has changed.\n"

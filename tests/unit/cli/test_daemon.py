@@ -1,4 +1,4 @@
-"""cli/: commands that need the daemon."""
+"""cli/daemon.py: commands that need the daemon."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ASKING = [
 
 @pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_what_needs_the_daemon_says_when_it_does_not_run_or_refuses(
+def test_commands_say_so_if_the_daemon_is_not_running_or_refuses(
     folder: Path, stunwall: Stunwall, served: Daemon, arguments: list[str], options: list[str]
 ) -> None:
     served.reply = {"error": "not now"}
@@ -34,9 +34,7 @@ def test_what_needs_the_daemon_says_when_it_does_not_run_or_refuses(
     assert (result.code, result.out) == (3, "")
 
 
-def test_no_text_in_an_exception_or_of_an_interface_can_drive_the_terminal(
-    stunwall: Stunwall, served: Daemon
-) -> None:
+def test_no_text_from_the_daemon_can_control_the_terminal(stunwall: Stunwall, served: Daemon) -> None:
     served.reply = {
         "allow": [{"unit": HOSTILE, "why": HOSTILE}],
         "interfaces": [{"interface": HOSTILE, "kind": HOSTILE, "counts": True, "why": HOSTILE}],

@@ -1,4 +1,4 @@
-"""cli/doctor.py: what is printed of the findings, and the exit code."""
+"""cli/doctor.py: how findings are printed, and the exit code."""
 
 import json
 import os
@@ -22,7 +22,7 @@ Doctor = Callable[..., Result]
 
 @pytest.fixture
 def doctor(fake: FakeMachine, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch) -> Doctor:
-    """The command, which looks at the fake machine; or finds what is given, if anything is."""
+    """Runs the command on the fake machine, or with the given findings."""
 
     def run(*options: str, found: list[Finding] | None = None) -> Result:
         if found is not None:
@@ -44,18 +44,18 @@ def doctor(fake: FakeMachine, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatc
     ids=str,
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])
-def test_the_exit_code_is_that_of_the_worst_finding(
+def test_the_most_serious_finding_sets_the_exit_code(
     doctor: Doctor, results: list[findings.Result], code: int, options: tuple[str, ...]
 ) -> None:
     assert doctor(*options, found=[Finding("disk", result, "found") for result in results]).code == code
 
 
-def test_the_json_is_a_list_of_all_findings_with_all_their_fields(doctor: Doctor) -> None:
-    found = [Finding("wall", OK, "stands"), Finding("vpn", WARNING, "what\x1b[31m", "why", "next")]
+def test_the_json_lists_all_findings_with_all_fields(doctor: Doctor) -> None:
+    found = [Finding("wall", OK, "intact"), Finding("vpn", WARNING, "what\x1b[31m", "why", "next")]
     ended = doctor("--json", found=found)
     assert (ended.err, ended.out.count("\n")) == ("", 1)
     assert json.loads(ended.out) == [
-        {"check": "wall", "result": "ok", "what": "stands", "why": "", "next": ""},
+        {"check": "wall", "result": "ok", "what": "intact", "why": "", "next": ""},
         {"check": "vpn", "result": "warning", "what": "what\x1b[31m", "why": "why", "next": "next"},
     ]
     assert [list(each) for each in json.loads(ended.out)] == [[key.name for key in fields(Finding)]] * 2
@@ -63,19 +63,19 @@ def test_the_json_is_a_list_of_all_findings_with_all_their_fields(doctor: Doctor
 
 
 @pytest.mark.parametrize(("user", "advice"), [(0, ""), (1000, " (try sudo)")])
-def test_the_worst_comes_first_and_the_last_line_counts(
+def test_serious_findings_come_first_and_the_last_line_counts_them(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, user: int, advice: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
     order = [OK, NOTE, PROBLEM, UNKNOWN, WARNING, OK]
-    ended = doctor(found=[Finding("disk", result, "found", "it matters", "mend it") for result in order])
+    ended = doctor(found=[Finding("disk", result, "found", "it matters", "do this") for result in order])
     heads = [line.split()[0] for line in ended.out.splitlines() if " disk: found" in line]
     assert heads == ["PROBLEM", "WARNING", "UNKNOWN", "NOTE", "OK", "OK"]
-    assert ended.out.startswith("PROBLEM  disk: found\n         why   it matters\n         next  mend it\n")
-    assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks are fine, 1 could not be told{advice}.\n")
+    assert ended.out.startswith("PROBLEM  disk: found\n         why   it matters\n         next  do this\n")
+    assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks passed, 1 could not be done{advice}.\n")
 
 
-def test_no_name_from_the_machine_can_drive_the_terminal(doctor: Doctor) -> None:
+def test_no_name_on_the_machine_can_control_the_terminal(doctor: Doctor) -> None:
     hostile = "\x1b[31mred\r\n\u202eforged"
     ended = doctor(found=[Finding("queue", PROBLEM, hostile, hostile, hostile)])
     assert ended.out.count("red") == 3
@@ -97,17 +97,17 @@ def on_a_terminal(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> str:
     return text.decode()
 
 
-def test_colours_are_for_terminals_alone(
+def test_only_terminals_get_colours(
     fake: FakeMachine, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.wall = None
     ended = doctor()
-    assert ended.out.startswith("PROBLEM  wall: there is none\n")
+    assert ended.out.startswith("PROBLEM  wall: not loaded\n")
     assert "\x1b" not in ended.out + ended.err
     assert "\x1b[31m" in on_a_terminal(doctor, monkeypatch)
 
 
-def test_on_a_machine_where_nothing_can_be_asked_every_check_still_has_its_say(
+def test_if_nothing_may_be_read_every_check_still_reports(
     fake: FakeMachine, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = NftPermissionError("the rules are for root")

@@ -1,4 +1,4 @@
-"""cli/log.py: what `stunwall log` prints of a real record."""
+"""cli/log.py: what `stunwall log` prints from a real record."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_the_log_is_a_table_with_the_newest_last(folder: Path, stunwall: Stunwal
         "enxa0cec8123456",
     ],
 )
-def teston_a_terminal_of_80_columns_no_line_is_longer(folder: Path, interface: str) -> None:
+def test_on_a_terminal_no_line_is_wider_than_80_columns(folder: Path, interface: str) -> None:
     record(folder, event(1), replace(LONG, interface=interface))
     lines = on_a_terminal(command(folder, "log"), 80)
     assert len(lines) == 3
@@ -54,7 +54,7 @@ def teston_a_terminal_of_80_columns_no_line_is_longer(folder: Path, interface: s
     assert "…" in lines[2]
 
 
-def test_on_a_wide_terminal_and_in_a_pipe_addresses_are_whole(folder: Path, stunwall: Stunwall) -> None:
+def test_on_a_wide_terminal_and_in_a_pipe_addresses_are_not_cut(folder: Path, stunwall: Stunwall) -> None:
     record(folder, LONG)
     endpoint = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:3478"
     assert endpoint in stunwall("log").out
@@ -94,7 +94,7 @@ def _since(when: datetime) -> str:
         ("9998-12-31", []),
     ],
 )
-def test_since_takes_ages_days_and_times(
+def test_since_accepts_durations_dates_and_times(
     folder: Path, stunwall: Stunwall, since: str, seen: list[int]
 ) -> None:
     record(
@@ -109,16 +109,18 @@ def test_since_takes_ages_days_and_times(
     "since",
     ["x", "5", "5y", "-5m", "5 m", "2026-13-01", "yesterday", "1e3s", "10000-01-01", f"{10**30}s"],
 )
-def test_a_strange_since_is_a_mistake_of_usage_that_names_the_forms(
+def test_an_invalid_since_is_a_usage_error_that_shows_valid_forms(
     folder: Path, stunwall: Stunwall, since: str
 ) -> None:
     record(folder, event())
     result = stunwall("log", f"--since={since}")
     assert (result.code, result.out) == (2, "")
-    assert "as 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30" in result.err
+    assert "expected a time such as 30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30" in " ".join(
+        result.err.split()
+    )
 
 
-def test_limit_takes_the_newest_and_50_unless_told(folder: Path, stunwall: Stunwall) -> None:
+def test_limit_keeps_the_newest_entries_50_by_default(folder: Path, stunwall: Stunwall) -> None:
     record(folder, *(event(port) for port in range(1, 61)))
 
     def ids(*arguments: str) -> list[int]:
@@ -130,14 +132,16 @@ def test_limit_takes_the_newest_and_50_unless_told(folder: Path, stunwall: Stunw
     assert ids("-n", "9" * 30) == list(range(1, 61))
 
 
-def test_nothing_blocked_says_how_to_see_it_work(folder: Path, stunwall: Stunwall) -> None:
+def test_an_empty_log_says_how_to_see_stunwall_at_work(folder: Path, stunwall: Stunwall) -> None:
     record(folder)
-    assert stunwall("log").out.startswith("Nothing was blocked. To see it work, open a page")
-    assert stunwall("log", "--since", "2h").out.startswith("Nothing was blocked since 2h. ")
+    assert stunwall("log").out.startswith("Nothing was blocked. To see stunwall at work, open a page")
+    assert stunwall("log", "--since", "2h").out.startswith("Nothing was blocked in the last 2h. ")
+    since = stunwall("log", "--since", "2026-01-01")
+    assert since.out.startswith("Nothing was blocked since 2026-01-01. ")
     assert stunwall("log", "--json").out == ""
 
 
-def test_the_log_has_what_is_about_no_packet(folder: Path, stunwall: Stunwall) -> None:
+def test_the_log_shows_events_without_a_packet(folder: Path, stunwall: Stunwall) -> None:
     record(
         folder,
         Event.note(time.time(), "paused", "for 60 s, by user 0"),
@@ -149,7 +153,7 @@ def test_the_log_has_what_is_about_no_packet(folder: Path, stunwall: Stunwall) -
     assert "60 s" in json.loads(stunwall("log", "--json", "-n", "2").out.splitlines()[0])["reason"]
 
 
-def test_follow_goes_on_with_what_is_new_until_ctrl_c(folder: Path) -> None:
+def test_follow_prints_new_entries_until_ctrl_c(folder: Path) -> None:
     record(folder, event(1))
     with subprocess.Popen(
         command(folder, "log", "--follow", "--json"),
@@ -169,7 +173,7 @@ def test_follow_goes_on_with_what_is_new_until_ctrl_c(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("options", ["", "--json"])
-def test_a_reader_that_has_seen_enough_ends_it_without_a_word(folder: Path, options: str) -> None:
+def test_a_pipe_that_is_closed_early_is_no_error(folder: Path, options: str) -> None:
     record(folder, event())
     columns = ", ".join(field.name for field in fields(Event))
     for _ in range(12):

@@ -19,20 +19,20 @@ from unit.cli.command import Daemon, Result, Stunwall
         ("999999h", 3599996400),
     ],
 )
-def test_pause_asks_for_seconds_and_says_until_when(
+def test_pause_asks_for_seconds_and_prints_the_end(
     stunwall: Stunwall, served: Daemon, duration: str, seconds: int
 ) -> None:
     served.reply = {"paused_until": datetime(2026, 1, 2, 3, 4, 5).timestamp()}
     result = stunwall("pause", duration)
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith("All STUN passes until 2026-01-02 03:04:05 ")
+    assert result.out.startswith("All STUN can leave until 2026-01-02 03:04:05 ")
     assert "`stunwall resume`" in result.out
     assert json.loads(stunwall("pause", duration, "--json").out) == served.reply
     assert served.asked == [{"command": "pause", "seconds": seconds}] * 2
 
 
 @pytest.mark.parametrize(
-    ("was", "words"), [(True, "STUN outside the VPN is stopped again.\n"), (False, "There was no pause.\n")]
+    ("was", "words"), [(True, "The pause has ended.\n"), (False, "There was no pause.\n")]
 )
 def test_resume_says_whether_there_was_a_pause(
     stunwall: Stunwall, served: Daemon, was: bool, words: str

@@ -14,7 +14,7 @@ from unit.recorded import event, record, sql
 from vectors.programs import attribute, message
 
 
-def test_no_text_in_the_record_can_drive_the_terminal(folder: Path, stunwall: Stunwall) -> None:
+def test_no_text_in_the_record_can_control_the_terminal(folder: Path, stunwall: Stunwall) -> None:
     columns = ("verdict", "reason", "protocol", "method", "transport", "source", "destination", "interface")
     raw = packet("udp", message(0x0001, attribute(0x0006, HOSTILE.encode())))
     record(folder, replace(event(), packet=raw))
@@ -30,7 +30,7 @@ def test_no_text_in_the_record_can_drive_the_terminal(folder: Path, stunwall: St
 
 @pytest.mark.parametrize("column", [field.name for field in fields(Event)])
 @pytest.mark.parametrize("value", ["x'00'", "'text'", "-1", "1e999"])
-def test_a_damaged_record_is_told_in_a_line(
+def test_a_damaged_record_is_a_one_line_error(
     folder: Path, stunwall: Stunwall, column: str, value: str
 ) -> None:
     record(folder, event())
@@ -45,7 +45,7 @@ def test_a_damaged_record_is_told_in_a_line(
 
 @pytest.mark.parametrize("arguments", [["log"], ["show", "1"], ["log", "--follow"]])
 @pytest.mark.parametrize("content", [None, b"garbage" * 999, b""])
-def test_a_record_that_is_missing_or_broken_is_told_with_exit_code_1(
+def test_a_missing_or_unreadable_record_is_exit_code_1(
     folder: Path, stunwall: Stunwall, arguments: list[str], content: bytes | None
 ) -> None:
     if content is not None:

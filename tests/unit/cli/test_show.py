@@ -15,14 +15,14 @@ from unit.recorded import event, record
 from vectors.programs import SAMPLES, attribute, message
 
 
-def test_show_has_the_whole_entry_and_takes_its_packet_apart(folder: Path) -> None:
+def test_show_prints_the_full_entry_and_decodes_its_packet(folder: Path) -> None:
     raw = packet("udp", message(0x0003, attribute(0x0019, bytes([17, 0, 0, 0]))))
     record(folder, replace(event(), protocol="turn", method="Allocate", packet=raw))
     done = subprocess.run(command(folder, "show", "1"), capture_output=True, text=True, env=ENVIRONMENT)
     assert (done.returncode, done.stderr) == (0, "")
     shown = dict(re.findall(r"^(\w+) {2,}(.*)$", done.stdout, re.M))
     assert shown["Entry"] == "1"
-    assert shown["Verdict"] == "blocked: it would have left outside the VPN"
+    assert shown["Verdict"] == "blocked: it would have bypassed the VPN"
     assert shown["What"] == "turn Allocate over udp, IPv4"
     assert (shown["From"], shown["To"]) == ("192.0.2.17:1", "203.0.113.7:3478")
     assert "###[ IP ]###" in done.stdout
@@ -30,7 +30,7 @@ def test_show_has_the_whole_entry_and_takes_its_packet_apart(folder: Path) -> No
     assert re.search(r"###\[ STUN \]###.*magic_cookie *= 0x2112a442.*type *= 0x19", done.stdout, re.S)
 
 
-def test_show_as_json_has_the_packet_in_hexadecimal(folder: Path, stunwall: Stunwall) -> None:
+def test_the_json_has_the_packet_in_hexadecimal(folder: Path, stunwall: Stunwall) -> None:
     record(folder, event())
     shown = json.loads(stunwall("show", "1", "--json").out)
     assert list(shown) == ["id", *(field.name for field in fields(Event))]
@@ -45,17 +45,15 @@ SLOPPY = {
 } | {
     "a mapped address of 1 byte": packet("udp", message(0x0101, attribute(0x0020, b"\0"))),
     "a mapped address of half an IPv6": packet("udp", message(0x0101, attribute(0x0020, b"\0\2" + bytes(6)))),
-    "a fingerprint of nothing": packet("udp", message(0x0001, attribute(0x8028, b""))),
-    "an attribute that goes on behind the end": packet(
+    "an empty fingerprint": packet("udp", message(0x0001, attribute(0x8028, b""))),
+    "an attribute that is longer than the message": packet(
         "udp", message(0x0001, bytes.fromhex("00060010 6162"))
     ),
-    "nothing": b"",
+    "no packet": b"",
 }
 
 
-def test_show_takes_what_programs_really_send_apart_as_far_as_it_goes(
-    folder: Path, stunwall: Stunwall
-) -> None:
+def test_packets_of_real_programs_are_decoded_as_far_as_possible(folder: Path, stunwall: Stunwall) -> None:
     record(folder, *(replace(event(port), packet=raw) for port, raw in enumerate(SLOPPY.values(), 1)))
     for number, (name, raw) in enumerate(SLOPPY.items(), 1):
         result = stunwall("show", str(number))
@@ -63,7 +61,7 @@ def test_show_takes_what_programs_really_send_apart_as_far_as_it_goes(
         assert not raw or ("###[ IPv6 ]###" if raw[0] >> 4 == 6 else "###[ IP ]###") in result.out
 
 
-CUT = [
+TRUNCATED = [
     packet("udp", message(0x0001)[:8]),
     packet("udp", message(0x0001)[:12]),
     packet("udp", message(0x0001))[:10],
@@ -73,8 +71,8 @@ CUT = [
 ]
 
 
-@pytest.mark.parametrize("raw", CUT, ids=lambda raw: f"{len(raw)} bytes")
-def test_show_takes_a_packet_that_is_cut_apart_as_far_as_it_goes(
+@pytest.mark.parametrize("raw", TRUNCATED, ids=lambda raw: f"{len(raw)} bytes")
+def test_truncated_packets_are_decoded_as_far_as_possible(
     folder: Path, stunwall: Stunwall, raw: bytes
 ) -> None:
     record(folder, replace(event(), packet=raw))
@@ -84,8 +82,8 @@ def test_show_takes_a_packet_that_is_cut_apart_as_far_as_it_goes(
 
 
 @pytest.mark.parametrize("number", ["0", "2", "-1", "9" * 30])
-def test_an_entry_that_is_not_there_is_exit_code_1(folder: Path, stunwall: Stunwall, number: str) -> None:
+def test_an_unknown_id_is_exit_code_1(folder: Path, stunwall: Stunwall, number: str) -> None:
     record(folder, event())
     result = stunwall("show", "--", number)
     assert (result.code, result.out) == (1, "")
-    assert result.err == f"stunwall: there is no entry {number}: `stunwall log` shows the numbers\n"
+    assert result.err == f"stunwall: there is no entry {number}: `stunwall log` lists the IDs\n"

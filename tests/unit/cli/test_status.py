@@ -1,4 +1,4 @@
-"""cli/status.py: what `stunwall status` prints, asked from a real socket."""
+"""cli/status.py: what `stunwall status` prints while a daemon answers on a real socket."""
 
 import ast
 import json
@@ -16,7 +16,7 @@ from unit.recorded import event, record
 from unit.status import STATUS
 
 
-def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> None:
+def test_the_fake_daemon_answers_with_the_keys_of_the_real_one() -> None:
     source = ast.parse((AGENT / "stunwall" / "daemon" / "status.py").read_text())
     functions = (node for node in ast.walk(source) if isinstance(node, ast.FunctionDef))
     answers = [node for node in functions if node.name in ("status", "_wall")]
@@ -45,7 +45,7 @@ def test_the_daemon_in_these_tests_answers_with_the_keys_of_the_real_one() -> No
         ({"state": "sealed", "wall": "unknown"}, 1, "down"),
     ],
 )
-def test_status_is_exit_code_0_only_while_no_stun_can_leak(
+def test_the_exit_code_is_0_only_while_no_stun_can_leak(
     stunwall: Stunwall, daemon: dict[str, Any], changes: dict[str, Any], code: int, state: str
 ) -> None:
     daemon |= changes
@@ -53,23 +53,21 @@ def test_status_is_exit_code_0_only_while_no_stun_can_leak(
     assert (result.code, result.err) == (code, "")
     assert result.out.startswith(f"{state.upper()}: ")
     assert all(problem in result.out for problem in daemon["problems"])
-    told = stunwall("status", "--json")
-    assert told.code == code
-    values = json.loads(told.out)
+    printed = stunwall("status", "--json")
+    assert printed.code == code
+    values = json.loads(printed.out)
     assert (values["state"], values["leak_possible"]) == (state, bool(code))
     assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
 
 
-def test_status_counts_what_was_blocked_today(
-    folder: Path, stunwall: Stunwall, daemon: dict[str, Any]
-) -> None:
+def test_flows_of_today_are_counted(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     before = event(3, seen=midnight - 1)
     record(folder, event(1), event(1), event(2), before, replace(event(4), verdict="accepted"))
     record(folder, replace(event(5), verdict="redirected", reason="redirected"))
     shown = stunwall("status").out
-    assert "2 flows of 3 packets today" in shown
-    assert re.search("^Redirected +1 flow today, into the VPN$", shown, re.M)
+    assert "2 flows (3 packets) today" in shown
+    assert re.search("^Redirected +1 flow into the VPN today$", shown, re.M)
     assert json.loads(stunwall("status", "--json").out)["blocked_today"] == {
         "flows": 2,
         "packets": 3,
@@ -79,7 +77,7 @@ def test_status_counts_what_was_blocked_today(
 
 
 @pytest.mark.parametrize(("versions", "said"), [([4], "IPv6"), ([6], "IPv4"), ([4, 6], "")])
-def test_status_says_which_ip_version_the_system_lacks(
+def test_an_ip_version_that_the_system_lacks_is_a_note(
     stunwall: Stunwall, daemon: dict[str, Any], versions: list[int], said: str
 ) -> None:
     daemon["ip_versions"] = versions
@@ -87,33 +85,28 @@ def test_status_says_which_ip_version_the_system_lacks(
     assert found == ([said] if said else [])
 
 
-def test_status_shows_the_gaps_in_the_wall(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
+def test_gaps_are_shown_with_the_program_and_the_duration(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     start = datetime(2026, 1, 2, 3, 4, 5).timestamp()
     daemon["gaps"] = [
         {"start": start, "end": start + 0.0314, "who": "nft (pid 812)"},
         {"start": start, "end": start + 2, "who": ""},
     ]
     result = stunwall("status")
-    assert result.code == 0  # it is whole again
+    assert result.code == 0  # it is intact again
     gaps = re.sub(r"\s+", " ", result.out)
-    assert re.search(
-        r"Gap 2026-01-02 03:04:05 \S+, 0.031 s: rules of the wall were changed by nft \(pid 812\)", gaps
-    )
-    assert "2.000 s: rules of the wall were changed by an unknown program" in gaps
+    known = r"Gap 2026-01-02 03:04:05 \S+, for 0.031 s: nft \(pid 812\) changed the rules of the wall"
+    assert re.search(known, gaps)
+    assert "for 2.000 s: an unknown program changed the rules of the wall" in gaps
 
 
-def test_status_with_a_broken_record_names_it_as_a_problem(
-    folder: Path, stunwall: Stunwall, daemon: dict[str, Any]
-) -> None:
+def test_a_damaged_record_is_a_problem(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     (folder / FILE).write_bytes(b"garbage" * 999)
     values = json.loads(stunwall("status", "--json").out)
     assert values["blocked_today"] is None
     assert "file is not a database" in values["problems"][0]
 
 
-def test_status_shows_no_control_characters_whatever_an_interface_is_called(
-    stunwall: Stunwall, daemon: dict[str, Any]
-) -> None:
+def test_no_name_of_an_interface_can_control_the_terminal(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     daemon["problems"] = [HOSTILE]
     daemon["interfaces"] = [{"interface": HOSTILE, "kind": HOSTILE, "counts": True, "why": HOSTILE}]
     for arguments in (["status"], ["status", "--json"]):
@@ -123,7 +116,7 @@ def test_status_shows_no_control_characters_whatever_an_interface_is_called(
         assert all(line.isprintable() for line in result.out.split("\n"))
 
 
-def test_status_of_a_daemon_that_answers_with_an_error_is_no_all_clear(
+def test_a_daemon_that_answers_with_an_error_is_not_an_all_clear(
     stunwall: Stunwall, daemon: dict[str, Any]
 ) -> None:
     daemon.clear()
@@ -133,7 +126,7 @@ def test_status_of_a_daemon_that_answers_with_an_error_is_no_all_clear(
     assert result.out.startswith("UNKNOWN: ")
 
 
-def test_status_says_until_when_a_pause_lasts_and_how_to_end_it(
+def test_a_pause_is_shown_with_its_end_and_how_to_end_it_early(
     stunwall: Stunwall, daemon: dict[str, Any]
 ) -> None:
     daemon |= {"state": "paused", "paused_until": datetime(2026, 1, 2, 3, 4, 5).timestamp()}

@@ -9,7 +9,7 @@ from unit.cli.command import Daemon, Result, Stunwall
 from unit.status import STATUS
 
 
-def test_vpn_lists_every_interface_and_why(stunwall: Stunwall, served: Daemon) -> None:
+def test_every_interface_is_listed_with_the_reason(stunwall: Stunwall, served: Daemon) -> None:
     result = stunwall("vpn")
     assert result == Result(0, "wg0   VPN: a wireguard interface\neth0  no: a network card\n", "")
     assert json.loads(stunwall("vpn", "--json").out) == STATUS["interfaces"]
@@ -17,10 +17,11 @@ def test_vpn_lists_every_interface_and_why(stunwall: Stunwall, served: Daemon) -
 
 
 @pytest.mark.parametrize("interfaces", [[], STATUS["interfaces"][1:]])
-def test_vpn_says_how_to_name_one_if_none_counts(
+def test_if_none_counts_the_user_learns_how_to_name_one(
     stunwall: Stunwall, daemon: dict[str, Any], interfaces: list[dict[str, Any]]
 ) -> None:
     daemon["interfaces"] = interfaces
     result = stunwall("vpn")
     assert result.code == 0
-    assert 'None counts. If your VPN is up, name its interface: interfaces = ["NAME"]' in result.out
+    assert "No interface counts as the VPN. If yours is up, name its interface" in result.out
+    assert 'interfaces = ["NAME"]' in result.out

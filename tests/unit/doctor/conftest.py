@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture
 def ruleset(lab: None) -> Iterator[Any]:
-    """What the real nft says of rules that it has loaded."""
+    """Loads rules and returns them as nft prints them."""
 
     def loaded(text: str) -> Any:
         subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)

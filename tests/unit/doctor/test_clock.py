@@ -19,14 +19,14 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
 
 def test_a_clock_before_this_release_is_a_problem(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     set_clock(monkeypatch, clock._RELEASED - 1)
-    assert fake.one("clock", PROBLEM).what == "it shows 2000-01-01, before this stunwall was made"
+    assert fake.one("clock", PROBLEM).what == "it shows 2000-01-01, which is before this version was released"
 
 
 @pytest.mark.parametrize(
     ("synchronized", "systemd", "result"),
     [("yes", True, OK), ("no", True, NOTE), ("", True, OK), ("no", False, OK)],
 )
-def test_a_clock_that_nobody_sets_is_a_note(
+def test_a_clock_that_is_not_synchronised_is_a_note(
     fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, synchronized: str, systemd: bool, result: Result
 ) -> None:
     set_clock(monkeypatch, clock._RELEASED)

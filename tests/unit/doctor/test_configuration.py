@@ -1,4 +1,4 @@
-"""doctor/configuration.py: mistakes in the configuration, and values that let STUN out."""
+"""doctor/configuration.py: errors in the configuration, and values that let STUN out."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stunwall.doctor.machine import Machine
 from unit.fake_machine import OK, PROBLEM, UNKNOWN, WARNING, FakeMachine
 
 
-def test_a_configuration_that_is_named_and_missing_is_a_problem_and_the_defaults_are_looked_at(
+def test_a_missing_file_given_by_name_is_a_problem_and_the_other_checks_use_the_defaults(
     fake: FakeMachine,
 ) -> None:
     machine = Machine(fake.folder / "other.toml")
@@ -21,7 +21,7 @@ def test_a_configuration_that_is_named_and_missing_is_a_problem_and_the_defaults
     assert machine.settings == Config()
 
 
-def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
+def test_a_file_that_the_user_cannot_read_is_not_called_invalid(
     fake: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(file: Path) -> Config:
@@ -37,7 +37,7 @@ def test_a_configuration_that_the_caller_may_not_read_is_no_wrong_one(
 def test_the_default_configuration_may_be_missing(fake: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.machine.file.unlink()
     monkeypatch.setattr(reader, "DEFAULT_FILE", fake.machine.file)
-    assert fake.one("configuration", OK).what.endswith("is not there: the defaults are in force")
+    assert fake.one("configuration", OK).what.endswith("does not exist, so the defaults apply")
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def test_the_default_configuration_may_be_missing(fake: FakeMachine, monkeypatch
         ('to = "::/0"\nport = 3478', "every destination"),
         ('to = "0.0.0.0/1"', "every destination"),
         ('to = "192.0.2.0/24"', ""),
-        ("user = 1000", "every program of a user, browsers too"),
-        ('to = "0.0.0.0/0"\nuser = 1000', "every program of a user, browsers too"),
+        ("user = 1000", "every program of a user, browsers included"),
+        ('to = "0.0.0.0/0"\nuser = 1000', "every program of a user, browsers included"),
         ('to = "192.0.2.0/24"\nuser = 1000', ""),
         ("user = 999", ""),
         ('unit = "tailscaled.service"', ""),
-        ('unit = "user.slice"', "every program of who is logged in"),
-        ('unit = "user.slice/user-1000.slice"', "every program of who is logged in"),
+        ('unit = "user.slice"', "every program in a login session"),
+        ('unit = "user.slice/user-1000.slice"', "every program in a login session"),
         ('unit = "user.slice/user-1000.slice/user@1000.service/app.slice/call.service"', ""),
     ],
 )
-def test_an_exception_that_a_web_page_could_use_is_warned_of(
+def test_an_exception_that_a_web_page_could_exploit_is_a_warning(
     fake: FakeMachine, rule: str, whose: str
 ) -> None:
     fake.machine.file.write_text(f'[[allow]]\nwhy = "a test"\n{rule}\n')
-    warned = [each.what for each in fake.find("configuration").get(WARNING, [])]
-    assert warned == ([f"exception 1 (a test) holds for {whose}"] if whose else [])
+    warnings = [each.what for each in fake.find("configuration").get(WARNING, [])]
+    assert warnings == ([f"exception 1 (a test) applies to {whose}"] if whose else [])

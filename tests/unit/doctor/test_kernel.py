@@ -1,4 +1,4 @@
-"""doctor/kernel.py: the pieces of the kernel that the wall needs."""
+"""doctor/kernel.py: the kernel features that the wall needs."""
 
 from typing import Any
 
@@ -8,37 +8,35 @@ from stunwall.wall.nft import NftError, NftPermissionError
 from unit.fake_machine import NOTE, OK, PROBLEM, UNKNOWN, WARNING, FakeMachine, wall
 
 
-def test_a_missing_kernel_piece_is_a_problem(fake: FakeMachine) -> None:
+def test_a_missing_kernel_feature_is_a_problem(fake: FakeMachine) -> None:
     fake.missing = "the kernel lacks something. Load it"
     assert fake.one("kernel", PROBLEM).what == fake.missing
 
 
-def test_a_kernel_without_queue_in_nftables_is_fine_with_a_note(fake: FakeMachine) -> None:
+def test_a_kernel_without_a_queue_statement_in_nftables_is_fine_and_gets_a_note(fake: FakeMachine) -> None:
     fake.queues = False
     found = fake.find("kernel")
     assert found.keys() == {OK, NOTE}
-    assert "NFQUEUE takes its place" in found[NOTE][0].what
+    assert "NFQUEUE is used instead" in found[NOTE][0].what
 
 
-@pytest.mark.parametrize("stands", [None, wall(queue=None)], ids=["no wall", "door shut"])
-def test_that_the_other_way_to_queue_works_is_not_claimed_before_it_was_used(
-    fake: FakeMachine, stands: Any
+@pytest.mark.parametrize("loaded", [None, wall(queue=None)], ids=["no wall", "no queue rule"])
+def test_the_xtables_target_is_not_said_to_work_before_stunwalld_has_used_it(
+    fake: FakeMachine, loaded: Any
 ) -> None:
-    fake.queues, fake.wall = False, stands
+    fake.queues, fake.wall = False, loaded
     found = fake.find("kernel")
     assert found.keys() == {OK, WARNING}
-    assert "seen when stunwalld starts" in found[WARNING][0].why
+    assert "only known once stunwalld has started" in found[WARNING][0].why
 
 
 @pytest.mark.parametrize("said", [None, "the kernel lacks nftables. Try modprobe"])
-def test_what_keeps_nft_from_answering_is_a_problem_and_not_a_matter_of_rights(
-    fake: FakeMachine, said: str | None
-) -> None:
+def test_nft_that_cannot_be_run_is_a_problem(fake: FakeMachine, said: str | None) -> None:
     fake.wall, fake.missing = NftError("the program nft is missing: install the package nftables"), said
     del fake.printed["nft --version"]
     assert (said or "install the package nftables") in fake.one("kernel", PROBLEM).what
 
 
-def test_too_few_rights_for_the_kernels_rules_are_no_judgement_on_the_kernel(fake: FakeMachine) -> None:
+def test_without_permission_to_read_the_rules_nothing_is_said_about_the_kernel(fake: FakeMachine) -> None:
     fake.wall = NftPermissionError("try with sudo")
     assert fake.one("kernel", UNKNOWN).what == "could not be checked: try with sudo"

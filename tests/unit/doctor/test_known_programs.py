@@ -1,4 +1,4 @@
-"""doctor/known_programs.py: who is known by what."""
+"""doctor/known_programs.py: which program is recognised by what."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vectors.rulesets import RULESETS
 
 
 @pytest.mark.parametrize(("mark", "program"), [(0xCA6C, "wg-quick"), (0x6D6F6C65, "Mullvad"), (1, "")])
-def test_programs_are_known_by_their_marks(mark: int, program: str) -> None:
+def test_programs_are_recognised_by_their_marks(mark: int, program: str) -> None:
     assert by_mark(mark) == program
 
 
@@ -26,9 +26,7 @@ def test_programs_are_known_by_their_marks(mark: int, program: str) -> None:
         ("", ["virbr0"], "libvirt"),
     ],
 )
-def test_a_program_that_is_here_is_named_once(
-    ruleset: Any, text: str, interfaces: list[str], name: str
-) -> None:
+def test_a_program_is_found_once(ruleset: Any, text: str, interfaces: list[str], name: str) -> None:
     (found,) = present(ruleset(text), interfaces)
     assert found.name == name
     assert found.advice.why
@@ -39,9 +37,9 @@ def test_a_program_that_is_here_is_named_once(
     ("name", "known"),
     [("docker", "Docker"), ("ufw", "ufw"), ("firewalld", "firewalld"), ("opensnitch", "OpenSnitch")],
 )
-def test_real_rulesets_are_known_for_whose_they_are(name: str, known: str) -> None:
+def test_programs_are_recognised_in_their_real_rulesets(name: str, known: str) -> None:
     assert known in [each.name for each in present(RULESETS[name], [])]
 
 
-def test_nobody_is_here(ruleset: Any) -> None:
+def test_nothing_is_found_where_no_program_is_known(ruleset: Any) -> None:
     assert present(ruleset("table inet stunwall {\n}\ntable inet mine {\n}"), ["lo", "eth0", "wlan0"]) == []

@@ -1,4 +1,4 @@
-"""doctor/other_rules.py: what others' rules claim, in single rules and in rulesets of real programs."""
+"""doctor/other_rules.py: which marks and queues other programs' rules use."""
 
 from typing import Any
 
@@ -43,14 +43,12 @@ def rule(text: str, table: str = "inet other") -> str:
         ("meta mark set ct mark", []),
     ],
 )
-def test_bits_of_ours_are_claimed_by_who_sets_them_or_looks_for_them(
-    ruleset: Any, text: str, bits: list[int]
-) -> None:
+def test_rules_that_set_or_match_our_mark_bits_are_claims(ruleset: Any, text: str, bits: list[int]) -> None:
     found = mark_claims(ruleset(rule(text)), MASK)
     assert found == [Claim("table inet other, chain c", value) for value in bits]
 
 
-def test_our_own_rules_claim_nothing(ruleset: Any) -> None:
+def test_our_own_rules_are_no_claims(ruleset: Any) -> None:
     own = ruleset(rule("meta mark set 0x10000000", "inet stunwall"))
     assert mark_claims(own, MASK) == []
 
@@ -66,7 +64,7 @@ def test_our_own_rules_claim_nothing(ruleset: Any) -> None:
         ({"priority": 1, "table": "main"}, False),
     ],
 )
-def test_routing_rules_that_look_for_our_bits_are_claims(given: dict[str, Any], claimed: bool) -> None:
+def test_routing_rules_that_match_our_mark_bits_are_claims(given: dict[str, Any], claimed: bool) -> None:
     assert bool(routing_claims([given], MASK, 4780)) == claimed
 
 
@@ -92,17 +90,17 @@ QUEUED: Any = [
 ]
 
 
-def test_queues_of_others_are_named_a_range_as_each_of_its_numbers() -> None:
-    # As nft 1.0.6 prints them; this kernel may have no `queue` of its own.
+def test_a_range_of_queues_is_a_claim_on_each_of_them() -> None:
+    # As nft 1.0.6 prints them: the kernel of the test machine may lack `queue`.
     assert [claim.value for claim in queue_claims(QUEUED)] == [0, 4779, 4780, 4781]
 
 
 @pytest.mark.parametrize("name", RULESETS)
-def test_real_rulesets_claim_no_bits_of_ours(name: str) -> None:
+def test_rulesets_of_real_programs_claim_none_of_our_mark_bits(name: str) -> None:
     assert mark_claims(RULESETS[name], MASK) == []
     hidden = ["table ip filter, chain INPUT"] if name == "opensnitch" else []
     assert hidden_queues(RULESETS[name]) == hidden
 
 
-def test_a_rule_without_marks_or_queues_hides_none(ruleset: Any) -> None:
+def test_a_rule_without_marks_or_queues_hides_nothing(ruleset: Any) -> None:
     assert hidden_marks(ruleset(rule("accept"))) == hidden_queues(ruleset(rule("accept"))) == []

@@ -1,4 +1,4 @@
-"""doctor/record.py: room for the record, and whether it can be read."""
+"""doctor/record.py: room for the record, and whether it is readable and complete."""
 
 import os
 from types import SimpleNamespace
@@ -14,14 +14,14 @@ from unit.recorded import event, record, sql
 @pytest.mark.parametrize(
     ("free", "flags", "result", "what"),
     [
-        (100 << 20, 0, OK, "100 MiB are left for the record"),
-        ((100 << 20) - 4096, 0, WARNING, "99 MiB are left for "),
-        (4 << 20, 0, WARNING, "4 MiB are left for "),
-        ((4 << 20) - 4096, 0, PROBLEM, "3 MiB are left for "),
-        (100 << 20, os.ST_RDONLY, PROBLEM, "on a disk that is read-only"),
+        (100 << 20, 0, OK, "100 MiB are free for the record"),
+        ((100 << 20) - 4096, 0, WARNING, "only 99 MiB are free for "),
+        (4 << 20, 0, WARNING, "only 4 MiB are free for "),
+        ((4 << 20) - 4096, 0, PROBLEM, "only 3 MiB are free for "),
+        (100 << 20, os.ST_RDONLY, PROBLEM, "on a read-only file system"),
     ],
 )
-def test_the_less_room_for_the_record_the_worse(
+def test_little_free_space_is_a_warning_and_almost_none_is_a_problem(
     fake: FakeMachine, monkeypatch: pytest.MonkeyPatch, free: int, flags: int, result: Result, what: str
 ) -> None:
     answer = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_flag=flags)
@@ -29,27 +29,27 @@ def test_the_less_room_for_the_record_the_worse(
     assert what in fake.one("disk", result).what
 
 
-def test_a_record_that_is_whole_is_told_with_its_size(fake: FakeMachine) -> None:
+def test_a_readable_record_is_shown_with_its_size(fake: FakeMachine) -> None:
     record(fake.folder / "state", event())
-    assert fake.one("record", OK).what.startswith("can be read: 1 entries so far, ")
+    assert fake.one("record", OK).what.startswith("readable: 1 entry so far, ")
 
 
-def test_packets_that_were_not_recorded_are_a_warning(fake: FakeMachine) -> None:
+def test_packets_that_could_not_be_recorded_are_a_warning(fake: FakeMachine) -> None:
     record(fake.folder / "state", event())
     sql(fake.folder / "state", "INSERT INTO lost (time, count) VALUES (1, 5)")
     found = fake.find("record")
     assert found.keys() == {WARNING, OK}
-    assert found[WARNING][0].what == "5 packets were blocked and not recorded"
+    assert found[WARNING][0].what == "blocked but not recorded: 5 packets"
 
 
 @pytest.mark.parametrize("content", [None, b"garbage" * 999, b""])
-def test_a_record_that_is_missing_or_damaged_is_a_warning(fake: FakeMachine, content: bytes | None) -> None:
+def test_a_missing_or_damaged_record_is_a_warning(fake: FakeMachine, content: bytes | None) -> None:
     if content is not None:
         (fake.folder / "state" / FILE).write_bytes(content)
     assert str(fake.folder / "state" / FILE) in fake.one("record", WARNING).what
 
 
-def test_a_record_that_was_moved_aside_is_a_warning_also_while_there_is_no_other(fake: FakeMachine) -> None:
+def test_a_record_that_was_moved_aside_is_a_warning_even_if_there_is_no_new_one(fake: FakeMachine) -> None:
     broken = fake.folder / "state" / f"{FILE}.20270101.broken"
     broken.touch()
     assert f"moved aside to {broken}" in fake.find("record")[WARNING][1].what

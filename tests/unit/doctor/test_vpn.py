@@ -8,7 +8,7 @@ from stunwall.config import Config, Mode
 from unit.fake_machine import OK, WARNING, FakeMachine, status
 
 
-def test_every_interface_that_counts_is_told_and_none_is_a_warning(fake: FakeMachine) -> None:
+def test_every_vpn_interface_is_listed_and_none_is_a_warning(fake: FakeMachine) -> None:
     eth0 = {"interface": "eth0", "counts": False, "why": "an Ethernet card"}
     assert fake.one("vpn", OK).what == "wg0: a wireguard interface"
     fake.daemon = status(interfaces=[eth0])
@@ -22,13 +22,13 @@ def test_a_network_card_that_counts_as_the_vpn_is_a_warning(fake: FakeMachine, t
 
 
 @pytest.mark.parametrize(
-    ("mode", "families", "warned"),
+    ("mode", "families", "warns"),
     [(Mode.REDIRECT, [], True), (Mode.REDIRECT, [4], False), (Mode.BLOCK, [], False)],
 )
-def test_a_vpn_that_nothing_can_be_redirected_into_is_a_warning_where_that_is_wanted(
-    fake: FakeMachine, mode: Mode, families: list[int], warned: bool
+def test_in_mode_redirect_a_vpn_that_cannot_carry_redirected_flows_is_a_warning(
+    fake: FakeMachine, mode: Mode, families: list[int], warns: bool
 ) -> None:
     fake.daemon = status(redirects=families)
     machine = fake.machine
     machine.settings = Config(mode=mode)
-    assert (WARNING in fake.find("vpn", machine)) == warned
+    assert (WARNING in fake.find("vpn", machine)) == warns

@@ -1,4 +1,4 @@
-"""doctor/wall.py: whether the wall stands, and who removed rules of it."""
+"""doctor/wall.py: whether the wall is loaded and intact, and who has changed it."""
 
 import time
 from typing import Any
@@ -11,41 +11,41 @@ from unit.fake_machine import OK, PROBLEM, WARNING, FakeMachine, status, wall
 
 
 @pytest.mark.parametrize(
-    ("stands", "daemon", "what"),
+    ("loaded", "daemon", "what"),
     [
-        (None, None, "there is none"),
-        (wall(whole=False), status(), f"it is damaged: {DAMAGED}"),
-        (wall(queue=None), status(), "its door is shut though the daemon runs"),
+        (None, None, "not loaded"),
+        (wall(intact=False), status(), f"damaged: {DAMAGED}"),
+        (wall(queue=None), status(), "no packets are queued, although stunwalld is running"),
     ],
-    ids=["none", "damaged", "shut"],
+    ids=["none", "damaged", "no queue rule"],
 )
-def test_a_wall_that_does_not_stand_as_it_should_is_a_problem(
-    fake: FakeMachine, stands: Wall | None, daemon: Any, what: str
+def test_a_missing_or_damaged_wall_is_a_problem(
+    fake: FakeMachine, loaded: Wall | None, daemon: Any, what: str
 ) -> None:
-    fake.wall, fake.daemon = stands, daemon
+    fake.wall, fake.daemon = loaded, daemon
     problem = fake.one("wall", PROBLEM)
     assert problem.what == what
     assert "systemctl restart" in problem.next
 
 
-def test_a_pause_that_no_daemon_will_end_is_a_problem(fake: FakeMachine) -> None:
+def test_a_pause_without_a_daemon_is_a_problem(fake: FakeMachine) -> None:
     fake.wall, fake.daemon = wall(paused=90), None
     problem = fake.one("wall", PROBLEM)
-    assert problem.what == "it is paused for 90 s more, though no daemon runs"
+    assert problem.what == "paused for another 90 s, although stunwalld is not running"
     assert "resume" in problem.next
 
 
-def test_a_shut_door_is_right_while_no_daemon_runs(fake: FakeMachine) -> None:
+def test_without_a_daemon_no_queue_rule_is_expected(fake: FakeMachine) -> None:
     fake.wall, fake.daemon = wall(queue=None), None
-    assert fake.one("wall", OK).what == "stands, and is whole"
+    assert fake.one("wall", OK).what == "loaded and intact"
 
 
 @pytest.mark.parametrize(("who", "named"), [("nft (pid 7)", "nft (pid 7)"), ("", "an unknown program")])
-def test_each_gap_is_a_warning_that_names_who_made_it_and_how_long_it_was(
+def test_each_gap_is_a_warning_that_names_the_program_and_the_duration(
     fake: FakeMachine, who: str, named: str
 ) -> None:
     fake.daemon = status(gaps=[{"who": who, "start": 1.8e9, "end": 1.8e9 + 0.03125}])
     (warning,) = fake.find("wall")[WARNING]
-    assert warning.what.startswith(named)
-    assert warning.what.endswith("for 0.031 s")
+    assert warning.what.startswith(f"{named} changed its rules at ")
+    assert warning.what.endswith("they were restored after 0.031 s")
     assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.8e9)) in warning.what
