@@ -1,50 +1,34 @@
-"""A real call: two browsers, one on the client and one on the peer, that talk WebRTC for a while."""
+"""A real WebRTC call between two browsers, one on the client and one on the peer."""
 
 import json
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import Any
 
-from browser.gather import (
-    CHROMIUM_FLAGS,
-    CHROMIUM_MICROPHONE,
-    FIREFOX_MICROPHONE,
-    FIREFOX_PREFS,
-    ICE_SERVERS,
-    PROGRAM,
-    Browser,
-    Candidate,
-    parse_candidate,
-)
+from browser.gather import ICE_SERVERS, Candidate, parse_candidate
 from browser.peer import Peer
-from browser.signalling import Message, Role, Signalling
+from browser.program import Browser, running
+from browser.signalling import Role, Signalling
+from browser.site import Message
 from lab.addresses import STUN_PORT, STUN_SERVER
 from lab.coturn import PASSWORD, USER
 from lab.namespace import Namespace
 from lab.process import Process
 from lab.topology import Lab
 
-SETUP_SECONDS = 60  # two browsers start at the same time on a busy machine; about 8 on an idle one
+SETUP_SECONDS = 60  # two browsers start at the same time; it takes about 8 on an idle machine
 TURN_SERVERS = [
     {"urls": f"turn:{host}:{STUN_PORT}?transport=udp", "username": USER, "credential": PASSWORD}
     for host in (STUN_SERVER[AF_INET], f"[{STUN_SERVER[AF_INET6]}]")
 ]
 
-FIREFOX_CAMERA: dict[str, bool | int | str] = {
-    "media.autoplay.default": 0,  # a video that doesn't play isn't decoded
-    "permissions.default.camera": 1,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a candidate pair, as getStats tells it."""
+    """One end of a candidate pair, as getStats reports it."""
 
     type: str
     """host, srflx, prflx or relay."""
@@ -65,7 +49,7 @@ class Pair:
     selected: bool
     state: str
     sent: int
-    """Bytes of payload, both this and `received`."""
+    """Bytes of payload, like `received`."""
     received: int
 
     def __str__(self) -> str:
@@ -74,10 +58,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one browser says of the call at its end."""
+    """What one browser reports of the call."""
 
     candidates: tuple[Candidate, ...]
-    """Its own."""
+    """The browser's own candidates."""
     errors: tuple[str, ...]
     """The icecandidateerror events: code, server, local address."""
     pairs: tuple[Pair, ...]
@@ -87,7 +71,7 @@ class Side:
     seconds: float
     """From the first to the last message received on the data channel."""
     longest_gap: float
-    """Milliseconds between two of them."""
+    """Milliseconds between two of those messages, at most."""
     frames: int
     """Video frames received and decoded."""
     video_bytes: int
@@ -99,19 +83,21 @@ class Side:
         return pair
 
     def base(self, end: End) -> str | None:
-        """The local address that `end` was found from (its base, RFC 8445 §4); None if nothing says."""
+        """The local address that `end` was found from (its base, RFC 8445 §4), or None if it isn't known."""
         for candidate in self.candidates:
             if (candidate.address, candidate.port) == (end.address, end.port):
                 return candidate.address if candidate.type == "host" else candidate.related_address
         return None
 
     def __str__(self) -> str:
-        return "\n".join((
-            f"  candidates: {_summary(self.candidates)}",
-            f"  selected: {self.selected}",
-            f"  data: {self.sent} bytes out, {self.received} in over {self.seconds:.1f} s,"
-            f" longest gap {self.longest_gap:.0f} ms; video: {self.frames} frames, {self.video_bytes} bytes",
-        ))  # fmt: skip
+        lines = (
+            f"candidates: {_summary(self.candidates)}",
+            f"selected: {self.selected}",
+            f"data: {self.sent} bytes out, {self.received} in over {self.seconds:.1f} s",
+            f"longest gap between messages: {self.longest_gap:.0f} ms",
+            f"video: {self.frames} frames, {self.video_bytes} bytes",
+        )
+        return "\n".join(f"  {line}" for line in lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +112,7 @@ class CallReport:
 
 
 class CallFailedError(RuntimeError):
-    """The call did not come about, or ended early. Says what both pages and both browsers said."""
+    """The call did not start, or ended early. The text has what both pages reported and both browsers printed."""
 
 
 def call(
@@ -137,24 +123,24 @@ def call(
     seconds: float = 20,
     patience: float = SETUP_SECONDS,
 ) -> CallReport:
-    """The browser `protected` on the client calls Chromium on the peer; data moves both ways for `seconds`.
+    """The browser `protected` on the client calls Chromium on the peer, and both exchange data for `seconds`.
 
     With `relay` the client may use nothing but coturn's TURN over UDP.
-    Raises CallFailedError if a page takes more than `patience` (seconds) longer, or a browser ends.
-    Both browsers have ended afterwards, whatever happens.
+    Raises CallFailedError if a page needs more than `patience` (seconds) beyond that, or a browser ends.
+    Whatever happens, both browsers have ended afterwards.
     """
-    free = {"iceServers": ICE_SERVERS, "iceTransportPolicy": "all"}
+    direct = {"iceServers": ICE_SERVERS, "iceTransportPolicy": "all"}
     relayed = {"iceServers": TURN_SERVERS, "iceTransportPolicy": "relay"}
     times = {"seconds": seconds, "patience": seconds + patience}
     settings: dict[Role, dict[str, Any]] = {
-        "caller": {**(relayed if relay else free), **times},
-        "callee": {**free, **times},
+        "caller": {**(relayed if relay else direct), **times},
+        "callee": {**direct, **times},
     }
     places: dict[Role, Namespace] = {"caller": lab.client, "callee": peer.namespace}
     with (
         Signalling(places, settings) as signalling,
-        _browser(places["callee"], "chromium", signalling.address["callee"]) as callee,
-        _browser(places["caller"], protected, signalling.address["caller"]) as caller,
+        running(places["callee"], "chromium", signalling.address("callee")) as callee,
+        running(places["caller"], protected, signalling.address("caller")) as caller,
     ):
         processes: dict[Role, Process] = {"caller": caller, "callee": callee}
         reports = _wait(signalling, processes, seconds + 2 * patience)
@@ -164,7 +150,7 @@ def call(
 
 
 def _wait(signalling: Signalling, processes: Mapping[Role, Process], seconds: float) -> dict[Role, Message]:
-    """The reports that came within `seconds`, or before one of the browsers ended."""
+    """The reports that arrive within `seconds`, and before either browser ends."""
     reports: dict[Role, Message] = {}
     end = time.monotonic() + seconds
     while len(reports) < len(processes) and time.monotonic() < end:
@@ -188,28 +174,6 @@ def _without_noise(process: Process) -> str:
     return "\n".join(line for line in process.lines if "dbus" not in line)
 
 
-@contextmanager
-def _browser(namespace: Namespace, browser: Browser, address: str) -> Iterator[Process]:
-    """The browser with a fresh profile and a fake camera, on the page at `address`; ended afterwards."""
-    # Its last processes may still write there while it is removed.
-    with tempfile.TemporaryDirectory(prefix=f"{browser}-", ignore_cleanup_errors=True) as profile:
-        process = Process(namespace, *_command(browser, profile, address), env={"HOME": profile})
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _command(browser: Browser, profile: str, address: str) -> list[str]:
-    if browser == "chromium":
-        flags = (*CHROMIUM_FLAGS, *CHROMIUM_MICROPHONE)
-        return [PROGRAM[browser], *flags, f"--user-data-dir={profile}", address]
-    prefs = FIREFOX_PREFS | FIREFOX_MICROPHONE | FIREFOX_CAMERA
-    lines = (f'user_pref("{name}", {json.dumps(value)});\n' for name, value in prefs.items())
-    Path(profile, "user.js").write_text("".join(lines))
-    return [PROGRAM[browser], "--headless", "--no-remote", "--profile", profile, address]
-
-
 def _side(report: Message) -> Side:
     data = report["data"]
     return Side(
@@ -226,8 +190,14 @@ def _side(report: Message) -> Side:
 
 
 def _pair(pair: Message) -> Pair:
-    return Pair(_end(pair["local"]), _end(pair["remote"]), bool(pair["selected"]), pair["state"],
-                pair["sent"], pair["received"])  # fmt: skip
+    return Pair(
+        local=_end(pair["local"]),
+        remote=_end(pair["remote"]),
+        selected=bool(pair["selected"]),
+        state=pair["state"],
+        sent=pair["sent"],
+        received=pair["received"],
+    )
 
 
 def _end(end: Message) -> End:
@@ -235,7 +205,7 @@ def _end(end: Message) -> End:
 
 
 def _summary(candidates: tuple[Candidate, ...]) -> str:
-    """The kinds of candidates without their ports, as each media section has its own."""
+    """The kinds of candidates and how many there are of each; ports are left out, as each media section has others."""
     found = Counter(
         f"{each.type} {each.address}/{each.protocol}"
         + (f" from {each.related_address}" if each.related_address else "")

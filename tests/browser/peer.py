@@ -1,14 +1,14 @@
 """The other end of a call: a machine of its own on the lab's internet, and a count of the packets to and from it."""
 
 from collections import Counter
+from contextlib import ExitStack
 from socket import AF_INET, AF_INET6
 from typing import Self
 
 from lab.addresses import REAL, STUN_SERVER, STUN_SERVER_ALTERNATE
 from lab.capture import Capture
 from lab.frame import parse
-from lab.namespace import Namespace
-from lab.topology import LOOSE, Lab
+from lab.topology import Lab, namespace
 
 PEER = {AF_INET: "198.51.100.6", AF_INET6: "2001:db8:3::6"}
 """The peer's addresses. They are public and behind no NAT, so that a connectivity check always reaches them."""
@@ -39,20 +39,16 @@ class Peer:
         self._lab = lab
 
     def __enter__(self) -> Self:
-        self.namespace = Namespace("peer")
-        try:
-            self.namespace.sysctl("ipv6/conf/default/accept_dad", 0)
-            self.namespace.sysctl("ipv4/conf/default/rp_filter", LOOSE)
+        with ExitStack() as stack:
+            self.namespace = namespace(stack, "peer")
             self._lab.internet.ip(CABLE)
             self._lab.internet.ip(BRIDGE)
             self.namespace.ip(ADDRESSES)
-        except BaseException:
-            self.namespace.close()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.namespace.close()
+        self._stack.close()
 
 
 class Crossing(Capture):

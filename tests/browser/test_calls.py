@@ -1,7 +1,7 @@
-"""Real calls between two browsers: outside the VPN without stunwall, and inside it with stunwall."""
+"""Real calls between two browsers: outside the VPN without stunwall, inside it with stunwall."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6
@@ -9,30 +9,32 @@ from socket import AF_INET, AF_INET6
 import pytest
 
 from browser.call import CallReport, End, call
-from browser.gather import Browser
 from browser.peer import OTHERS, Crossing, Peer
+from browser.program import BROWSERS, Browser
 from lab.addresses import CLIENT, FAMILIES, REAL, STUN_SERVER, STUN_SERVER_ALTERNATE, VPN_PORT, VPN_SERVER
 from lab.agent import Agent
 from lab.frame import Packet
 from lab.leaks import SOURCE_RULE
 from lab.namespace import Namespace
+from lab.observe import NO_LEAK
 from lab.topology import Lab
 from lab.wire import MARKER_PORT, Wire
 
 SECONDS = 20
-BYTES = 10_000 * SECONDS  # each side offers 50,000 a second; what two busy cores leave of that
+BYTES = 10_000 * SECONDS  # each side offers 50,000 a second; a busy machine moves fewer
 GAP = 5000  # milliseconds without a message
-FRAMES = 2 * SECONDS  # of 15 a second
+FRAMES = 2 * SECONDS  # each side offers 15 a second
 
-PROTECTED = pytest.mark.parametrize("protected", ["chromium", "firefox"])
+PROTECTED = pytest.mark.parametrize("protected", BROWSERS)
 RELAY = pytest.mark.parametrize("relay", [False, True], ids=["direct", "relayed"])
 
 
 @pytest.fixture(scope="module")
 def peer(lab: Lab) -> Iterator[Peer]:
-    """The other end, with a VPN for both families and the leaking source rule on the client's side.
+    """The other end; on the client a VPN carries both families, and the leaking source rule exists.
 
-    The VPN's server is closed, as any is: else a check from the peer takes the port that the client's needs.
+    Like any VPN server, the lab's takes no new flows from outside: a connectivity check from the peer would
+    otherwise take the port that the client's check needs.
     """
     with Peer(lab) as peer, SOURCE_RULE.made(lab, *FAMILIES), closed(lab.server, "input", "eth0"):
         yield peer
@@ -40,29 +42,29 @@ def peer(lab: Lab) -> Iterator[Peer]:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A call, and what the wires showed from before its browsers started until after they ended."""
+    """A call, and what left the client from before its browsers started until after they ended."""
 
     report: CallReport
     outside: list[Packet]
-    """What left the client on its physical interface for the STUN and TURN server or the peer."""
+    """The packets from its physical interface to the STUN and TURN server or the peer."""
     stun: list[Packet]
-    """What left it there with STUN's cookie anywhere in it."""
+    """The packets from that interface that contain STUN's cookie."""
     beyond: int
-    """The same as `outside`, counted behind the provider's NAT."""
+    """How many packets there are in `outside`, counted beyond the provider's NAT."""
     inwards: int
-    """What came from those to the client's real address: the peer tries the IPv6 one, a host candidate."""
+    """How many came back to the client's real address. The peer tries the IPv6 one, which is a host candidate."""
     total: int
-    """All that left the client on that interface, the VPN's own packets included."""
+    """How many packets left by that interface in all, the VPN's own included."""
 
     def __str__(self) -> str:
         return (
-            f"{self.report}\nwire: {len(self.outside)} packets from the client to server or peer"
-            f" ({self.beyond} behind the NAT, {self.inwards} the other way), {self.total} in all"
+            f"{self.report}\noutside the VPN: {len(self.outside)} packets from the client to server or peer"
+            f" ({self.beyond} beyond the NAT, {self.inwards} in the other direction), {self.total} in all"
         )
 
 
 def watched(lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: float = SECONDS) -> Seen:
-    """Makes a call and watches the wires all the while."""
+    """Makes a call, and captures packets throughout."""
     with Wire(lab) as wire, Crossing(lab) as crossing:
         report = call(lab, peer, protected, relay, seconds)
         stun = wire.stun()
@@ -73,47 +75,35 @@ def watched(lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: floa
     return seen
 
 
-@contextmanager
-def sending_only_from(lab: Lab, address: str) -> Iterator[None]:
-    """Nothing but the sockets bound to `address` can send UDP, so that a call has no other way."""
+def sending_only_from(lab: Lab, address: str) -> AbstractContextManager[None]:
+    """Only sockets bound to `address` can send UDP, so that a call has no other way."""
     family = "ip6" if ip_address(address).version == 6 else "ip"
-    lab.client.nft(f"""
-        table inet lab_call {{
-            chain output {{
-                type filter hook output priority filter
-                meta l4proto != udp accept
-                oifname "lo" accept
-                udp dport {{ {MARKER_PORT}, {VPN_PORT} }} accept comment "the wire's marker and the VPN's own"
-                {family} saddr {address} accept
-                drop
-            }}
+    chain = f"""
+        chain output {{
+            type filter hook output priority filter
+            meta l4proto != udp accept
+            oifname "lo" accept
+            udp dport {{ {MARKER_PORT}, {VPN_PORT} }} accept comment "the wire's marker and the VPN's own"
+            {family} saddr {address} accept
+            drop
         }}
-    """)
-    try:
-        yield
-    finally:
-        lab.client.nft("delete table inet lab_call")
+    """
+    return lab.client.table("inet lab_call", chain)
 
 
-@contextmanager
-def closed(namespace: Namespace, chain: str, interface: str) -> Iterator[None]:
-    """What comes in by `interface` unasked is dropped, except for WireGuard; `chain`: input or forward."""
-    namespace.nft(f"""
-        table inet lab_closed {{
-            chain {chain} {{
-                type filter hook {chain} priority filter
-                iifname "{interface}" udp dport != {VPN_PORT} ct state new drop
-            }}
+def closed(namespace: Namespace, hook: str, interface: str) -> AbstractContextManager[None]:
+    """New flows that come in by `interface` are dropped, except WireGuard's. `hook`: input or forward."""
+    chain = f"""
+        chain {hook} {{
+            type filter hook {hook} priority filter
+            iifname "{interface}" udp dport != {VPN_PORT} ct state new drop
         }}
-    """)
-    try:
-        yield
-    finally:
-        namespace.nft("delete table inet lab_closed")
+    """
+    return namespace.table("inet lab_closed", chain)
 
 
-def assert_moved(report: CallReport) -> None:
-    """Data and video went both ways for as long as asked."""
+def assert_connected(report: CallReport) -> None:
+    """Data and video went in both directions for the whole call."""
     for side in (report.client, report.peer):
         assert side.seconds >= SECONDS
         assert side.longest_gap <= GAP
@@ -122,7 +112,7 @@ def assert_moved(report: CallReport) -> None:
 
 
 def assert_sealed(seen: Seen) -> None:
-    """Neither wire nor candidates have the client's real address, from the first packet to the last."""
+    """No packet and no candidate shows the client's real address, from the first packet to the last."""
     assert [str(packet) for packet in seen.outside] == []
     assert [str(packet) for packet in seen.stun] == []
     assert seen.beyond == 0
@@ -131,7 +121,7 @@ def assert_sealed(seen: Seen) -> None:
 
 
 def assert_through_vpn(end: End, relay: bool) -> None:
-    """The client's end of the selected pair is the VPN's address, or the relay's."""
+    """The address of the client's end of the selected pair is the VPN's or the relay's."""
     if relay:
         assert end.type == "relay"
         assert end.address in (*STUN_SERVER.values(), STUN_SERVER_ALTERNATE)
@@ -142,12 +132,12 @@ def assert_through_vpn(end: End, relay: bool) -> None:
 
 @PROTECTED
 @RELAY
-def test_call_leaves_outside_the_vpn_without_stunwall(
+def test_without_stunwall_a_call_leaks_outside_the_vpn(
     lab: Lab, peer: Peer, protected: Browser, relay: bool
 ) -> None:
-    """Shows that the call works and that the wires show a leak."""
+    """Shows that the call works and that a leak is visible."""
     seen = watched(lab, peer, protected, relay, seconds=5)
-    assert seen.outside, "the wire doesn't show the leak, so it proves nothing below"
+    assert seen.outside, NO_LEAK
     assert seen.beyond
     assert seen.stun
     assert {packet.source for packet in seen.outside} == set(CLIENT.values())
@@ -156,13 +146,11 @@ def test_call_leaves_outside_the_vpn_without_stunwall(
 
 
 @PROTECTED
-def test_call_connects_through_the_vpns_candidates_alone_in_block_mode(
-    lab: Lab, peer: Peer, protected: Browser
-) -> None:
+def test_in_block_mode_a_call_uses_only_the_vpns_candidates(lab: Lab, peer: Peer, protected: Browser) -> None:
     with Agent(lab, mode="block"):
         seen = watched(lab, peer, protected, relay=False)
     assert_sealed(seen)
-    assert_moved(seen.report)
+    assert_connected(seen.report)
     client = seen.report.client
     assert_through_vpn(client.selected.local, relay=False)
     reflexive = [each for each in client.candidates if each.type == "srflx"]
@@ -173,15 +161,15 @@ def test_call_connects_through_the_vpns_candidates_alone_in_block_mode(
 @PROTECTED
 @RELAY
 @pytest.mark.parametrize(
-    "family", [None, AF_INET, AF_INET6], ids=["any", "only-ipv4-moved", "only-ipv6-moved"]
+    "family", [None, AF_INET, AF_INET6], ids=["any", "only-redirected-ipv4", "only-redirected-ipv6"]
 )
-def test_call_moves_into_the_vpn_in_redirect_mode(
+def test_in_redirect_mode_a_call_is_redirected_into_the_vpn(
     lab: Lab, peer: Peer, protected: Browser, relay: bool, family: int | None
 ) -> None:
-    """With `family` the sockets bound to the client's physical address are the only ones that can send.
+    """With `family` only the sockets bound to the client's physical address can send.
 
-    For IPv6 behind a firewall, as home routers have one (RFC 6092 §3.1): a flow that the peer begins, from
-    outside the VPN, can't be moved into it.
+    For IPv6 the provider drops new flows from outside, as home routers do (RFC 6092 §3.1): a flow that the peer
+    begins outside the VPN can't be redirected into it.
     """
     with ExitStack() as stack:
         stack.enter_context(Agent(lab, mode="redirect"))
@@ -191,12 +179,14 @@ def test_call_moves_into_the_vpn_in_redirect_mode(
             stack.enter_context(closed(lab.isp, "forward", "wan"))
         seen = watched(lab, peer, protected, relay)
     assert_sealed(seen)
-    assert_moved(seen.report)
+    assert_connected(seen.report)
     client = seen.report.client
     assert_through_vpn(client.selected.local, relay)
     if not relay:
-        moved = {(each.address, each.related_address) for each in client.candidates if each.type == "srflx"}
+        redirected = {
+            (each.address, each.related_address) for each in client.candidates if each.type == "srflx"
+        }
         wanted = FAMILIES if family is None else (family,)
-        assert {(VPN_SERVER[each], CLIENT[each]) for each in wanted} <= moved
+        assert {(VPN_SERVER[each], CLIENT[each]) for each in wanted} <= redirected
     if family is not None and not relay:
         assert client.base(client.selected.local) == CLIENT[family]

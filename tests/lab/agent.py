@@ -16,7 +16,8 @@ RULES = "rules/stunwall.nft"  # from the checkout, in which the tests run
 QUEUE = 4780  # the default
 ROUTING_TABLE = "4780"  # for redirected packets
 READY_SECONDS = 15  # it takes less than one; other tests may use the same processors
-RULES_PUT_BACK = "the wall was not whole"  # what the daemon logs about a gap
+QUEUE_CHAIN = "to_stunwalld"  # in stunwall's table: the chain with the queue rule
+RULES_PUT_BACK = "the wall was not intact"  # what the daemon logs about a gap
 
 Value = str | int | bool | list[str] | list[int]
 
@@ -33,6 +34,8 @@ class Agent:
         self.folder = Path(self._folder.name)
         self._file = self.folder / "stunwall.toml"
         self.set(**config)
+        self.launcher: tuple[str, ...] = ()
+        """The command that starts the daemon, if it isn't started directly."""
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
@@ -48,7 +51,7 @@ class Agent:
 
     def begin(self, *options: str, **environment: str) -> None:
         """Starts the daemon and returns at once."""
-        command = [*self.command(DAEMON), *options]
+        command = [*self.launcher, *self.command(DAEMON), *options]
         self._process = Process(self._lab.client, *command, env=_ENVIRONMENT | environment)
 
     def wait_ready(self) -> None:

@@ -33,7 +33,7 @@ class Kind:
     bypassing: dict[int, tuple[Binding, ...]] = field(default_factory=lambda: both((DEVICE_BOUND,)))
     """By family: the sockets that bypass it."""
     transports: tuple[int, ...] = (SOCK_DGRAM, SOCK_STREAM)
-    """What it carries."""
+    """The transports that it carries."""
     named: bool = False
     """Whether it counts as a VPN only if the configuration names it."""
 

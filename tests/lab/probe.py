@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How a program binds its socket to a route; not at all by default."""
+    """How a program binds its socket; by default not at all."""
 
     source: str | None = None
     """bind() to this address."""

@@ -11,9 +11,8 @@ from lab.messages import binding_request, transaction_of
 from lab.probe import Binding
 from lab.topology import Lab
 
-PACE = (
-    0.005  # seconds between two packets of a sender: two senders stay below stunwall's limit of 500 a second
-)
+# Seconds between two packets of a sender. Two senders stay below stunwall's limit of 500 packets a second.
+PACE = 0.005
 
 
 class Senders:

@@ -188,7 +188,9 @@ def test_packets_that_an_exception_lets_through_are_counted(lab: Lab) -> None:
     with allowing(lab, {"port": 80}) as agent:
         for _ in range(3):
             assert PORT_80.passes(lab)
-        counted = [rule["packets"] for rule in json_of(agent, "rules")["rules"] if rule["chain"] == "allowed"]
+        counted = [
+            rule["packets"] for rule in json_of(agent, "rules")["rules"] if rule["chain"] == "allow_rules"
+        ]
         assert counted == [3]
 
 

@@ -22,7 +22,7 @@ ANSWERED = [s for s in STUN if s.name in ("binding_request", "classic_without_co
 
 TURNUTILS_STUN = ("turnutils_stunclient", "-L", CLIENT[AF_INET6], STUN_SERVER[AF_INET6])
 TURNUTILS_MAPPED = f"reflexive addr: {CLIENT[AF_INET6]}"
-# A real program, what it prints when it is served, and what when it is refused.
+# A real program, what it prints when the server answers, and what when stunwall refuses.
 PROGRAMS = [
     pytest.param(TURNUTILS_STUN, TURNUTILS_MAPPED, "error 403", id="turnutils_stunclient"),
     pytest.param(turn_client(AF_INET, "-n", "1"), RELAYED, "error 403", id="turnutils_uclient-UDP"),

@@ -221,7 +221,7 @@ def test_client_that_sends_byte_by_byte_is_served(lab: Lab, agent: Agent) -> Non
             assert json.loads(stream.readline())["wall"] == "up"
 
 
-def test_clients_that_send_nothing_or_never_read_keep_nobody_out(lab: Lab, agent: Agent) -> None:
+def test_clients_that_send_nothing_or_never_read_do_not_keep_others_out(lab: Lab, agent: Agent) -> None:
     silent: list[socket.socket] = []
     try:
         for number in range(MANY):

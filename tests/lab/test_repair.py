@@ -87,7 +87,7 @@ def test_rules_are_put_back_every_time(lab: Lab) -> None:
         assert_blocked(lab)
 
 
-def test_reloading_the_rule_file_is_no_gap_and_the_daemon_gets_packets_again(lab: Lab) -> None:
+def test_reloading_the_rule_file_is_not_a_gap_and_the_daemon_gets_packets_again(lab: Lab) -> None:
     with Agent(lab) as agent:
         assert lab.client.run("nft", "-f", RULES).returncode == 0
         until(
@@ -99,7 +99,7 @@ def test_reloading_the_rule_file_is_no_gap_and_the_daemon_gets_packets_again(lab
         assert status(agent)["state"] == "protected"
 
 
-def test_changes_of_other_tables_and_of_the_sets_are_no_gap(lab: Lab) -> None:
+def test_changes_of_other_tables_and_of_the_sets_are_not_gaps(lab: Lab) -> None:
     with Agent(lab) as agent:
         lab.client.nft("add table inet lab_other\nadd chain inet lab_other c\ndelete table inet lab_other")
         lab.vpn.down()
@@ -113,7 +113,7 @@ def test_pause_goes_on_when_the_rules_are_put_back(lab: Lab) -> None:
         lab.client.nft("flush ruleset")
         agent.wait_line(RULES_PUT_BACK)
         assert status(agent)["state"] == "paused"
-        # It does not begin anew: the rest is less than the whole.
+        # It goes on where it was: less than five minutes are left.
         assert "timeout 5m" not in lab.client.run("nft", "list", "set", "inet", "stunwall", "paused").stdout
         assert json_of(agent, "rules")["paused"] > 200
 

@@ -182,10 +182,14 @@ class Lab(Outside):
         with connect(self.client, (ECHO_SERVER[family], MARKER_PORT), DEVICE_BOUND) as sock:
             sock.send(marker)
 
-    def queues_empty(self) -> bool:
-        """Whether no packet of the client waits for a verdict."""
+    def packets_waiting(self) -> int:
+        """How many packets in the client's queues have no verdict yet."""
         table = self.client.read("netfilter/nfnetlink_queue")
-        return all(line.split()[QUEUE_TOTAL] == "0" for line in table.splitlines())
+        return sum(int(line.split()[QUEUE_TOTAL]) for line in table.splitlines())
+
+    def queues_empty(self) -> bool:
+        """Whether every packet of the client has its verdict."""
+        return self.packets_waiting() == 0
 
 
 def namespace(stack: ExitStack, name: str) -> Namespace:

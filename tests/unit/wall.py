@@ -11,7 +11,7 @@ from pathlib import Path
 from unit.build import tcp, udp
 
 FILE = Path(__file__).resolve().parents[2] / "rules" / "stunwall.nft"
-CHAINS = {"udp": "datagrams", "tcp": "segments"}
+CHAINS = {"udp": "classify_udp", "tcp": "classify_tcp"}
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Seen:
     payload: bytes = b""
     guarded: bool = False  # whether the destination port is in the set guard_ports
     icmp: str = ""  # "icmp" or "icmpv6"
+    lengths: frozenset[tuple[int, ...]] = frozenset()  # the set classic_lengths
 
     def bits(self, base: str, offset: int, length: int) -> int | None:
         """`@th,offset,length` or `@ih,…`; None if the packet ends before, when no rule matches."""
@@ -50,24 +51,30 @@ class Wall:
         self.chains = {
             name: tuple(_rules(body))
             for name, body in re.findall(r"^    chain (\w+) \{\n(.*?)^    \}", text, re.M | re.S)
-            if name in ("datagrams", "classic", "segments", "errors")
+            if name in ("classify_udp", "classify_classic_stun", "classify_tcp", "drop_icmp_quotes")
         }
+        pairs = re.findall(
+            r"\d+ \. \d+", _found(r"add element inet stunwall classic_lengths (\{[^}]*\})", text)
+        )
+        self.lengths = frozenset(tuple(map(int, pair.split(" . "))) for pair in pairs)
         self.guard_ports = _values(_found(r"set guard_ports \{[^}]*elements = (\{[^}]*\})", text))
 
     def sends(self, transport: str, payload: bytes, port: int) -> str | None:
         """The comment of the rule that takes the packet for STUN, None if it passes."""
         segment = udp(payload, port) if transport == "udp" else tcp(payload, port)
-        return self._taken(Seen(segment, payload, port in self.guard_ports), CHAINS[transport])
+        return self._taken(
+            Seen(segment, payload, port in self.guard_ports, lengths=self.lengths), CHAINS[transport]
+        )
 
     def drops_error(self, version: int, message: bytes) -> str | None:
         """The comment of the rule that drops an ICMP or ICMPv6 message, None if it passes."""
-        return self._taken(Seen(message, icmp="icmp" if version == 4 else "icmpv6"), "errors")
+        return self._taken(Seen(message, icmp="icmp" if version == 4 else "icmpv6"), "drop_icmp_quotes")
 
     def _taken(self, seen: Seen, chain: str) -> str | None:
         while True:
             matches = (rule for rule in self.chains[chain] if all(test(seen) for test in rule.tests))
             rule = next(matches, None)
-            if rule is None or rule.verdict in ("stun", "drop"):
+            if rule is None or rule.verdict in ("decide", "drop"):
                 return rule.comment if rule else None
             chain = rule.verdict
 
@@ -92,10 +99,13 @@ def _rules(body: str) -> Iterator[Rule]:
 
 def _token(text: str) -> tuple[int, Test, str]:
     """Return the size of the first token, its test, and its verdict if it is one."""
-    if match := re.match(r"\s*udp length \. @(\w+),(\d+),(\d+) (\{[^}]*\})", text):
+    if match := re.match(r"\s*udp length \. @(\w+),(\d+),(\d+) @classic_lengths(?= )", text):
         base, offset, length = match[1], int(match[2]), int(match[3])
-        pairs = {tuple(map(int, pair.split(" . "))) for pair in re.findall(r"\d+ \. \d+", match[4])}
-        return match.end(), lambda seen: (len(seen.segment), seen.bits(base, offset, length)) in pairs, ""
+        return (
+            match.end(),
+            lambda seen: (len(seen.segment), seen.bits(base, offset, length)) in seen.lengths,
+            "",
+        )
     if match := re.match(r"\s*udp length (\d+)", text):
         size = int(match[1])
         return match.end(), lambda seen: len(seen.segment) == size, ""

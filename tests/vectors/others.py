@@ -1,6 +1,6 @@
 """Traffic that is not STUN and has to pass: name, transport, port, payload.
 
-Made by hand from the specification named above each group, or from no specification where it says "invented".
+Made by hand from the specification that the comment above each group names. "Invented" marks the rest.
 """
 
 from vectors.programs import COOKIE, ID, classic

@@ -50,7 +50,7 @@ class Sample:
     framing: str = "plain"
 
 
-# Made by hand after public captures of the program: type, length, attributes, framing and port are as captured;
+# Made by hand from public captures of the program: type, length, attributes, framing and port are as captured;
 # transaction ID, names and keys are invented.
 CAPTURED = "public captures"
 # A borderline case that is in no capture.

@@ -58,12 +58,12 @@ _SETS = {
     "paused": "Paused",
 }
 _CHAINS = {
-    "Recognised as outgoing STUN": ("datagrams", "classic", "segments"),
+    "Recognised as outgoing STUN": ("classify_udp", "classify_classic_stun", "classify_tcp"),
     "Allowed outside the VPN (numbers as in `stunwall allow list`)": (
-        "exceptions",
-        "allowed",
-        "programs",
+        "may_leave",
+        "allow_rules",
+        "allow_programs",
     ),
-    "Redirected": ("redirector", "strays"),
-    "Everything else": ("errors", "stun", "door", "listener"),
+    "Redirected": ("output_to_stunwalld", "stop_redirected"),
+    "Everything else": ("drop_icmp_quotes", "decide", "hand_over", "to_stunwalld"),
 }

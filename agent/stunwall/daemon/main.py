@@ -71,7 +71,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the command `stunwalld`. Exits 0 stopped as requested, 1 failed, 2 usage, 3 configuration, 4 permission denied."""
+    """Run the command `stunwalld`. Its exit codes are those in `stunwalld --help`."""
     options = _options()
     journal = Journal(sys.stderr.fileno(), journal="JOURNAL_STREAM" in os.environ)
     stopping, _writer = _signals()

@@ -11,11 +11,11 @@ TABLE = "inet stunwall"
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that stunwalld puts into the wall's sets and chains.
+    """Everything that stunwalld puts into the table's sets and chains.
 
-    `families`: the IP versions (4, 6) that can be redirected. `addresses`: (interface, address) that redirected
-    flows get. `transport`: the VPN's own endpoints. `lan`:
-    (network, interface). `allow`: the exceptions in their order; `cgroups`: (path, number) of the units in them.
+    `vpn`: names of interfaces. `guard_ports`: ports. `families`: the IP versions (4, 6) that can be redirected.
+    `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
+    endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
     """
 
     vpn: frozenset[str]
@@ -59,18 +59,18 @@ def fill_sets(contents: Contents) -> str:
 
 def fill_exceptions(contents: Contents, mask: int) -> str:
     """Return the statements that replace the rules of the exceptions."""
-    text = f"flush chain {TABLE} allowed\nflush chain {TABLE} programs\n"
+    text = f"flush chain {TABLE} allow_rules\nflush chain {TABLE} allow_programs\n"
     permit = f"ct mark set ct mark | {mark_bits(mask)[1]:#010x}"
     for number, rule in enumerate(contents.allow, 1):
         conditions = _conditions(rule)
         comment = f'comment "allow {number}"'
         if rule.unit is None:
-            text += f"add rule {TABLE} allowed {conditions} counter accept {comment}\n"
+            text += f"add rule {TABLE} allow_rules {conditions} counter accept {comment}\n"
         elif rule.unit in contents.cgroups:  # else it does not run
             path, _ = contents.cgroups[rule.unit]
             level = path.count("/") + 1
             cgroup = f'socket cgroupv2 level {level} "{path}"'
-            text += f"add rule {TABLE} programs {cgroup} {conditions} counter {permit} {comment}\n"
+            text += f"add rule {TABLE} allow_programs {cgroup} {conditions} counter {permit} {comment}\n"
     return text
 
 

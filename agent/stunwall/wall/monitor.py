@@ -1,4 +1,4 @@
-"""Word of every change that another program makes to the wall, and who it was (nfnetlink)."""
+"""Notices changes that other programs make to the table, and says which program it was (nfnetlink)."""
 
 import socket
 import struct
@@ -13,34 +13,34 @@ _NETLINK_NETFILTER = 12  # linux/netlink.h
 _GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15  # linux/netfilter/nf_tables.h: NFT_MSG_NEWGEN, which ends a transaction
-_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: what is in a set is no part of the wall
-_DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: what a set held is gone with it
+_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: changes of elements are not reported
+_DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: the elements are gone, too
 _NAME = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE
 _SET_NAME = 2  # NFTA_SET_NAME
 _ANONYMOUS = b"__"  # how nft names the set of a rule, as in `dport { 1, 2 }` (nftables, src/rule.c)
 _GEN_PID, _GEN_COMMAND = 2, 3  # NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
 _TYPE = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
 _HEADER, _FAMILY = 16, 4  # bytes: struct nlmsghdr, struct nfgenmsg
-_BUFFER = 1 << 20  # bytes; the wall and back are some 100 KiB
+_BUFFER = 1 << 20  # bytes; removing and loading the table takes some 100 KiB
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
 
 _Message = tuple[int, dict[int, bytes]]  # type, attributes
 
 
 class MonitorError(StunwallError):
-    """Changes of the kernel's rules can't be followed."""
+    """The kernel's rule changes cannot be monitored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Rules of the wall were changed by the program `who`, "" if it is not known; `wiped`: its sets are gone too."""
+    """A change of the table by the program `who`, "" if unknown; `wiped`: sets of it are gone, too."""
 
     who: str
     wiped: bool
 
 
 class RulesetMonitor:
-    """Readable when a transaction has changed rules, of whichever table, in the namespace where this was made."""
+    """Readable when a transaction has changed rules of any table, in the namespace where this was made."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
@@ -53,7 +53,7 @@ class RulesetMonitor:
         except OSError as error:
             self._socket.close()
             raise MonitorError(
-                f"cannot follow changes of the kernel's rules ({error.strerror}): it needs root (CAP_NET_ADMIN)"
+                f"cannot monitor the kernel's rule changes ({error.strerror}): this needs root (CAP_NET_ADMIN)"
             ) from error
 
     def close(self) -> None:
@@ -65,18 +65,20 @@ class RulesetMonitor:
         return self._socket.fileno()
 
     def take(self) -> Change | None:
-        """Take what waits; return what was done to the wall, by ourselves too, None if nothing. Raises MonitorError."""
+        """Return what was done to the table since the last call, by us too, None if nothing. Raises MonitorError."""
         change: Change | None = None
         while True:
             try:
                 received = self._socket.recv(_BUFFER)
             except BlockingIOError:
-                # Of a transaction whose end has not come yet, `_touched` and `_wiped` remember what was seen.
+                # `_touched` and `_wiped` keep what was seen of a transaction that has not ended yet.
                 return change
             except OSError as error:
                 if error.errno != ENOBUFS:
-                    raise MonitorError(f"the kernel's word of changed rules is cut off: {error}") from error
-                change = change or Change("", wiped=False)  # some words were lost, perhaps of the wall
+                    raise MonitorError(f"lost the kernel's rule-change notifications: {error}") from error
+                change = change or Change(
+                    "", wiped=False
+                )  # some notifications were lost, perhaps about the table
                 continue
             for kind, attributes in _messages(received):
                 if kind != _NEWGEN:
@@ -90,7 +92,7 @@ class RulesetMonitor:
 
 
 def _messages(received: bytes) -> Iterator[_Message]:
-    """Yield the nftables messages of a netlink datagram (RFC 3549 §2.2); what is cut short ends it."""
+    """Yield the nftables messages of a netlink datagram (RFC 3549 §2.2), up to one that is cut short."""
     start = 0
     while start + _HEADER + _FAMILY <= len(received):
         length, kind = struct.unpack_from("=IH", received, start)
@@ -119,7 +121,7 @@ def _wipes(kind: int, attributes: dict[int, bytes]) -> bool:
 
 
 def _program(attributes: dict[int, bytes]) -> str:
-    """Return the program and its pid, as `nft (pid 812)`, "" if the kernel does not say."""
+    """Return the program and its pid, as in `nft (pid 812)`, "" if the kernel does not say."""
     command = attributes.get(_GEN_COMMAND, b"").rstrip(b"\0").decode(errors="backslashreplace")
     if not command or len(attributes.get(_GEN_PID, b"")) != 4:
         return ""

@@ -1,26 +1,26 @@
-"""The pause: all STUN passes for a time, which ends by itself in the kernel."""
+"""The pause: all STUN may pass for a time. The kernel ends it, with or without the daemon."""
 
 import time
 
 from stunwall.model import StunwallError
 from stunwall.wall import table
 
-LONGEST = 86400  # seconds: who needs more wants another configuration
+LONGEST = 86400  # seconds: to let STUN pass for longer, change the configuration
 
 
 class PauseError(StunwallError):
-    """A pause that cannot be."""
+    """The pause has an impossible length."""
 
 
 class Pause:
-    """When the pause ends. The kernel's set decides; this is for status, log and the daemon's own timer."""
+    """When the pause ends. The set in the kernel decides; this is for the status, the log and the daemon's timer."""
 
     def __init__(self) -> None:
         self.until = 0.0  # Unix seconds
         self._awake_until = 0.0  # seconds of the clock that runs while the machine sleeps too
 
     def start(self, seconds: int) -> None:
-        """Let all STUN pass for so many seconds. Raises StunwallError."""
+        """Let all STUN pass for this many seconds. Raises PauseError or NftError."""
         if not 0 < seconds <= LONGEST:
             raise PauseError(f"a pause lasts from 1 second to {LONGEST // 3600} hours")
         now = int(time.time())
@@ -34,12 +34,12 @@ class Pause:
         table.pause(0, 0)
 
     def renew(self) -> None:
-        """Put it into a wall that is new, if there is one. Raises NftError."""
+        """Put the pause, if there is one, into a table that was just loaded. Raises NftError."""
         if seconds := int(self.left):
             table.pause(seconds, int(time.time()))
 
     def take_over(self, seconds: int) -> None:
-        """Take over a pause that a daemon before this one began and that has so many seconds left."""
+        """Continue a pause that an earlier daemon started; `seconds` of it are left."""
         self.until = time.time() + seconds
         self._awake_until = _boottime() + seconds
 

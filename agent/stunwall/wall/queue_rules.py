@@ -1,4 +1,4 @@
-"""The rules that hand STUN to stunwalld: put in when it is ready, taken out when it leaves."""
+"""The queue rules, which hand STUN to stunwalld while it runs."""
 
 import struct
 
@@ -7,16 +7,16 @@ from stunwall.wall.contents import TABLE
 from stunwall.wall.nft import NftError, NftPermissionError
 
 _NFPROTO_INET = 1  # linux/netfilter.h
-# The chains that lead to stunwalld, and how the comment of the rule that counts there begins.
-CHAINS = {"listener": "to stunwalld on queue", "redirector": "output: to stunwalld on queue"}
+# The chains that hold a queue rule, and how the comment of the counting rule in each begins.
+CHAINS = {"to_stunwalld": "to stunwalld on queue", "output_to_stunwalld": "output: to stunwalld on queue"}
 
 
 def attach(queue: int) -> None:
-    """Put the queue rules in front of the drop. Without a listener on `queue` they drop all the same.
+    """Put the queue rules in front of the drop. Packets are dropped, too, while nobody listens on `queue`.
 
-    Native `queue` where the kernel has it, else the xtables target NFQUEUE. Raises NftError.
+    Uses the statement `queue` if the kernel has it, otherwise the xtables target NFQUEUE. Raises NftError.
     """
-    # The counting rule names the queue, as the fallback's rule cannot be read back by nft.
+    # The counting rule names the queue, because nft cannot read back the fallback's rule.
     counted = "".join(
         f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{comment} {queue}"\n'
         for chain, comment in CHAINS.items()
@@ -34,7 +34,7 @@ def attach(queue: int) -> None:
             _attach_by_target(queue)
         except (NetlinkError, OSError) as error:
             raise NftError(
-                "the kernel has no way to hand packets to a program: neither nftables' `queue` "
+                "the kernel cannot hand packets to a program: it has neither the nftables statement `queue` "
                 f"(CONFIG_NFT_QUEUE, module nft_queue: {native}) nor the xtables target NFQUEUE "
                 f"(CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and "
                 f"nft_compat: {error}). Load one of them with modprobe; some distributions ship them in an "
@@ -43,12 +43,12 @@ def attach(queue: int) -> None:
 
 
 def detach() -> None:
-    """Take the queue rules out: what is not for the VPN is dropped in the kernel."""
+    """Take the queue rules out: STUN outside the VPN is then dropped unseen. Raises NftError."""
     nft.apply("".join(f"flush chain {TABLE} {chain}\n" for chain in CHAINS))
 
 
 def _attach_by_target(queue: int) -> None:
-    from pyroute2.nftables.main import NFTables  # only kernels without NFT_QUEUE need it
+    from pyroute2.nftables.main import NFTables  # slow to import, and only kernels without NFT_QUEUE need it
 
     # linux/netfilter/xt_NFQUEUE.h, struct xt_NFQ_info_v3: queue, number of queues, flags; padded to 8 bytes
     info = struct.pack("=HHHxx", queue, 1, 0)

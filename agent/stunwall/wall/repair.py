@@ -1,4 +1,4 @@
-"""Keeps the wall intact: what another program changes in it is noticed, put back and reported as a gap."""
+"""Keeps the table intact: changes by other programs are undone and reported as a gap."""
 
 import time
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class Gap:
     def sentence(self) -> str:
         """What happened, for the log and the record."""
         return (
-            f"the wall was not whole for {self.end - self.start:.3f} s: its rules were changed by "
-            f"{self.who or 'a program that is not known'}"
+            f"the wall was not intact for {self.end - self.start:.3f} s: its rules were changed by "
+            f"{self.who or 'an unknown program'}"
         )
 
 
@@ -83,7 +83,7 @@ class Repair:
         except StunwallError as error:
             self._open = self._open or (now, "")
             self._problem(
-                f"the wall is not whole and could not be put back: {error}. STUN may leave meanwhile"
+                f"the wall is not intact and could not be repaired: {error}. STUN may leak meanwhile"
             )
             return
         gap = Gap(self._open[0], end, self._open[1])

@@ -1,8 +1,8 @@
-"""The kernel pieces that the wall is made of, and how to get one that is missing."""
+"""The kernel features that the table needs, and how to get one that is missing. No I/O."""
 
 from collections.abc import Callable
 
-# What each is tried with, after the opening of a table that is never made, and where it comes from.
+# Name of the feature, a rule to try it with, the kernel option or version it needs, and its module.
 _PIECES = (
     ("nftables", "", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables"),
     ("matching the payload of TCP (@ih)", "@ih,32,32 0", "Linux 5.16 or newer", "nf_tables"),
@@ -20,7 +20,7 @@ _PIECES = (
 
 
 def missing(refused: Callable[[str], str | None]) -> str | None:
-    """Return what is missing and how to get it, None if nothing is.
+    """Return what is missing and how to get it, None if nothing is missing.
 
     `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it.
     """
@@ -36,5 +36,5 @@ def missing(refused: Callable[[str], str | None]) -> str | None:
 
 
 def queues(refused: Callable[[str], str | None]) -> bool:
-    """Whether nftables can queue by itself (CONFIG_NFT_QUEUE); else the xtables target NFQUEUE has to do it."""
+    """Whether nftables has the statement `queue` (CONFIG_NFT_QUEUE); otherwise the xtables target NFQUEUE is used."""
     return refused("table inet stunwall_probe {\nchain probe {\nqueue to 0\n}\n}\n") is None

@@ -32,6 +32,12 @@ def expected(rules: str) -> list[tuple[str, str]]:
     return found
 
 
+def lengths(rules: str) -> frozenset[str]:
+    """Return the elements of the set `classic_lengths` in the text of stunwall.nft, as in `28 . 0`."""
+    elements = re.search(r"^add element inet stunwall classic_lengths \{([^}]*)\}", rules, re.MULTILINE)
+    return frozenset(re.findall(r"\d+ \. \d+", elements[1])) if elements else frozenset()
+
+
 def with_marks(rules: str, mask: int) -> str:
     """Return the rules with the two bits of `mask` for the mark."""
     redirected, permitted = mark_bits(mask)

@@ -9,12 +9,12 @@ from stunwall.wall import nft, queue_rules, ruleset
 from stunwall.wall.contents import TABLE
 
 # What stunwalld puts rules into; the others must be as in the file.
-_FILLED_CHAINS = frozenset({*queue_rules.CHAINS, "allowed", "programs"})
+_FILLED_CHAINS = frozenset({*queue_rules.CHAINS, "allow_rules", "allow_programs"})
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule as loaded: its comment, what it ends in, and its counter, if it has one."""
+    """A rule as loaded: its chain, its comment, and its counter in packets and bytes, None without a counter."""
 
     chain: str
     comment: str
@@ -24,9 +24,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Wall:
-    """The wall as the kernel has it: `counters` in packets; `queue` is None while the door is shut.
+    """The table as the kernel has it.
 
-    `paused`: the seconds that are left of a pause.
+    `sets`: their elements by name. `counters`: packets by name. `queue`: the number of the queue that STUN is handed
+    to, None while the queue rules are missing. `paused`: the seconds that are left of a pause.
     """
 
     rules: tuple[Rule, ...]
@@ -37,11 +38,15 @@ class Wall:
 
     @property
     def intact(self) -> bool:
-        """Whether every rule of the file is there, in its place."""
+        """Whether every rule of the file is in its place, and the set of lengths is as in the file."""
+        text = ruleset.text()
+        lengths = ruleset.lengths(text)
+        if frozenset(self.sets.get("classic_lengths", lengths)) != lengths:
+            return False
         loaded = [(rule.chain, rule.comment) for rule in self.rules if rule.chain not in _FILLED_CHAINS]
-        # Chain by chain: an upgrade adds new chains behind the old ones. sorted() keeps the order in each.
+        # Chain by chain, as the kernel may list chains in another order. sorted() keeps the order within each.
         by_chain = itemgetter(0)
-        return sorted(loaded, key=by_chain) == sorted(ruleset.expected(ruleset.text()), key=by_chain)
+        return sorted(loaded, key=by_chain) == sorted(ruleset.expected(text), key=by_chain)
 
 
 def read() -> Wall | None:
@@ -56,7 +61,7 @@ def read() -> Wall | None:
         sets={item["set"]["name"]: _elements(item["set"]) for item in listing if "set" in item},
         counters={name: int(counter["packets"]) for name, counter in counters.items()},
         paused=next((_expires(item["set"]) for item in listing if _is_set(item, "paused")), 0),
-        queue=_queue([rule for rule in rules if rule["chain"] == "listener"]),
+        queue=_queue([rule for rule in rules if rule["chain"] == "to_stunwalld"]),
     )
 
 
@@ -101,10 +106,11 @@ def _expires(found: dict[str, Any]) -> int:
     return max((int(element.get("expires", 0)) for element in elements), default=0)
 
 
-def _queue(listener: list[dict[str, Any]]) -> int | None:
-    if not any("queue" in e or "xt" in e for rule in listener for e in rule["expr"]):
+def _queue(rules: list[dict[str, Any]]) -> int | None:
+    if not any("queue" in e or "xt" in e for rule in rules for e in rule["expr"]):
         return None
     numbers = (
-        re.fullmatch(rf"{queue_rules.CHAINS['listener']} (\d+)", rule.get("comment", "")) for rule in listener
+        re.fullmatch(rf"{queue_rules.CHAINS['to_stunwalld']} (\d+)", rule.get("comment", ""))
+        for rule in rules
     )
     return next((int(number[1]) for number in numbers if number), None)

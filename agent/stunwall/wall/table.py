@@ -6,9 +6,9 @@ from stunwall.wall.nft import NftError, NftPermissionError
 
 
 def load(contents: Contents, mask: int) -> None:
-    """Put the whole wall in place, filled, its door shut, in one transaction; `mask` has two mark bits.
+    """Load the table and fill it, without queue rules, in one transaction; `mask` has two mark bits.
 
-    Raises NftError, which names the kernel piece that is missing.
+    Raises NftError, which names a missing kernel feature.
     """
     try:
         nft.apply(
@@ -22,23 +22,23 @@ def load(contents: Contents, mask: int) -> None:
 
 
 def fill(contents: Contents, mask: int, before: Contents | None) -> None:
-    """Replace what is in the sets and chains, in one transaction; `before` is what the wall holds, if known.
+    """Replace the contents of sets and chains, in one transaction; `before` is what the table holds, if known.
 
-    Exceptions that stay the same keep their counters.
+    Exceptions that do not change keep their counters.
     """
     same = before is not None and (before.allow, before.cgroups) == (contents.allow, contents.cgroups)
     nft.apply(fill_sets(contents) + ("" if same else fill_exceptions(contents, mask)))
 
 
 def pause(seconds: int, now: int) -> None:
-    """Let all STUN pass for so many seconds from `now` (Unix seconds), or stop that with 0 seconds."""
+    """Let all STUN pass for `seconds` from `now` (Unix seconds); 0 seconds end a pause. Raises NftError."""
     text = f"flush set {TABLE} paused\n"
     if seconds:
-        # From a second ago, so that no rounding delays it.
+        # From one second ago, so that rounding does not delay it.
         text += f"add element {TABLE} paused {{ {now - 1}-{now + seconds} timeout {seconds}s }}\n"
     nft.apply(text)
 
 
 def remove() -> None:
-    """Remove the table and all that is in it; no error if it is not there."""
+    """Remove the table, if there is one. Raises NftError."""
     nft.apply(f"add table {TABLE}\ndelete table {TABLE}\n")

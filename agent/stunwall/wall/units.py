@@ -1,4 +1,4 @@
-"""Where systemd units are in the hierarchy of cgroups, and word when one starts or ends (inotify)."""
+"""Finds the cgroups of systemd units, and notices when one starts or ends (inotify)."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ _NONBLOCK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class UnitWatch:
-    """Finds units, and is readable when a cgroup beside or above one of them has come or gone."""
+    """Finds the cgroups of units, and is readable when one of them may have come or gone."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +31,7 @@ class UnitWatch:
         return int(self._descriptor)
 
     def drain(self) -> None:
-        """Forget the changes told so far."""
+        """Discard the notifications so far."""
         with suppress(BlockingIOError):
             while os.read(self._descriptor, 65536):
                 pass
@@ -46,12 +46,12 @@ class UnitWatch:
         found = {}
         for unit in set(units):
             path = unit if "/" in unit or unit.endswith(".slice") else f"{_SYSTEM}/{unit}"
-            # From the root down: while a folder is missing, the one above tells when it comes.
+            # From the root down: while a folder is missing, the one above reports when it is made.
             folder = ROOT / path
             for above in reversed(folder.parents):
                 if above.is_relative_to(ROOT):
                     self._libc.inotify_add_watch(self._descriptor, os.fsencode(above), _EVENTS)
-            with suppress(OSError):  # it has ended meanwhile
+            with suppress(OSError):  # the unit has ended meanwhile
                 if folder.is_dir():
                     found[unit] = (path, folder.stat().st_ino)
         return found

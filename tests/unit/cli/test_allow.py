@@ -62,9 +62,9 @@ def test_allow_list_counts_packets_if_it_can_read_the_rules(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = (
-        Rule("programs", "allow 1", 1, 100),
-        Rule("allowed", "allow 2", 1234, 9999),
-        Rule("exceptions", "allow_lan, IPv4", 7, 7),
+        Rule("allow_programs", "allow 1", 1, 100),
+        Rule("allow_rules", "allow 2", 1234, 9999),
+        Rule("may_leave", "allow_lan, IPv4", 7, 7),
     )
     monkeypatch.setattr(state, "read", lambda: Wall(rules, {}, {}, None))
     served.reply = {"allow": EXCEPTIONS}

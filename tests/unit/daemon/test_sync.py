@@ -173,7 +173,7 @@ def test_the_lan_is_let_out_only_if_the_user_says_so(lan: bool) -> None:
 def test_exceptions_can_be_changed_while_it_runs(blocking: Running) -> None:
     for allow in ((Allow("a", port=1), Allow("b", port=2)), (Allow("b", port=2),), ()):
         blocking.network.configure(Config(interfaces=("stn1",), allow=allow))
-        found = [rule.comment for rule in blocking.wall.rules if rule.chain == "allowed"]
+        found = [rule.comment for rule in blocking.wall.rules if rule.chain == "allow_rules"]
         assert found == [f"allow {number}" for number in range(1, len(allow) + 1)]
 
 

@@ -25,6 +25,7 @@ from stunwall.wall.state import Rule, Wall
 from vectors.programs import message
 
 MASK = config.Config().mark_mask
+VERSION_0_1_0 = (Path(__file__).parents[2] / "vectors" / "stunwall-0.1.0.nft").read_text()
 QUEUE = 4781
 LINK, ADDRESS4, ADDRESS6 = "stw0", "192.0.2.17", "2001:db8:17::17"
 SERVER4, SERVER6 = "203.0.113.7", "2001:db8:7::7"
@@ -136,8 +137,8 @@ def test_what_is_loaded_is_read_back() -> None:
     assert set(wall.sets["vpn_transport6"]) == {f"{SERVER6} . 51821"}
     assert set(wall.sets["lan4"]) == {"192.168.1.0/24 . eth0"}
     assert set(wall.sets["lan6"]) == {"fd00:1::/64 . eth0"}
-    assert [rule.comment for rule in wall.rules if rule.chain == "allowed"] == ["allow 1", "allow 2"]
-    assert [rule for rule in wall.rules if rule.chain == "programs"] == []  # its unit does not run
+    assert [rule.comment for rule in wall.rules if rule.chain == "allow_rules"] == ["allow 1", "allow 2"]
+    assert [rule for rule in wall.rules if rule.chain == "allow_programs"] == []  # its unit does not run
     assert set(wall.counters.values()) == {0}
     assert "10.9.8.7" in state.listing()
 
@@ -162,7 +163,34 @@ def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way
     assert after.sets == before.sets | {"guard_ports": (443, 3478, 5349)}
     assert after.paused
     assert after.intact
-    assert [rule for rule in after.rules if rule.chain in ("allowed", "listener")] == []
+    assert [rule for rule in after.rules if rule.chain in ("allow_rules", "to_stunwalld")] == []
+
+
+@pytest.mark.parametrize("change", ["add element {} {{ 9 . 9 }}", "delete element {} {{ 28 . 0 }}"])
+def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(change: str) -> None:
+    table.load(FULL, MASK)
+    run_nft(change.format("inet stunwall classic_lengths"))
+    assert not loaded().intact
+    table.load(FULL, MASK)
+    assert loaded().intact
+
+
+def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters(way: Way) -> None:
+    run_nft("-f", "-", text=VERSION_0_1_0)
+    run_nft("add", "element", "inet", "stunwall", "vpn", "{ wg0 }")
+    run_nft("add", "rule", "inet", "stunwall", "listener", "counter")
+    assert not way.passes()
+    before = loaded()
+    assert before.counters["unattended"] == 1
+    assert not before.intact
+    run_nft("-f", str(ruleset.file()))
+    after = loaded()
+    assert after.intact
+    assert after.counters == before.counters
+    assert after.sets["vpn"] == ("wg0",)
+    assert not way.passes()
+    chains = re.findall(r"chain (\w+) \{", state.listing())
+    assert sorted(chains) == sorted(re.findall(r"^    chain (\w+) \{", ruleset.text(), re.M))
 
 
 def test_loading_replaces_what_was_in_the_sets_and_keeps_a_pause_and_the_counters(way: Way) -> None:
@@ -171,7 +199,8 @@ def test_loading_replaces_what_was_in_the_sets_and_keeps_a_pause_and_the_counter
     table.pause(600, int(time.time()))
     table.load(EMPTY, MASK)
     wall = loaded()
-    assert {name: elements for name, elements in wall.sets.items() if elements and name != "paused"} == {
+    others = {"paused", "classic_lengths"}
+    assert {name: elements for name, elements in wall.sets.items() if elements and name not in others} == {
         "guard_ports": (3478, 5349)
     }
     assert wall.paused
@@ -249,7 +278,7 @@ def test_every_single_rule_that_is_gone_is_damage() -> None:
 
 
 @pytest.mark.parametrize("verb", ["insert", "add"])
-@pytest.mark.parametrize("chain", ["postrouting", "stun", "door", "exceptions", "output"])
+@pytest.mark.parametrize("chain", ["postrouting", "decide", "hand_over", "may_leave", "output"])
 def test_a_rule_of_somebody_elses_in_a_chain_of_the_file_is_damage(verb: str, chain: str) -> None:
     table.load(FULL, MASK)
     run_nft(verb, "rule", *contents.TABLE.split(), chain, "accept")
@@ -278,7 +307,7 @@ def test_the_door_is_open_for_its_queue_until_it_is_shut(queue: int) -> None:
     queue_rules.detach()
     queue_rules.detach()
     assert loaded().queue is None
-    assert [rule for rule in loaded().rules if rule.chain in ("listener", "redirector")] == []
+    assert [rule for rule in loaded().rules if rule.chain in ("to_stunwalld", "output_to_stunwalld")] == []
 
 
 def test_an_open_door_without_a_listener_drops(way: Way) -> None:
@@ -481,7 +510,7 @@ def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
     assert wall.intact
     assert set(wall.sets["vpn"]) == names
     assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
-    assert sum(rule.chain == "allowed" for rule in wall.rules) == len(rules)
+    assert sum(rule.chain == "allow_rules" for rule in wall.rules) == len(rules)
 
 
 # The pause

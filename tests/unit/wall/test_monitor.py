@@ -42,8 +42,8 @@ def test_nothing_has_changed(followed: RulesetMonitor) -> None:
         ("delete table inet stunwall", True),
         ("flush ruleset\nadd table inet stunwall", True),
         ("flush table inet stunwall", False),
-        ("flush chain inet stunwall door", False),
-        ("add rule inet stunwall allowed accept", False),
+        ("flush chain inet stunwall hand_over", False),
+        ("add rule inet stunwall allow_rules accept", False),
         ("add chain inet stunwall more", False),
     ],
 )

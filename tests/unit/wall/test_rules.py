@@ -21,11 +21,15 @@ WALL = Wall(TEXT)
 BASE_CHAINS = {
     "postrouting": "filter hook postrouting priority srcnat - 10",
     "output": "route hook output priority 100",
-    "replies": "filter hook prerouting priority mangle",
-    "readdressing": "nat hook postrouting priority srcnat - 1",
-    "refusals": "filter hook output priority raw",
+    "mark_replies": "filter hook prerouting priority mangle",
+    "snat_redirected": "nat hook postrouting priority srcnat - 1",
+    "untrack_refusals": "filter hook output priority raw",
 }
-FILLED = {"listener", "redirector", "allowed", "programs"}
+OLD_CHAINS = [
+    *("errors", "datagrams", "classic", "segments", "strays", "stun", "door", "listener", "exceptions"),
+    *("allowed", "programs", "asking", "bypassing", "redirector", "replies", "readdressing", "refusals"),
+]
+FILLED = {"to_stunwalld", "output_to_stunwalld", "allow_rules", "allow_programs"}
 
 
 def chains() -> dict[str, str]:
@@ -38,13 +42,14 @@ def test_the_agent_loads_this_file() -> None:
 
 
 def test_the_classic_types_are_those_that_the_daemon_knows() -> None:
-    listed = re.search(r"@th,64,16 \{ (0x0001[^}]*) \} goto classic", BARE)
+    listed = re.search(r"@th,64,16 \{ (0x0001[^}]*) \} goto classify_classic_stun", BARE)
     assert listed
     assert {int(type_, 16) for type_ in listed[1].split(",")} == stun.CLASSIC_TYPES
 
 
 def test_the_classic_lengths_go_from_the_bare_header_to_the_longest_in_steps_of_4() -> None:
-    pairs = [(int(udp), int(field)) for udp, field in re.findall(r"(\d+) \. (\d+)", chains()["classic"])]
+    (elements,) = re.findall(r"^add element inet stunwall classic_lengths \{([^}]*)\}", BARE, re.M)
+    pairs = [(int(udp), int(field)) for udp, field in re.findall(r"(\d+) \. (\d+)", elements)]
     assert pairs == [
         (8 + stun.HEADER + size, size) for size in range(0, stun.CLASSIC_MAX - stun.HEADER + 1, 4)
     ]
@@ -122,9 +127,9 @@ def test_the_queue_rule_is_the_daemons() -> None:
 
 
 def test_the_door_ends_in_an_unconditional_drop() -> None:
-    rules = [line.strip() for line in chains()["door"].splitlines() if line.strip()]
+    rules = [line.strip() for line in chains()["hand_over"].splitlines() if line.strip()]
     assert re.fullmatch(r'counter name \w+ drop comment "[^"]*"', rules[-1])
-    assert rules[0].startswith("jump listener ")
+    assert rules[0].startswith("jump to_stunwalld ")
     assert len(rules) == 2
 
 
@@ -134,83 +139,81 @@ def test_what_the_daemon_fills_is_empty_before(chain: str) -> None:
 
 
 def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it_or_is_ours() -> None:
-    assert rules("stun") == [
+    assert rules("decide") == [
         "ct state untracked meta mark $behind counter name refusals accept",
-        "meta mark & $both == $both goto bypassing",
-        "jump exceptions",
+        "meta mark & $both == $both goto decide_output",
+        "jump may_leave",
         "oifname @vpn counter name into_vpn accept",
         "rt ipsec exists counter name into_ipsec accept",
         "iifname @vpn ct direction reply counter name from_vpn accept",
         "limit rate over 500/second burst 500 packets counter name over_limit drop",
-        "goto door",
+        "goto hand_over",
     ]
 
 
 def test_an_exception_is_what_stands_in_a_set_or_in_a_rule_of_the_users() -> None:
-    passing = [rule for rule in rules("exceptions") if rule != "jump allowed"]
-    assert len(passing) == len(rules("exceptions")) - 1
+    passing = [rule for rule in rules("may_leave") if rule != "jump allow_rules"]
+    assert len(passing) == len(rules("may_leave")) - 1
     for rule in passing:
         assert re.search(r"@\w+ .*counter name \w+ accept$", rule), rule
         assert not re.search(r"[^.] [!<>]= ", rule)
 
 
 def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
-    strays = [rule for rule in rules("postrouting") if "strays" in rule]
+    strays = [rule for rule in rules("postrouting") if "stop_redirected" in rule]
     assert strays == [
-        "ct mark & $redirected == $redirected ct direction original oifname != @vpn jump strays"
+        "ct mark & $redirected == $redirected ct direction original oifname != @vpn jump stop_redirected"
     ]
-    assert rules("strays")[-1] == "counter name strayed drop"
+    assert rules("stop_redirected")[-1] == "counter name strayed drop"
     before = rules("postrouting")[: rules("postrouting").index(strays[0])]
     assert [rule for rule in before if "accept" in rule or "goto" in rule] == ['oifname "lo" accept']
 
 
 def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    assert (
-        rules("postrouting")[:3]
-        == [
-            'oifname "lo" meta l4proto udp @th,64,64 0x000100002112a442 meta mark $both jump listener',  # the heartbeat
-            'oifname "lo" accept',
-            "ct state untracked meta mark $both counter drop",
-        ]
-    )
-    assert rules("refusals") == ["meta mark { $both, $behind } notrack"]
+    assert rules("postrouting")[:3] == [
+        # The probe.
+        'oifname "lo" meta l4proto udp @th,64,64 0x000100002112a442 meta mark $both jump to_stunwalld',
+        'oifname "lo" accept',
+        "ct state untracked meta mark $both counter drop",
+    ]
+    assert rules("untrack_refusals") == ["meta mark { $both, $behind } notrack"]
 
 
 def test_redirected_flows_keep_their_mark_when_the_vpn_goes() -> None:
     # `masquerade` forgets the flow then (net/netfilter/nf_nat_masquerade.c, masq_device_event).
     assert "masquerade" not in BARE
-    assert [rule.partition(" snat ")[0] for rule in rules("readdressing")] == [
+    assert [rule.partition(" snat ")[0] for rule in rules("snat_redirected")] == [
         "meta mark & $redirected == $redirected"
     ] * 2
 
 
 def test_both_bits_together_mean_a_question_of_ours_and_no_packet_leaves_with_them() -> None:
-    asking = rules("asking")
+    asking = rules("classify_output")
     assert asking[0] == "meta mark set meta mark | $both"
     # The chains that are asked go to `stun` or return here: none ends the packet's way by itself.
     assert asking[1:4] == [
-        "meta l4proto udp jump datagrams",
-        "meta l4proto tcp jump segments",
+        "meta l4proto udp jump classify_udp",
+        "meta l4proto tcp jump classify_tcp",
         "meta mark set meta mark & $others",
     ]
-    assert rules("bypassing")[0] == "meta mark set meta mark & $others"
+    assert rules("decide_output")[0] == "meta mark set meta mark & $others"
     assert "meta mark & $both != 0 accept" in rules("output")
 
 
 def test_a_flow_is_permitted_only_while_its_unit_is_asked_for_and_its_stun() -> None:
     clearing = "meta nfproto @by_program ct mark set ct mark & $unpermitted"
     judged = rules("output")
-    assert judged.index(clearing) < judged.index("meta nfproto @by_program jump programs")
-    assert rules("asking")[-1] == clearing
+    assert judged.index(clearing) < judged.index("meta nfproto @by_program jump allow_programs")
+    assert rules("classify_output")[-1] == clearing
 
 
 def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> None:
-    for chain in ("output", "asking", "bypassing"):
+    for chain in ("output", "classify_output", "decide_output"):
         assert not any(re.search(r"\bdrop\b|\breject\b", rule) for rule in rules(chain))
-    assert rules("bypassing")[-2:] == ["jump redirector", "accept"]
+    assert rules("decide_output")[-2:] == ["jump output_to_stunwalld", "accept"]
     # What is asked of stunwalld there: no exception, not into the VPN, redirectable, UDP, the first packet.
     guards = [
-        "jump exceptions",
+        "jump may_leave",
         "oifname @vpn accept",
         "rt ipsec exists accept",
         "meta nfproto != @redirectable accept",
@@ -218,7 +221,7 @@ def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> 
         "ct state != new accept",
         "limit rate over 500/second burst 500 packets accept",
     ]
-    assert rules("bypassing")[1:-2] == guards
+    assert rules("decide_output")[1:-2] == guards
 
 
 def quoting(version: int, type_: int, payload: bytes) -> bytes:
@@ -264,7 +267,7 @@ def test_icmp_of_other_types_passes_whatever_it_quotes() -> None:
             assert WALL.drops_error(version, quoting(version, type_, message(0x0001))) is None
 
 
-@pytest.mark.parametrize("chain", ["datagrams", "segments", "classic"])
+@pytest.mark.parametrize("chain", ["classify_udp", "classify_tcp", "classify_classic_stun"])
 def test_the_chains_that_find_stun_accept_and_drop_nothing_themselves(chain: str) -> None:
     assert not re.search(
         r"\b(accept|drop|return|queue|mark|reject)\b", re.sub(r'"[^"]*"', "", chains()[chain])
@@ -284,7 +287,16 @@ def test_the_file_touches_its_own_table_only_and_keeps_what_is_in_the_sets() -> 
     assert [words[:4] for words in outside if words[0] != "define"] == [
         [verb, "table", "inet", "stunwall"] for verb in ("add", "flush")
     ]
-    assert "flush set" not in BARE
     assert re.findall(r"^table (.*) \{", BARE, re.M) == ["inet stunwall"]
+    after = [line.split() for line in BARE[BARE.index("\n}\n") :].splitlines() if line[:1].isalpha()]
+    assert {tuple(words[2:4]) for words in after} == {("inet", "stunwall")}
+    # Of the sets it flushes only the one that it fills itself.
+    assert re.findall(r"flush set (.*)", BARE) == ["inet stunwall classic_lengths"]
     assert "destroy" not in BARE
-    assert "delete" not in BARE
+    assert set(re.findall(r"\b(delete \w+)", BARE)) == {"delete chain"}
+
+
+def test_the_chains_of_version_0_1_0_are_deleted() -> None:
+    added, deleted = (re.findall(rf"{verb} chain inet stunwall (\w+)", BARE) for verb in ("add", "delete"))
+    assert added == deleted == OLD_CHAINS
+    assert not set(deleted) & chains().keys()

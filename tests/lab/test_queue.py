@@ -1,0 +1,142 @@
+"""The packet queue: no packet stops the daemon or blocks the queue, and what the kernel drops is counted."""
+
+import json
+import os
+import random
+import signal
+from contextlib import suppress
+from socket import AF_INET, SOCK_DGRAM
+
+import pytest
+
+from lab.addresses import CLIENT, COTURN, FAMILIES, STUN_SERVER, VPN_SERVER, family_name
+from lab.agent import QUEUE_CHAIN, Agent
+from lab.deadline import until
+from lab.leaks import CONTAINER, DEVICE
+from lab.messages import (
+    BINDING_REQUEST,
+    COOKIE,
+    SOFTWARE,
+    attribute,
+    binding_request,
+    message,
+    new_transaction,
+)
+from lab.observe import address_seen, events, status, wait_event
+from lab.probe import DEVICE_BOUND, connect, send
+from lab.redirected import refused
+from lab.samples import STUN
+from lab.topology import Lab
+from lab.wire import Wire
+
+pytestmark = pytest.mark.usefixtures("vpn")
+
+SERVER = COTURN[AF_INET]
+
+
+def recorded(agent: Agent) -> int:
+    """How many packets are in the record."""
+    return sum(event["count"] for event in events(agent))
+
+
+def queued(lab: Lab) -> int:
+    """How many packets the rules have sent to the queue."""
+    chain = lab.client.run("nft", "-j", "list", "chain", "inet", "stunwall", QUEUE_CHAIN).stdout
+    listing = json.loads(chain)
+    expressions = [e for item in listing["nftables"] if "rule" in item for e in item["rule"]["expr"]]
+    return sum(int(e["counter"]["packets"]) for e in expressions if "counter" in e)
+
+
+def test_malformed_messages_with_the_cookie_are_blocked_and_do_not_stop_the_daemon(lab: Lab) -> None:
+    dice = random.Random(5769)
+    plain = [s for s in STUN if s.kind == SOCK_DGRAM and s.make(new_transaction())[4:8] == COOKIE]
+    with Agent(lab) as agent, Wire(lab) as wire, connect(lab.client, SERVER, DEVICE_BOUND) as sock:
+        for _ in range(450):  # the rules queue up to 500 at once
+            message = bytearray(dice.choice(plain).make(new_transaction()))
+            for _ in range(dice.randrange(8)):
+                place = dice.randrange(len(message))
+                message[place] = dice.randrange(256)
+            message[0] &= 0x3F
+            message[4:8] = COOKIE
+            send(sock, bytes(message[: dice.randrange(8, len(message) + 1)]))
+        assert not wire.stun()
+        said = status(agent)
+        daemon = said["daemon"]
+        assert (daemon["faults"], daemon["unreadable"], said["problems"]) == (0, 0, [])
+        assert address_seen(lab) == VPN_SERVER[AF_INET]
+
+
+def test_flood_is_dropped_in_the_kernel_and_counted_while_other_packets_pass(lab: Lab) -> None:
+    packets = 20_000
+    with Agent(lab) as agent, Wire(lab) as wire:
+        with connect(lab.client, SERVER, DEVICE_BOUND) as sock:
+            for _ in range(packets):
+                send(sock, binding_request())
+            assert address_seen(lab, seconds=1) == VPN_SERVER[AF_INET]
+        assert not wire.stun()
+        said = status(agent)
+        dropped = said["daemon"]["counters"]["over_limit"]
+        assert dropped > 0
+        assert any("too many at once" in problem for problem in said["problems"])
+        until(lambda: recorded(agent) + dropped == packets, 5, "each packet in the record or the counter")
+
+
+def test_packets_that_the_queue_cannot_hold_are_counted(lab: Lab) -> None:
+    sent = 0
+    with Agent(lab) as agent, Wire(lab) as wire:
+        os.kill(agent.pid, signal.SIGSTOP)
+        while queued(lab) < 1500:  # the queue holds 1024
+            # Packets that wait fill their socket's buffer, so each hundred has a socket of its own.
+            with connect(lab.client, SERVER, DEVICE_BOUND) as sock:
+                for _ in range(100):
+                    send(sock, binding_request())
+            sent += 100
+        os.kill(agent.pid, signal.SIGCONT)
+        assert not wire.stun()
+        daemon = status(agent)["daemon"]
+        assert daemon["queue_overruns"] > 0
+        dropped = daemon["queue_overruns"] + daemon["counters"]["over_limit"]
+        until(lambda: recorded(agent) + dropped == sent, 5, "each packet in the record or a counter")
+
+
+LARGE = 8000  # bytes of a datagram's payload
+PACKETS = 1400  # the queue holds 1024
+BATCH = 50
+
+# With any mark, the kernel's message about a packet has one attribute more.
+MARKING = """
+    chain forward {
+        type filter hook forward priority mangle
+        iifname "box0" meta mark set 0x1
+    }
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_large_marked_packets_from_a_container_do_not_block_the_queue(lab: Lab, family: int) -> None:
+    """A packet that does not fit into the daemon's receive buffer would get no verdict and keep its place for good.
+
+    The client's connection tracking reassembles the fragments, so that each datagram is queued as one packet.
+    """
+    large = message(BINDING_REQUEST, attribute(SOFTWARE, bytes(LARGE)))
+    with (
+        CONTAINER.made(lab, family),
+        lab.client.table("inet lab_marking", MARKING),
+        Agent(lab) as agent,
+        Wire(lab) as wire,
+        connect(lab.box, COTURN[family]) as sock,
+    ):
+        sent = 0
+        # The rules drop what is above their rate limit before it is queued.
+        while queued(lab) < PACKETS:
+            assert sent < 20 * PACKETS, "the packets do not reach the queue"
+            for _ in range(BATCH):
+                send(sock, large)
+            sent += BATCH
+        with suppress(TimeoutError):
+            until(lab.queues_empty, 5, "a verdict for every packet")
+        assert lab.packets_waiting() == 0
+        # The rate limit may still drop the first requests.
+        until(lambda: refused(DEVICE.ask(lab, family, SOCK_DGRAM, binding_request())), 5, "the daemon's 403")
+        wait_event(agent, source=CLIENT[family], destination=STUN_SERVER[family])
+        assert not wire.stun()
