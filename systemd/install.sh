@@ -12,7 +12,7 @@ fail() { printf 'stunwall: %s\n' "$*" >&2; exit 1; }
 logged() { # logged WHAT COMMAND...: its output goes to the log, the end of it to the user if it fails
     what=$1
     shift
-    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed, see above; $log has it all. Mend that, then run this again"; }
+    "$@" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "$what failed, see above. The whole output is in $log. Fix the cause, then run this again"; }
 }
 
 if [ "$(id -u)" != 0 ]; then
@@ -20,28 +20,28 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$root/systemd/install.sh" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: upgrade that one, or remove it first (apt remove stunwall)"
+    fail "the package stunwall is installed: upgrade the package, or remove it first (apt remove stunwall)"
 fi
-rm -f "$log"  # where others may write to the folder, it may be a link of theirs
+rm -f "$log"  # if others can write to the folder, it may be a link that they made
 
 # nft, a compiler and headers for netfilterqueue, and Python.
 if command -v apt-get >/dev/null; then
-    say "installing the packages it needs by apt-get ..."
+    say "installing the packages it needs with apt-get ..."
     export DEBIAN_FRONTEND=noninteractive
     logged "apt-get update" apt-get update
     logged "apt-get install" apt-get install -y --no-install-recommends nftables ca-certificates gcc libc6-dev \
         python3 python3-dev python3-venv libnetfilter-queue-dev
 elif command -v dnf >/dev/null; then
-    say "installing the packages it needs by dnf ..."
+    say "installing the packages it needs with dnf ..."
     logged "dnf" dnf install -y nftables gcc glibc-devel python3 python3-devel python3-pip libnetfilter_queue-devel
 elif command -v pacman >/dev/null; then
-    say "installing the packages it needs by pacman ..."
+    say "installing the packages it needs with pacman ..."
     logged "pacman" pacman -S --needed --noconfirm nftables gcc python libnetfilter_queue
 else
-    say "no apt-get, dnf or pacman here, so these have to be there already: nft, gcc, Python 3.11 with its headers"
-    say "and venv, libnetfilter_queue with its headers"
+    say "there is no apt-get, dnf or pacman, so these must be installed already: nft, gcc, Python 3.11 with headers"
+    say "and venv, libnetfilter_queue with headers"
     for tool in nft gcc python3; do
-        command -v $tool >/dev/null || fail "$tool was not found: install it by your distribution's own means"
+        command -v $tool >/dev/null || fail "$tool was not found: install it with your distribution's package manager"
     done
 fi
 
@@ -50,7 +50,7 @@ python=/usr/bin/python3
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "Python 3.11 or newer is needed, $("$python" --version) found: upgrade to Debian 12, Ubuntu 24.04 or newer"
 
-say "building its environment in $home (a minute) ..."
+say "building its Python environment in $home (takes a minute) ..."
 # Built beside the old one: an upgrade that fails leaves what runs as it is.
 new=$(mktemp -d "$home.XXXXXX")
 trap 'rm -rf -- "$new"' EXIT
@@ -76,9 +76,9 @@ install -d -m 750 -o stunwall -g stunwall /var/lib/stunwall
 [ -e /etc/stunwall/stunwall.toml ] || install -m 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 
 "$new/bin/python" -m stunwall.cli config check >/dev/null ||
-    fail "the configuration is wrong (above): mend it, then run this again; nothing was changed"
+    fail "the configuration is wrong (see above): correct it, then run this again. Nothing was changed"
 
-# The old environment goes only when the new one is whole, and on the disk.
+# The old environment is removed only when the new one is complete and on the disk.
 sync -f "$new"
 rm -rf -- "$home.old"
 if [ -e "$home" ]; then mv -- "$home" "$home.old"; fi
@@ -99,8 +99,8 @@ install -D -m 644 "$root/systemd/completion/stunwall.fish" /etc/fish/completions
 ln -sf stunwall.fish /etc/fish/completions/stunwalld.fish
 
 if [ ! -d /run/systemd/system ]; then
-    say "systemd does not run this machine: stunwalld now runs here, in the foreground. Ctrl-C ends it."
-    say "A line follows for each blocked attempt; 'stunwall status' in another terminal tells the rest."
+    say "this machine does not run systemd: stunwalld now runs here, in the foreground. Ctrl-C stops it."
+    say "It prints a line for each blocked attempt. 'stunwall status' in another terminal shows its state."
     exec "$home/bin/stunwalld"
 fi
 
@@ -108,8 +108,8 @@ install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
 systemctl daemon-reload
 systemctl enable --quiet stunwall-wall.service stunwall.service
-# Neither takes the wall down: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
+# Neither removes the wall: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
 systemctl restart stunwall-wall.service stunwall.service ||
-    { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start, see above: 'sudo stunwall doctor' looks for the cause"; }
-say "installed and running. To use it without sudo: sudo usermod -aG stunwall \$USER, and log in again."
+    { journalctl -u stunwall -n 10 --no-pager >&2; fail "the service did not start, see above. 'sudo stunwall doctor' looks for the cause"; }
+say "installed and running. To use it without sudo, run: sudo usermod -aG stunwall \$USER, then log out and back in."
 "$home/bin/stunwall" status || true

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes stunwall: service, rules, environment. The configuration and the record stay; --purge takes them too.
+# Removes stunwall: service, rules, environment. Keeps the configuration and the record; --purge removes them, too.
 set -eu
 
 fail() { printf 'stunwall: %s\n' "$*" >&2; exit 1; }
@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$0" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: remove that one (apt remove stunwall, or apt purge stunwall)"
+    fail "the package stunwall is installed: remove the package (apt remove stunwall, or apt purge stunwall)"
 fi
 
 if [ -d /run/systemd/system ]; then
@@ -23,7 +23,7 @@ fi
 for process in /proc/[0-9]*; do
     if [ "$(cat "$process/comm" 2>/dev/null)" = stunwalld ] &&
         [ "$(readlink "$process/ns/net")" = "$(readlink /proc/self/ns/net)" ]; then
-        fail "stunwalld runs as process ${process#/proc/}: end it, then run this again"
+        fail "stunwalld runs as process ${process#/proc/}: stop it, then run this again"
     fi
 done
 # A daemon that was killed leaves the table and, with mode = "redirect", routing rules and routes (rules/README.md).
@@ -45,7 +45,7 @@ rm -f $share/man/man1/stunwall.1 $share/man/man5/stunwall.toml.5 $share/man/man8
 rm -f $share/bash-completion/completions/stunwall $share/bash-completion/completions/stunwalld
 rm -f $share/zsh/site-functions/_stunwall
 rm -f /etc/fish/completions/stunwall.fish /etc/fish/completions/stunwalld.fish
-# Folders that the installation made, where nothing else is in them.
+# Folders that the installation made, if they are empty.
 for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
     $share/bash-completion $share/zsh/site-functions $share/zsh \
     /etc/fish/completions /etc/fish \

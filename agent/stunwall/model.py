@@ -15,7 +15,7 @@ FAMILIES: dict[int, AddressFamily] = {4: AF_INET, 6: AF_INET6}
 REDIRECT_TABLE = 4780
 
 
-# RFC 8656 §18: the ports of TURN and of TURN over TLS.
+# RFC 8489 §18.6: the ports of STUN and TURN, and of both over TLS.
 GUARD_PORTS = (3478, 5349)
 
 GROUP = "stunwall"  # whose members may read the record, ask and change

@@ -18,6 +18,8 @@ done
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
+# Who builds the package maintains it: the same variables and fallback as debchange(1).
+maintainer="${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>"
 python=/usr/bin/python3
 home=/usr/lib/stunwall
 work=$(mktemp -d)
@@ -78,7 +80,8 @@ put 644 "$root/README.md" $doc/README.md
 put 644 "$root/SECURITY.md" $doc/SECURITY.md
 put 644 "$root/systemd/deb/copyright" $doc/copyright
 pack "$root/CHANGELOG.md" $doc/changelog
-sed "s|@version@|$version|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$work/changelog"
+quoted=$(printf '%s' "$maintainer" | sed 's/[&|\\]/\\&/g')
+sed "s|@version@|$version|; s|@maintainer@|$quoted|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$work/changelog"
 pack "$work/changelog" $doc/changelog.Debian
 
 mkdir "$tree/DEBIAN" "$work/debian"
@@ -93,15 +96,15 @@ cat >"$tree/DEBIAN/control" <<END
 Package: stunwall
 Version: $version
 Architecture: $(dpkg --print-architecture)
-Maintainer: stunwall's developers <stunwall@example.org>
+Maintainer: $maintainer
 Section: net
 Priority: optional
 Installed-Size: $(du -sk "$tree" | cut -f1)
 Depends: ${libraries#shlibs:Depends=}, nftables (>= 1.0.2), python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), systemd
 Description: keeps WebRTC from leaking a VPN user's real address
  Any web page can ask a browser to send STUN requests from every network
- interface, and such a request often leaves beside the VPN, so that the page
- learns the real address. stunwall stops exactly those packets in the kernel,
+ interface, and such a request can bypass the VPN, so that the page learns
+ the real address. stunwall stops exactly those packets in the kernel,
  whichever browser, program, container or virtual machine sends them, and
  either blocks them or moves them into the VPN. Every attempt is recorded on
  this machine and nowhere else.

@@ -146,7 +146,7 @@ def test_damaged_record_is_moved_aside_and_blocking_goes_on(lab: Lab, vpn: None)
     state.mkdir()
     (state / "events.db").write_bytes(os.urandom(8192))
     with agent, Wire(lab) as wire:
-        agent.wait_line("moved aside")
+        agent.wait_line("it was moved to")
         block_one(lab)
         assert not wire.stun()
         wait_event(agent)

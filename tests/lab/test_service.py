@@ -150,8 +150,8 @@ def test_reload_changes_the_mode(lab: Lab) -> None:
     ("keys", "code", "said"),
     [
         ({"mode": "off"}, 3, "line 3: mode:"),
-        ({"queue": QUEUE + 1, "mode": "redirect"}, 1, "nothing is changed, as queue can't be"),
-        ({"mark_mask": 0x30000000}, 1, "restart it"),
+        ({"queue": QUEUE + 1, "mode": "redirect"}, 1, "nothing was changed: queue cannot change"),
+        ({"mark_mask": 0x30000000}, 1, "Restart it"),
     ],
 )
 def test_reload_refuses_what_it_cannot_apply_and_changes_nothing(

@@ -17,6 +17,7 @@ from unit.test_packaging import PUT
 
 FOLDER = CHECKOUT / "systemd" / "deb"
 VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
+MAINTAINER = "A & B | C <builder@packages.test>"
 UNITS = "stunwall-wall.service stunwall.service"
 # Makes an environment whose pip puts a module and a compiled library where it is told, and a program to be left out.
 _PYTHON = """#!/bin/sh
@@ -59,7 +60,8 @@ def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     python.chmod(0o755)
     inside = 'mount --bind "$1" "$(realpath /usr/bin/python3)" && shift && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", inside, "sh", str(python), f"{FOLDER}/build.sh", *options]
-    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000", "LIBRARY": library.origin}
+    maintainer = {"DEBFULLNAME": "A & B | C", "DEBEMAIL": "builder@packages.test"}
+    environment = os.environ | maintainer | {"SOURCE_DATE_EPOCH": "1700000000", "LIBRARY": library.origin}
     return subprocess.run(
         [*command, f"{folder}/deb"], capture_output=True, text=True, env=environment, check=False
     )
@@ -89,6 +91,14 @@ def alone(lab: None) -> None:
     """Root, to mount."""
 
 
+def test_who_built_it_maintains_it(package: Package) -> None:
+    """As with debchange(1): there is no address that would answer for everybody's packages."""
+    document = package.tree / "usr/share/doc/stunwall/changelog.Debian.gz"
+    assert f"\n -- {MAINTAINER}  " in gzip.decompress(document.read_bytes()).decode()
+    files = [*(CHECKOUT / "systemd" / "deb").iterdir()]
+    assert not [file for file in files if re.search(r"@[\w.]*example\b", file.read_text())]
+
+
 def test_its_fields_name_it(package: Package) -> None:
     architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True).stdout
     named = {name: package.fields[name] for name in ("Package", "Version", "Architecture", "Section")}
@@ -99,7 +109,7 @@ def test_its_fields_name_it(package: Package) -> None:
         "Section": "net",
     }
     assert package.file.name == f"stunwall_{VERSION}_{architecture.strip()}.deb"
-    assert re.fullmatch(r".+ <.+@.+>", package.fields["Maintainer"])
+    assert package.fields["Maintainer"] == MAINTAINER
     assert 10 < len(package.fields["Description"]) < 80
     assert int(package.fields["Installed-Size"]) > 0
 

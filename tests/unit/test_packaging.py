@@ -45,7 +45,7 @@ def test_the_package_manager_is_asked_for_the_distributions_own_names(root: Root
     ended = installed(root)
     assert [call for call in ended.calls if call.startswith(manager)] == MANAGERS[manager]
     assert ended.calls[: len(MANAGERS[manager])] == MANAGERS[manager]  # before anything else
-    assert f"installing the packages it needs by {manager} ..." in ended.out
+    assert f"installing the packages it needs with {manager} ..." in ended.out
 
 
 def test_of_several_package_managers_one_is_asked(root: Root) -> None:
@@ -65,7 +65,7 @@ def test_a_package_manager_that_fails_ends_it_with_its_last_words_and_where_the_
     assert "line 8\nno route\n" in ended.err
     assert "line 1\n" not in ended.err
     assert re.fullmatch(
-        rf"stunwall: {manager}.* failed, see above; {LOG} has it all\. Mend that, then run this again",
+        rf"stunwall: {manager}.* failed, see above\. The whole output is in {LOG}\. Fix the cause, then run this again",
         ended.err.splitlines()[-1],
     )
     assert "line 1\n" in root.read(LOG[1:])
@@ -74,7 +74,7 @@ def test_a_package_manager_that_fails_ends_it_with_its_last_words_and_where_the_
 
 def test_without_a_known_package_manager_it_says_what_has_to_be_there(root: Root) -> None:
     said = installed(root).out
-    assert "no apt-get, dnf or pacman here" in said
+    assert "there is no apt-get, dnf or pacman" in said
     for name in ("nft", "gcc", "Python 3.11", "venv", "libnetfilter_queue"):
         assert name in said
 
@@ -85,7 +85,9 @@ def test_without_a_known_package_manager_a_missing_tool_is_named(root: Root, too
     before = root.there()
     ended = root.run(INSTALL)
     assert ended.code == 1
-    assert ended.err == f"stunwall: {tool} was not found: install it by your distribution's own means\n"
+    assert (
+        ended.err == f"stunwall: {tool} was not found: install it with your distribution's package manager\n"
+    )
     assert root.there() == before
 
 
@@ -129,7 +131,8 @@ def test_an_environment_that_cannot_be_built_leaves_the_old_one(root: Root) -> N
     ended = root.run(INSTALL)
     assert ended.code == 1
     assert ended.err == (
-        f"no network\nstunwall: pip failed, see above; {LOG} has it all. Mend that, then run this again\n"
+        f"no network\nstunwall: pip failed, see above. The whole output is in {LOG}. "
+        "Fix the cause, then run this again\n"
     )
     assert root.there() == before
     assert not [call for call in ended.calls if call.startswith("systemctl")]
@@ -143,7 +146,7 @@ def test_a_wrong_configuration_is_told_and_nothing_is_changed(root: Root) -> Non
     assert ended.code == 1
     assert ended.err == (
         "stunwall.toml, line 3: mode\n"
-        "stunwall: the configuration is wrong (above): mend it, then run this again; nothing was changed\n"
+        "stunwall: the configuration is wrong (see above): correct it, then run this again. Nothing was changed\n"
     )
     assert root.there() == before
     assert not [call for call in ended.calls if call.startswith("systemctl")]
@@ -156,7 +159,7 @@ def test_a_service_that_does_not_start_is_told_with_its_last_words(root: Root) -
     assert ended.code == 1
     assert ended.err == (
         "the queue is taken\n"
-        "stunwall: the service did not start, see above: 'sudo stunwall doctor' looks for the cause\n"
+        "stunwall: the service did not start, see above. 'sudo stunwall doctor' looks for the cause\n"
     )
 
 
@@ -245,7 +248,7 @@ def test_where_systemd_does_not_run_the_daemon_does_in_the_foreground(root: Root
     root.remove("run/systemd")
     ended = installed(root)
     assert ended.calls[-1].strip() == "stunwalld"
-    assert "systemd does not run this machine: stunwalld now runs here" in ended.out
+    assert "this machine does not run systemd: stunwalld now runs here" in ended.out
     assert not [call for call in ended.calls if call.startswith("systemctl")]
     assert not (root.folder / "etc/systemd/system/stunwall.service").exists()
 

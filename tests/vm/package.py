@@ -59,7 +59,15 @@ def _python(*arguments: str) -> str:
 
 def _build(version: str, work: Path) -> Path:
     options = ["--version", version] if version else []
-    _run(str(ROOT / "systemd/deb/build.sh"), *options, str(work / "deb"))
+    # lintian accepts neither root nor a host without a domain as the maintainer.
+    _run(
+        "env",
+        "DEBFULLNAME=tests",
+        "DEBEMAIL=tests@packages.test",
+        f"{ROOT}/systemd/deb/build.sh",
+        *options,
+        f"{work}/deb",
+    )
     return work / "deb"
 
 
