@@ -338,7 +338,7 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:
-    elsewhere = {Reason.NOT_STUN, Reason.UNREADABLE, Reason.FAULT}  # above; and daemon.py's own
+    elsewhere = {Reason.NOT_STUN, Reason.UNREADABLE, Reason.FAULT}  # above; judge.py's and the queue's own
     assert {case.reason for case in CASES} | elsewhere == set(Reason)
 
 

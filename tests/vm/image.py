@@ -25,15 +25,30 @@ KERNEL_PACKAGE = "linux-image-cloud-amd64"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 PACKAGES = (
-    "systemd-sysv", "udev", "kmod", "mount", "passwd", "procps", "iproute2", "nftables",
+    "systemd-sysv",
+    "udev",
+    "kmod",
+    "mount",
+    "passwd",
+    "procps",
+    "iproute2",
+    "nftables",
     # What stunwall's package depends on, and what install.sh asks for: there is no network to get it by.
-    "python3", "libnetfilter-queue1",
-    "ca-certificates", "gcc", "libc6-dev", "python3-dev", "python3-venv", "libnetfilter-queue-dev",
-    "wireguard-tools", "charon-systemd", "strongswan-swanctl",
+    "python3",
+    "libnetfilter-queue1",
+    "ca-certificates",
+    "gcc",
+    "libc6-dev",
+    "python3-dev",
+    "python3-venv",
+    "libnetfilter-queue-dev",
+    "wireguard-tools",
+    "charon-systemd",
+    "strongswan-swanctl",
     "libcharon-extra-plugins",  # for the other end (ipsec.py), which runs from this root too
     # What `stunwall doctor` has to find.
     "ufw",
-)  # fmt: skip
+)
 # Files that no test looks at; leaving them out makes the image small and quick to build.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/i18n/*")
 # What stands between power-on and the root file system, as modules, and the port of guest/control.py; ext4 is part of
@@ -42,15 +57,34 @@ BOOT_MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
 
 # Chores of a machine that lives for years; a test has no use for them, and they cost seconds of emulation.
 MASKED = (
-    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-    "fstrim.timer", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "getty.target",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
+    "getty.target",
     "systemd-networkd-wait-online.service",
-    "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
-    "sys-fs-fuse-connections.mount", "sys-kernel-config.mount", "systemd-binfmt.service",
-    "modprobe@configfs.service", "modprobe@dm_mod.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
-    "modprobe@loop.service", "modprobe@drm.service", "kmod-static-nodes.service", "systemd-pstore.service",
-    "systemd-network-generator.service", "systemd-journal-flush.service",
-)  # fmt: skip
+    "dev-hugepages.mount",
+    "dev-mqueue.mount",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "systemd-binfmt.service",
+    "modprobe@configfs.service",
+    "modprobe@dm_mod.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "modprobe@loop.service",
+    "modprobe@drm.service",
+    "kmod-static-nodes.service",
+    "systemd-pstore.service",
+    "systemd-network-generator.service",
+    "systemd-journal-flush.service",
+)
 
 UNUSED = 2 * 3600  # seconds; a run takes half an hour
 GUEST = Path(__file__).with_name("guest")
@@ -160,9 +194,18 @@ def _build(work: Path) -> Path:
 def _make_disk(root: Path, disk: Path) -> None:
     _run("truncate", "-s", "2G", str(disk))
     _run(
-        "mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1", "-d", str(root),
+        "mkfs.ext4",
+        "-q",
+        "-m",
+        "0",
+        "-O",
+        "^has_journal",
+        "-E",
+        "lazy_itable_init=1",
+        "-d",
+        str(root),
         str(disk),
-    )  # fmt: skip
+    )
 
 
 def _run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
@@ -175,8 +218,13 @@ def _run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> s
 
 def _sources() -> str:
     """This machine's own sources of Debian packages, as the lines of a sources.list."""
-    targets = _run("apt-get", "indextargets", "--format", "$(CODENAME) $(SITE) $(RELEASE) $(COMPONENT)",
-                   "Created-By: Packages")  # fmt: skip
+    targets = _run(
+        "apt-get",
+        "indextargets",
+        "--format",
+        "$(CODENAME) $(SITE) $(RELEASE) $(COMPONENT)",
+        "Created-By: Packages",
+    )
     lines = [line.split() for line in targets.splitlines()]
     wanted = (ROOT_RELEASE, f"{ROOT_RELEASE}-security", f"{ROOT_RELEASE}-updates")
     found = [
@@ -200,10 +248,17 @@ class _Apt:
             (folder / needed).mkdir(parents=True)
         (folder / "sources.list").write_text(_sources().replace(f" {ROOT_RELEASE} ", f" {release} "))
         self._options = (
-            "-o", f"Dir::Etc::SourceList={folder}/sources.list", "-o", "Dir::Etc::SourceParts=-",
-            "-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache",
-            "-o", "APT::Sandbox::User=root",
-        )  # fmt: skip
+            "-o",
+            f"Dir::Etc::SourceList={folder}/sources.list",
+            "-o",
+            "Dir::Etc::SourceParts=-",
+            "-o",
+            f"Dir::State::Lists={folder}/lists",
+            "-o",
+            f"Dir::Cache={folder}/cache",
+            "-o",
+            "APT::Sandbox::User=root",
+        )
         _run("apt-get", *self._options, "update")
 
     def kernel(self) -> str:
@@ -233,9 +288,17 @@ def _get_kernel(release: str, folder: Path) -> Path:
 def _make_root(root: Path) -> None:
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     _run(
-        "mmdebstrap", "--mode=root", "--variant=apt", "--dpkgopt=force-unsafe-io", *excluded,
-        f"--include={','.join(PACKAGES)}", ROOT_RELEASE, str(root), "-", text=_sources(),
-    )  # fmt: skip
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        "--dpkgopt=force-unsafe-io",
+        *excluded,
+        f"--include={','.join(PACKAGES)}",
+        ROOT_RELEASE,
+        str(root),
+        "-",
+        text=_sources(),
+    )
 
 
 def _add_kernel(files: Path, version: str, root: Path, result: Path) -> None:

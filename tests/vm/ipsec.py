@@ -140,9 +140,12 @@ class Gateway:
             server.nft(NAT)
             stack.callback(server.nft, "delete table inet lab_ipsec")
             self._charon = Process(
-                server, "chroot", str(self._root), "/usr/sbin/charon-systemd",
+                server,
+                "chroot",
+                str(self._root),
+                "/usr/sbin/charon-systemd",
                 env={"STRONGSWAN_CONF": "/run/strongswan.conf"},
-            )  # fmt: skip
+            )
             stack.callback(self._charon.stop)
             until((self._root / "run/charon.vici").exists, 20, "strongSwan's socket")
             self._control("--load-all", "--noprompt", "--file", "/run/connections.conf")

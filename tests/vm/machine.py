@@ -34,30 +34,48 @@ class Machine:
     """Runs from the constructor until close(). `disk` is written to."""
 
     def __init__(
-        self, namespace: Namespace, image: Image, kernel: str, disk: Path, checkout: Path, *,
-        options: str = "", snapshot: Snapshot | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        namespace: Namespace,
+        image: Image,
+        kernel: str,
+        disk: Path,
+        checkout: Path,
+        *,
+        options: str = "",
+        snapshot: Snapshot | None = None,
+    ) -> None:
         self.kernel = kernel
         self.disk = disk
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-machine-")
         folder = Path(self._folder.name)
         self._console = folder / "console"
         self._last_words = ""
-        self._process = Process(
-            namespace, "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-no-user-config", "-display", "none",
-            "-machine", "q35", "-accel", "tcg,tb-size=512", "-cpu", PROCESSOR, "-m", str(MEMORY),
-            "-kernel", str(image.kernel(kernel)), "-initrd", str(image.initramfs(kernel)),
-            "-append", f"console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on {options}",
-            "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}",
-            "-drive", f"if=virtio,format=raw,readonly=on,file={checkout}",
-            "-netdev", "tap,id=cable,ifname=home,script=no,downscript=no",
-            "-device", "virtio-net-pci,netdev=cable", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=control,path={folder}/control,server=on,wait=off",
-            "-device", "virtserialport,chardev=control,name=control",
-            "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
-            "-serial", f"file:{self._console}",
-            *(("-incoming", f"exec:cat {snapshot.memory}") if snapshot else ()),
-        )  # fmt: skip
+        parts = (
+            "-nodefaults",
+            "-no-reboot",
+            "-no-user-config",
+            "-display none",
+            "-machine q35",
+            "-accel tcg,tb-size=512",
+            f"-cpu {PROCESSOR}",
+            f"-m {MEMORY}",
+            f"-kernel {image.kernel(kernel)}",
+            f"-initrd {image.initramfs(kernel)}",
+            f"-append console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on {options}",
+            f"-drive if=virtio,format=qcow2,cache=unsafe,file={disk}",
+            f"-drive if=virtio,format=raw,readonly=on,file={checkout}",
+            "-netdev tap,id=cable,ifname=home,script=no,downscript=no",
+            "-device virtio-net-pci,netdev=cable",
+            "-device virtio-rng-pci",
+            "-device virtio-serial-pci",
+            f"-chardev socket,id=control,path={folder}/control,server=on,wait=off",
+            "-device virtserialport,chardev=control,name=control",
+            f"-qmp unix:{folder}/qmp,server=on,wait=off",
+            f"-serial file:{self._console}",
+            *((f"-incoming exec:cat {snapshot.memory}",) if snapshot else ()),
+        )
+        arguments = [argument for part in parts for argument in part.split(" ", 1)]
+        self._process = Process(namespace, "qemu-system-x86_64", *arguments)
         try:
             self._monitor = Monitor(self._connected(folder / "qmp"))
             self.channel = Channel(self._connected(folder / "control"))

@@ -89,9 +89,12 @@ def configure(machine: Machine, text: str) -> None:
 def redirect_into(machine: Machine, interface: str) -> None:
     """A VPN's interface that nobody answers on, into which what would bypass it is redirected from now on."""
     for command in (
-        f"link add {interface} type wireguard", f"address add 10.9.0.2/32 dev {interface}",
-        f"link set {interface} up", f"route add default dev {interface} table 99", "rule add lookup 99 pref 5000",
-    ):  # fmt: skip
+        f"link add {interface} type wireguard",
+        f"address add 10.9.0.2/32 dev {interface}",
+        f"link set {interface} up",
+        f"route add default dev {interface} table 99",
+        "rule add lookup 99 pref 5000",
+    ):
         machine.run("ip", *command.split())
     configure(machine, 'mode = "redirect"\n')
     systemctl(machine, "reload")

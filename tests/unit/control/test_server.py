@@ -41,7 +41,7 @@ class Served:
         return client
 
     def serve(self) -> None:
-        """Turn the selector until nothing waits. As in daemon.py a round is served blindly to its end."""
+        """Serve until nothing waits. As in daemon/loop.py, a round is served to its end."""
         while ready := self.selector.select(timeout=0):
             for key, _ in ready:
                 key.data()

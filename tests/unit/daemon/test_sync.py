@@ -1,4 +1,4 @@
-"""network.py: a real network with a VPN that comes and goes, and the wall that follows it."""
+"""sync.py: a real network with a VPN that comes and goes, and the wall that follows it."""
 
 import select
 import subprocess

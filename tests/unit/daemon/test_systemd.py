@@ -1,4 +1,4 @@
-"""service.py: what systemd hears, from a real socket, and what it asks for."""
+"""systemd.py: what systemd is told, through a real socket, and what it asks for."""
 
 import os
 import socket

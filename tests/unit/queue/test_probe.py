@@ -1,4 +1,4 @@
-"""heartbeat.py: what is sent, and what is taken for it."""
+"""probe.py: what is sent, and what counts as a probe."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""answer.py: the packets, read by scapy; that they arrive is for tests/lab."""
+"""refusal.py: the packets, as scapy reads them; tests/lab shows that they arrive."""
 
 import itertools
 import socket

@@ -1,4 +1,4 @@
-"""stun.py: the codec, against the RFC's own samples and against scapy's."""
+"""message.py: the codec, against the samples of the RFC and against scapy."""
 
 import hashlib
 import hmac

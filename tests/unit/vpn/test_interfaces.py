@@ -1,4 +1,4 @@
-"""vpn.py: tables from links, routes and rules to which interfaces count as the VPN."""
+"""interfaces.py: from links, routes and rules to the interfaces that count as the VPN."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

@@ -1,4 +1,4 @@
-"""endpoints.py: programs behind real sockets, honest and hostile ones."""
+"""wireguard.py: programs behind real sockets, honest and hostile ones."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""changes.py: real transactions in a network namespace, and hostile bytes."""
+"""monitor.py: real transactions in a network namespace, and hostile bytes."""
 
 import select
 import struct

@@ -1,4 +1,4 @@
-"""cgroups.py: real inotify on a folder that stands for the hierarchy."""
+"""units.py: real inotify on a folder in place of the cgroup hierarchy."""
 
 import select
 from collections.abc import Iterator

@@ -64,9 +64,15 @@ class Control:
     def _start(self, order: dict[str, Any]) -> "subprocess.Popen[str] | None":
         try:
             child = subprocess.Popen(
-                order["run"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, errors="replace", start_new_session=True, env={**os.environ, **order["env"]},
-            )  # fmt: skip
+                order["run"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                env={**os.environ, **order["env"]},
+            )
         except OSError:
             return None  # there is no such program
         self._running[order["id"]] = child
