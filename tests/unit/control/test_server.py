@@ -1,4 +1,4 @@
-"""control.py: real UNIX sockets, with the daemon's selector turned by the test itself."""
+"""server.py and client.py: real UNIX sockets, with the daemon's selector turned by the test itself."""
 
 import grp
 import json
