@@ -16,7 +16,7 @@ def width() -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the text padded to this width; on a terminal, cut a longer one at its beginning."""
+    """Return the text padded to this width. On a terminal, the beginning of a longer text is cut off."""
     if len(text) > columns and sys.stdout.isatty():
         text = "…" + text[len(text) - columns + 1 :]
     return text.ljust(columns)

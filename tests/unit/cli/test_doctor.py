@@ -86,7 +86,7 @@ def on_a_terminal(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the command prints on a terminal."""
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
+        patch.setattr(sys, "stdout", terminal)  # restored before capfd removes its own
         doctor()
         terminal.flush()
         text = os.read(reader, 1 << 16)

@@ -44,7 +44,9 @@ def test_under_journald_a_line_starts_with_its_priority(pipe: Pipe) -> None:
     to.error("broken")
     to.notice("changed")
     to.event(event())
-    said = "blocked stun Binding over udp from 192.0.2.17:1 to 203.0.113.7:3478 on eth0: it would have bypassed"
+    said = (
+        "blocked stun Binding over udp from 192.0.2.17:1 to 203.0.113.7:3478 on eth0: it would have bypassed"
+    )
     assert pipe.lines() == ["<3>broken", "<5>changed", f"<4>{said} the VPN"]
 
 
