@@ -9,7 +9,7 @@ from stunwall import hints
     ("systemd", "start", "restart"),
     [
         (True, "sudo systemctl start stunwall", "sudo systemctl restart stunwall"),
-        (False, "sudo stunwalld", "stop stunwalld, then run `sudo stunwalld`"),
+        (False, "sudo stunwalld", "stop stunwalld if it is running, then run `sudo stunwalld`"),
     ],
 )
 def test_the_advice_names_systemctl_only_where_systemd_runs(systemd: bool, start: str, restart: str) -> None:
