@@ -1,4 +1,4 @@
-"""pause.py: when a pause ends, with clocks that the test sets; what the kernel makes of it is for test_firewall.py."""
+"""pause.py: when a pause ends, with clocks that the test sets; what the kernel makes of it is for test_table.py."""
 
 import time
 from dataclasses import dataclass, field

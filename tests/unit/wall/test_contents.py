@@ -1,0 +1,171 @@
+"""contents.py: what an exception, the VPN and the LAN let through."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stunwall import config
+from stunwall.config import Allow
+from stunwall.model import Transport
+from stunwall.wall import queue_rules, state, table
+from unit.wall_kernel import EMPTY, HIERARCHY, LINK, MASK, QUEUE, SERVER4, SERVER6, Way, counted, loaded
+
+pytestmark = pytest.mark.usefixtures("clear")
+
+
+def to(network: str) -> Allow:
+    return Allow("w", to=ip_network(network))
+
+
+UDP, TCP = Transport.UDP, Transport.TCP
+
+
+@pytest.mark.parametrize(
+    ("rule", "server", "expected"),
+    [
+        (to("203.0.113.7/32"), SERVER4, True),
+        (to("203.0.113.8/32"), SERVER4, False),
+        (to("203.0.113.0/29"), SERVER4, True),
+        (to("203.0.113.8/29"), SERVER4, False),
+        (to("192.0.2.17/32"), SERVER4, False),  # the source is not meant
+        (to("0.0.0.0/0"), SERVER4, True),
+        (to("0.0.0.0/0"), SERVER6, False),
+        (to("::/0"), SERVER6, True),
+        (to("::/0"), SERVER4, False),
+        (to("::ffff:203.0.113.7/128"), SERVER4, False),
+        (to("2001:db8:7::7/128"), SERVER6, True),
+        (to("2001:db8:8::/48"), SERVER6, False),
+        (Allow("w", port=3478), SERVER4, True),
+        (Allow("w", port=3478), SERVER6, True),
+        (Allow("w", port=3479), SERVER4, False),
+        (Allow("w", protocol=UDP), SERVER6, True),
+        (Allow("w", protocol=TCP), SERVER4, False),
+        (Allow("w", port=3478, protocol=UDP), SERVER4, True),
+        (Allow("w", port=3478, protocol=TCP), SERVER4, False),
+        (Allow("w", interface=LINK), SERVER6, True),
+        (Allow("w", interface="stw"), SERVER4, False),
+        (Allow("w", interface="stw00"), SERVER4, False),
+        (Allow("w", user=0), SERVER4, True),
+        (Allow("w", user=1), SERVER6, False),
+        (Allow("w", user=2**32 - 2), SERVER4, False),
+        (Allow("w", to=ip_network(SERVER4), port=3478, protocol=UDP, user=0, interface=LINK), SERVER4, True),
+        (
+            Allow("w", to=ip_network(SERVER4), port=3478, protocol=UDP, user=0, interface="eth1"),
+            SERVER4,
+            False,
+        ),
+        (Allow("w", to=ip_network(SERVER4), port=3478, protocol=UDP, user=1, interface=LINK), SERVER4, False),
+        (Allow("w", port=3478, unit="not-there.service"), SERVER4, False),
+    ],
+)
+@pytest.mark.parametrize("families", [frozenset[int](), frozenset({4, 6})])
+def test_an_exception_lets_pass_what_matches_it_in_all_that_is_given(
+    way: Way, rule: Allow, server: str, expected: bool, families: frozenset[int]
+) -> None:
+    table.load(replace(EMPTY, families=families, allow=(Allow("other", port=1), rule)), MASK)
+    queue_rules.attach(QUEUE)
+    assert way.passes(server) is expected
+    assert bool(counted("allow 2")) is expected
+    assert not counted("allow 1")
+
+
+def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
+    four, six = ip_address(SERVER4), ip_address(SERVER6)
+    for held, counters in (
+        (
+            replace(EMPTY, transport=frozenset({(four, 3478), (six, 3478)})),
+            ("to_vpn_server4", "to_vpn_server6"),
+        ),
+        (replace(EMPTY, vpn=frozenset({LINK})), ("into_vpn", "into_vpn")),
+        (
+            replace(
+                EMPTY,
+                lan=frozenset({(ip_network("203.0.113.0/24"), LINK), (ip_network("2001:db8::/32"), LINK)}),
+            ),
+            ("permitted_lan4", "permitted_lan6"),
+        ),
+    ):
+        table.load(held, MASK)
+        for server, counter in zip((SERVER4, SERVER6), counters, strict=True):
+            before = loaded().counters[counter]
+            assert way.passes(server)
+            assert loaded().counters[counter] == before + 1
+    for held in (
+        replace(EMPTY, transport=frozenset({(four, 3479), (six, 3479)})),
+        replace(EMPTY, vpn=frozenset({"stw", "stw1"})),
+        replace(
+            EMPTY, lan=frozenset({(ip_network("203.0.113.0/24"), "stw1"), (ip_network("fd00::/8"), LINK)})
+        ),
+    ):
+        table.load(held, MASK)
+        assert not way.passes(SERVER4)
+        assert not way.passes(SERVER6)
+
+
+@pytest.fixture
+def unit() -> Iterator[str]:
+    """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
+    path = f"stunwall-{os.getpid()}/a\\x2db@1:2.scope"
+    (HIERARCHY / path).mkdir(parents=True)
+    yield path
+    (HIERARCHY / path).rmdir()
+    (HIERARCHY / path).parent.rmdir()
+    subprocess.run(["umount", str(HIERARCHY)], check=True)
+
+
+@pytest.mark.parametrize("mask", [MASK, 0x60000])
+def test_an_exception_for_a_unit_is_for_its_programs_alone(way: Way, unit: str, mask: int) -> None:
+    number = (HIERARCHY / unit).stat().st_ino
+    allow = (Allow("a", port=1), Allow("b", port=3478, unit=unit))
+    table.load(replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
+    assert not way.passes()
+    inside = os.fork()
+    if inside == 0:
+        try:
+            (HIERARCHY / unit / "cgroup.procs").write_text("0")
+            os._exit(10 + way.passes() + 2 * way.passes(port=3479) + 4 * way.passes(SERVER6))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(inside, 0)[1]) == 10 + 1 + 4
+    assert loaded().counters["permitted_programs"]
+    assert counted("allow 2")
+    assert not way.passes()
+
+
+ALLOWS = st.builds(
+    Allow,
+    why=st.just("w"),
+    to=st.none() | st.ip_addresses(network=None).map(ip_network),
+    port=st.none() | st.integers(1, 65535),
+    protocol=st.none() | st.sampled_from(Transport),
+    user=st.none() | st.integers(0, 2**32 - 2),
+    interface=st.none() | st.from_regex(config._INTERFACE, fullmatch=True),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    st.lists(ALLOWS, max_size=4),
+    st.frozensets(st.from_regex(config._INTERFACE, fullmatch=True), max_size=4),
+    st.frozensets(st.tuples(st.ip_addresses(), st.integers(1, 65535)), max_size=4),
+)
+def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
+    allow: list[Allow], names: frozenset[str], transport: frozenset[tuple[Any, int]]
+) -> None:
+    if state.read() is None:
+        table.load(EMPTY, MASK)
+    rules = tuple(rule for rule in allow if rule != Allow("w"))
+    table.fill(replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
+    wall = loaded()
+    assert wall.intact
+    assert set(wall.sets["vpn"]) == names
+    assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
+    assert sum(rule.chain == "allow_rules" for rule in wall.rules) == len(rules)

@@ -1,0 +1,235 @@
+"""table.py: the table is loaded, filled, paused and removed."""
+
+import re
+import time
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from stunwall import config
+from stunwall.config import Allow
+from stunwall.wall import queue_rules, ruleset, state, table
+from stunwall.wall.nft import NftError
+from unit.wall_kernel import (
+    EMPTY,
+    FULL,
+    MASK,
+    QUEUE,
+    SERVER4,
+    SERVER6,
+    VERSION_0_1_0,
+    Way,
+    counted,
+    loaded,
+    run_nft,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("clear")
+
+
+def test_what_is_loaded_is_read_back() -> None:
+    assert state.read() is None
+    table.load(FULL, MASK)
+    wall = loaded()
+    assert wall.intact
+    assert (wall.queue, wall.paused) == (None, 0)
+    assert set(wall.sets["vpn"]) == FULL.vpn
+    assert set(wall.sets["guard_ports"]) == FULL.guard_ports
+    assert set(wall.sets["redirectable"]) == {"ipv4", "ipv6"}
+    assert set(wall.sets["by_program"]) == {"ipv4", "ipv6"}  # there is an exception by unit
+    assert set(wall.sets["vpn_transport4"]) == {f"{SERVER4} . 51820"}
+    assert set(wall.sets["vpn_transport6"]) == {f"{SERVER6} . 51821"}
+    assert set(wall.sets["lan4"]) == {"192.168.1.0/24 . eth0"}
+    assert set(wall.sets["lan6"]) == {"fd00:1::/64 . eth0"}
+    assert [rule.comment for rule in wall.rules if rule.chain == "allow_rules"] == ["allow 1", "allow 2"]
+    assert [rule for rule in wall.rules if rule.chain == "allow_programs"] == []  # its unit does not run
+    assert set(wall.counters.values()) == {0}
+    assert "10.9.8.7" in state.listing()
+
+
+def test_loading_twice_is_loading_once() -> None:
+    table.load(FULL, MASK)
+    first, printed = loaded(), state.listing()
+    table.load(FULL, MASK)
+    assert (loaded(), state.listing()) == (first, printed)
+
+
+def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way: Way) -> None:
+    table.load(FULL, MASK)
+    assert not way.passes()
+    table.pause(600, int(time.time()))
+    before = loaded()
+    assert before.counters["unattended"] == 1
+    run_nft("-f", str(ruleset.file()))
+    after = loaded()
+    assert after.counters == before.counters
+    # The file's own two ports come on top of the configuration's, until stunwalld fills the set anew.
+    assert after.sets == before.sets | {"guard_ports": (443, 3478, 5349)}
+    assert after.paused
+    assert after.intact
+    assert [rule for rule in after.rules if rule.chain in ("allow_rules", "to_stunwalld")] == []
+
+
+@pytest.mark.parametrize("change", ["add element {} {{ 9 . 9 }}", "delete element {} {{ 28 . 0 }}"])
+def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(change: str) -> None:
+    table.load(FULL, MASK)
+    run_nft(change.format("inet stunwall classic_lengths"))
+    assert not loaded().intact
+    table.load(FULL, MASK)
+    assert loaded().intact
+
+
+def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters(way: Way) -> None:
+    run_nft("-f", "-", text=VERSION_0_1_0)
+    run_nft("add", "element", "inet", "stunwall", "vpn", "{ wg0 }")
+    run_nft("add", "rule", "inet", "stunwall", "listener", "counter")
+    assert not way.passes()
+    before = loaded()
+    assert before.counters["unattended"] == 1
+    assert not before.intact
+    run_nft("-f", str(ruleset.file()))
+    after = loaded()
+    assert after.intact
+    assert after.counters == before.counters
+    assert after.sets["vpn"] == ("wg0",)
+    assert not way.passes()
+    chains = re.findall(r"chain (\w+) \{", state.listing())
+    assert sorted(chains) == sorted(re.findall(r"^    chain (\w+) \{", ruleset.text(), re.M))
+
+
+def test_loading_replaces_what_was_in_the_sets_and_keeps_a_pause_and_the_counters(way: Way) -> None:
+    table.load(FULL, MASK)
+    assert not way.passes()
+    table.pause(600, int(time.time()))
+    table.load(EMPTY, MASK)
+    wall = loaded()
+    others = {"paused", "classic_lengths"}
+    assert {name: elements for name, elements in wall.sets.items() if elements and name not in others} == {
+        "guard_ports": (3478, 5349)
+    }
+    assert wall.paused
+    assert wall.counters["unattended"] == 1
+    assert "10.9.8.7" not in state.listing()
+
+
+def test_removing_leaves_nothing_and_may_be_repeated() -> None:
+    table.remove()
+    table.load(FULL, MASK)
+    queue_rules.attach(QUEUE)
+    table.remove()
+    table.remove()
+    assert run_nft("list", "ruleset") == ""
+    assert state.read() is None
+
+
+def test_other_tables_are_left_alone() -> None:
+    run_nft("-f", "-", text='table inet other {\nset vpn {\ntype ifname\nelements = { "eth0" }\n}\n}\n')
+    before = run_nft("list", "table", "inet", "other")
+    table.load(FULL, MASK)
+    table.remove()
+    assert run_nft("list", "ruleset") == before
+
+
+def test_a_transaction_that_the_kernel_refuses_changes_nothing() -> None:
+    table.load(FULL, MASK)
+    before = state.listing()
+    inside = frozenset({(ip_network("10.0.0.0/8"), "eth0"), (ip_network("10.1.0.0/16"), "eth0")})
+    with pytest.raises(NftError):
+        table.fill(replace(EMPTY, lan=inside), MASK, None)
+    assert state.listing() == before
+
+
+def test_without_a_wall_there_is_nothing_to_fill_or_open() -> None:
+    for change in (
+        lambda: table.fill(EMPTY, MASK, None),
+        lambda: queue_rules.attach(QUEUE),
+        queue_rules.detach,
+        lambda: table.pause(60, int(time.time())),
+        state.listing,
+    ):
+        with pytest.raises(NftError):
+            change()
+    assert run_nft("list", "ruleset") == ""
+
+
+def test_filling_replaces_everything() -> None:
+    table.load(EMPTY, MASK)
+    table.fill(FULL, MASK, EMPTY)
+    filled = loaded()
+    table.fill(EMPTY, MASK, FULL)
+    emptied = loaded()
+    table.load(FULL, MASK)
+    assert filled.sets == loaded().sets
+    table.load(EMPTY, MASK)
+    assert emptied.sets == loaded().sets
+
+
+def test_exceptions_that_stay_the_same_keep_their_counters(way: Way) -> None:
+    contents = replace(EMPTY, allow=(Allow("a", port=3478), Allow("b", port=9)))
+    table.load(contents, MASK)
+    assert way.passes()
+    assert way.passes()
+    assert (counted("allow 1"), counted("allow 2")) == (2, 0)
+    other = replace(contents, vpn=frozenset({"wg0"}), families=frozenset({4}))
+    table.fill(other, MASK, contents)
+    assert counted("allow 1") == 2
+    table.fill(other, MASK, None)  # what the wall holds is not known
+    assert counted("allow 1") == 0
+    assert way.passes()
+    fewer = replace(other, allow=contents.allow[:1])
+    table.fill(fewer, MASK, other)
+    assert (counted("allow 1"), counted("allow 2")) == (0, None)
+
+
+def test_a_pause_lets_all_stun_pass_until_it_is_ended(way: Way) -> None:
+    table.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
+    queue_rules.attach(QUEUE)
+    assert not way.passes()
+    table.pause(600, int(time.time()))
+    assert way.passes()
+    assert way.passes(SERVER6)
+    assert 590 <= loaded().paused <= 600
+    assert loaded().intact
+    table.pause(30, int(time.time()))  # instead of the one before
+    assert 20 <= loaded().paused <= 30
+    table.pause(0, 0)
+    table.pause(0, 0)
+    assert not way.passes()
+    assert loaded().paused == 0
+
+
+def test_a_pause_ends_by_itself(way: Way) -> None:
+    table.load(EMPTY, MASK)
+    table.pause(1, int(time.time()))
+    until(lambda: not way.passes())
+    until(lambda: loaded().paused == 0)
+
+
+@pytest.mark.parametrize("day", [-86400, 86400])
+def test_a_pause_of_another_day_lets_nothing_pass(way: Way, day: int) -> None:
+    """As if the clock had been set: its time by the clock is over, or yet to come."""
+    table.load(EMPTY, MASK)
+    table.pause(600, int(time.time()) + day)
+    assert not way.passes()
+
+
+def test_the_longest_pause_is_one_that_the_kernel_takes() -> None:
+    table.load(EMPTY, MASK)
+    table.pause(86400, int(time.time()))
+    assert 86390 <= loaded().paused <= 86400
+
+
+@pytest.mark.parametrize("mask", [MASK, 0x30000000, 0x60, 0x80000002, 0xC0000000])
+def test_the_marks_in_the_kernel_are_those_of_the_configuration(mask: int) -> None:
+    allow = (Allow("w", port=1),)
+    table.load(replace(FULL, allow=allow), mask)
+    assert loaded().intact
+    redirected, permitted = config.mark_bits(mask)
+    assert redirected < permitted
+    assert redirected | permitted == mask
+    written = {int(value, 16) for value in re.findall(r"mark [^\n]*?(0x[0-9a-f]{8})", state.listing())}
+    ours = {0, mask, mask | 1, redirected, permitted, ~mask & 0xFFFFFFFF, ~permitted & 0xFFFFFFFF}
+    assert written <= ours
+    assert {mask, redirected, permitted} <= written
