@@ -21,7 +21,7 @@ def start(systemd: bool) -> str:
 
 def restart(systemd: bool) -> str:
     """Return how to restart the daemon: a command, if a single one does it."""
-    return _RESTART if systemd else f"stop stunwalld, then run `{_FOREGROUND}`"
+    return _RESTART if systemd else f"stop stunwalld if it is running, then run `{_FOREGROUND}`"
 
 
 def then_restart(systemd: bool) -> str:

@@ -1,4 +1,4 @@
-"""systemd/completion/: what the shells offer is what the commands take. The real shells are asked."""
+"""systemd/completion/: the real shells offer what the commands accept."""
 
 import os
 import pty
@@ -16,7 +16,7 @@ from unit.test_manual import commands, daemon_parser, options
 
 FOLDER = Path(__file__).parents[2] / "systemd" / "completion"
 END = "--- end of a line ---"
-# Nothing of the user's, and no command `stunwall` to ask: a tab that starts Python takes too long.
+# Without the user's settings, and without a command `stunwall`: completion must not run it.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 _BASH = r"""
@@ -24,7 +24,7 @@ set -f
 source "$1"
 shift
 for line in "$@"; do
-    # As readline cuts it: a `=` is a word of its own.
+    # Split like readline does: `=` is a word of its own.
     COMP_WORDS=(${line//=/ = })
     [[ $line != *[\ =] ]] || COMP_WORDS+=("")
     [[ $line != *= ]] || unset "COMP_WORDS[-1]"
@@ -38,7 +38,7 @@ for line in "$@"; do
 done
 """
 
-# The line is put before the cursor and completed by zsh's own machinery; what would be offered goes to a file instead.
+# zsh completes each line itself; what it would offer is written to a file.
 _ZSH = r"""
 PROMPT=READY
 fpath=($FOLDER $fpath)
@@ -78,7 +78,7 @@ end
 
 
 def cut(text: str) -> list[set[str]]:
-    """What was offered for each line."""
+    """Return what was offered for each line."""
     assert text.endswith(f"{END}\n")
     return [set(filter(None, part.split("\n"))) for part in text.split(f"{END}\n")[:-1]]
 
@@ -89,7 +89,7 @@ def needs(shell: str) -> None:
 
 
 def printed(folder: Path, *command: str) -> str:
-    """What a shell prints; it must not complain."""
+    """Return what a shell prints; it must not print errors."""
     environment = _ENVIRONMENT | {"HOME": str(folder)}
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -107,7 +107,7 @@ def fish(folder: Path, lines: Sequence[str]) -> list[set[str]]:
 
 
 def zsh(folder: Path, lines: Sequence[str]) -> list[set[str]]:
-    private = folder / ".zsh"  # no file of the current folder that could be offered
+    private = folder / ".zsh"  # hidden, so that it is not offered as a file
     private.mkdir()
     (private / ".zshrc").write_text(_ZSH)
     (private / "lines").write_text("\n".join(lines))
@@ -117,29 +117,29 @@ def zsh(folder: Path, lines: Sequence[str]) -> list[set[str]]:
         os.chdir(folder)
         environment = _ENVIRONMENT | {name: str(place) for name, place in places.items()}
         os.execvpe("zsh", ["zsh", "-d", "-i"], environment)
-    shown = _told(terminal, b"READY")
+    shown = _read_until(terminal, b"READY")
     os.write(terminal, b"\x14")  # Ctrl-T
-    shown += _told(terminal, None)
+    shown += _read_until(terminal, None)
     os.close(terminal)
     _, code = os.waitpid(child, 0)
     assert code == 0, shown
     return cut((private / "out").read_text())
 
 
-def _told(terminal: int, sign: bytes | None) -> bytes:
-    """Return what a terminal's program prints until `sign`, or to its end."""
-    told = b""
-    while sign is None or sign not in told:
-        assert select.select([terminal], [], [], 60)[0], told
+def _read_until(terminal: int, sign: bytes | None) -> bytes:
+    """Return what the program on a terminal prints until `sign`, or until it ends."""
+    read = b""
+    while sign is None or sign not in read:
+        assert select.select([terminal], [], [], 60)[0], read
         try:
             more = os.read(terminal, 4096)
         except OSError:  # EIO: it has ended
             more = b""
         if not more:
-            assert sign is None, told
+            assert sign is None, read
             break
-        told += more
-    return told
+        read += more
+    return read
 
 
 Shell = Callable[[Path, Sequence[str]], list[set[str]]]
@@ -153,16 +153,16 @@ def shell(request: pytest.FixtureRequest) -> Shell:
 
 
 def plain(offered: set[str]) -> set[str]:
-    """Options without the `=` that some shells put behind those with a value."""
+    """Return the options without the `=` that some shells add."""
     return {word.removesuffix("=") for word in offered}
 
 
 def arguments(offered: set[str]) -> set[str]:
-    """What is offered but for options, which zsh shows where nothing else fits."""
+    """Return what is offered, without options, which zsh offers if nothing else fits."""
     return {word for word in offered if not word.startswith("-")}
 
 
-def test_each_command_is_offered_its_own_options(shell: Shell, tmp_path: Path) -> None:
+def test_each_command_offers_its_own_options(shell: Shell, tmp_path: Path) -> None:
     paths = list(commands())
     found = shell(tmp_path, [f"stunwall {path} -".replace("  ", " ") for path in paths])
     for path, offered in zip(paths, found, strict=True):
@@ -170,7 +170,7 @@ def test_each_command_is_offered_its_own_options(shell: Shell, tmp_path: Path) -
         assert plain(offered) == names | {"--help"}, path
 
 
-def test_each_place_is_offered_its_commands(shell: Shell, tmp_path: Path) -> None:
+def test_each_group_offers_its_commands(shell: Shell, tmp_path: Path) -> None:
     paths = [path.split() for path in commands() if path]
     groups = sorted({path[0] for path in paths if len(path) > 1})
     first, *others = shell(tmp_path, ["stunwall ", *(f"stunwall {group} " for group in groups)])
@@ -179,7 +179,7 @@ def test_each_place_is_offered_its_commands(shell: Shell, tmp_path: Path) -> Non
         assert offered == {path[1] for path in paths if path[0] == group}
 
 
-def test_the_daemons_options_are_offered(
+def test_the_options_of_the_daemon_are_offered(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {name for action in daemon_parser(monkeypatch)._actions for name in action.option_strings}
@@ -206,19 +206,19 @@ def test_values_are_offered_after_their_options(shell: Shell, tmp_path: Path) ->
     assert {"30m", "2h"} <= pause
 
 
-def test_what_is_offered_is_taken(shell: Shell, tmp_path: Path) -> None:
+def test_offered_values_are_valid(shell: Shell, tmp_path: Path) -> None:
     since, pause = shell(tmp_path, ["stunwall log --since ", "stunwall pause "])
     assert all(re.fullmatch(r"\d+[smhdw]", word) for word in since)
     assert all(re.fullmatch(r"\d+[smh]", word) for word in pause)
 
 
-def test_files_are_offered_where_a_file_is_wanted_and_nowhere_else(shell: Shell, tmp_path: Path) -> None:
+def test_files_are_offered_where_a_file_is_expected(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").touch()
     lines = ["stunwall --config ", "stunwall config check ", "stunwalld --config "]
     assert shell(tmp_path, lines) == [{"mine.toml"}] * 3
 
 
-def test_nothing_is_offered_that_only_the_user_knows(shell: Shell, tmp_path: Path) -> None:
+def test_nothing_is_offered_for_values_that_only_the_user_knows(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").touch()
     lines = [
         "show ",
@@ -249,7 +249,9 @@ def test_values_of_options_are_not_taken_for_commands(shell: Shell, tmp_path: Pa
     assert begun == {"log"}
 
 
-def test_no_program_of_ours_is_started(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_runs_neither_stunwall_nor_stunwalld(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("stunwall", "stunwalld"):

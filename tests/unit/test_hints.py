@@ -1,4 +1,4 @@
-"""hints.py: what several messages say."""
+"""hints.py: phrases that several messages share."""
 
 import pytest
 
@@ -9,19 +9,17 @@ from stunwall import hints
     ("systemd", "start", "restart"),
     [
         (True, "sudo systemctl start stunwall", "sudo systemctl restart stunwall"),
-        (False, "sudo stunwalld", "stop stunwalld, then run `sudo stunwalld`"),
+        (False, "sudo stunwalld", "stop stunwalld if it is running, then run `sudo stunwalld`"),
     ],
 )
-def test_the_daemon_is_started_by_systemd_only_where_systemd_runs(
-    systemd: bool, start: str, restart: str
-) -> None:
+def test_the_advice_names_systemctl_only_where_systemd_runs(systemd: bool, start: str, restart: str) -> None:
     assert hints.start(systemd) == start
     assert hints.restart(systemd) == restart
     assert start in hints.START
     assert ("systemctl" in hints.then_restart(systemd)) == systemd
 
 
-def test_who_lacks_permission_learns_how_to_get_it() -> None:
+def test_a_user_without_permission_learns_how_to_get_it() -> None:
     assert hints.members_only("read the record") == (
         "only root and the group stunwall can read the record: use sudo, or join the group with "
         "`sudo usermod -aG stunwall $USER` and log in again"

@@ -1,4 +1,4 @@
-"""systemd/man/: the manual pages say what the code does, all of it and nothing else, and can be printed."""
+"""systemd/man/: the manual pages describe exactly what the code does, and can be printed."""
 
 import argparse
 import ast
@@ -38,7 +38,7 @@ Option = tuple[frozenset[str], bool]  # its names, and whether it takes a value
 
 
 def commands() -> dict[str, Any]:
-    """The program itself as "", then each command that does something, as "log" or "allow add"."""
+    """The program itself as "", then each command that does something, such as "log" or "allow add"."""
     program = get_command(app)
     return {"": program} | dict(_leaves(program, ()))
 
@@ -46,14 +46,14 @@ def commands() -> dict[str, Any]:
 def _leaves(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            assert not command.params  # else it needs an entry of its own
+            assert not command.params  # otherwise the group needs an entry of its own
             yield from _leaves(command, (*path, name))
         else:
             yield " ".join((*path, name)), command
 
 
 def options(command: Any) -> dict[Option, Any]:
-    """The options of a command, `--help` left out, which all have."""
+    """The options of a command, without `--help`."""
     return {
         (frozenset(param.opts + param.secondary_opts), not param.is_flag): param
         for param in command.params
@@ -62,7 +62,7 @@ def options(command: Any) -> dict[Option, Any]:
 
 
 def arguments(command: Any) -> list[str]:
-    """The names of a command's arguments, as its help shows them."""
+    """The names of a command's arguments, as in its help."""
     found = [param for param in command.params if param.param_type_name == "argument"]
     return [(param.metavar or param.name.upper()).strip("[]") for param in found]
 
@@ -82,13 +82,13 @@ def daemon_parser(patch: pytest.MonkeyPatch) -> argparse.ArgumentParser:
 
 
 class Page:
-    """A page's source, cut into its sections."""
+    """The source of a page, by section."""
 
     def __init__(self, name: str) -> None:
         self.text = PAGES[name].read_text()
 
     def section(self, *titles: str) -> str:
-        """The source of a section; with two titles, of the part of it."""
+        """The source of a section, or of one of its parts if two titles are given."""
         text = self.text
         for macro, title in zip(("Sh", "Ss"), titles, strict=False):
             found = re.search(rf"^\.{macro} {re.escape(title)}\n(.*?)(?=^\.{macro} |\Z)", text, re.M | re.S)
@@ -102,7 +102,7 @@ class Page:
 
 
 def entries(source: str) -> dict[str, str]:
-    """Each tag of the lists in a source, and the text behind it."""
+    """Each tag in the lists of a source, with the text that follows it."""
     parts = re.split(r"^\.It (.*)\n", source, flags=re.M)[1:]
     found = list(
         zip(parts[::2], (re.split(r"^\.El\n", text, flags=re.M)[0] for text in parts[1::2]), strict=True)
@@ -111,12 +111,12 @@ def entries(source: str) -> dict[str, str]:
 
 
 def lists(source: str) -> list[dict[str, str]]:
-    """As `entries`, list by list."""
+    """Like `entries`, for each list separately."""
     return [entries(block) for block in re.findall(r"^\.Bl .*?\n(.*?^\.El\n)", source, re.M | re.S)]
 
 
 def words(source: str) -> str:
-    """A source as it is read, in one line, quotes as in the code."""
+    """A source as its readers see it, in one line, with quotes as in the code."""
     found = []
     for line in source.splitlines():
         macro = re.match(r"\.(Dq|Ql|Sq) (.*?)((?: [.,:;])?)$", line)
@@ -130,7 +130,7 @@ def words(source: str) -> str:
 
 
 def tagged_options(source: str) -> dict[Option, str]:
-    """The options that a source's lists have entries of, and their text."""
+    """The options that the lists of a source describe, with their text."""
     found = {}
     for tag, text in entries(source).items():
         if names := re.findall(r"\bFl (\S+)", tag):
@@ -139,7 +139,7 @@ def tagged_options(source: str) -> dict[Option, str]:
 
 
 def tagged(source: str, macro: str) -> list[str]:
-    """What stands behind a macro in the tags of a source's lists."""
+    """What follows a macro in the tags of the lists of a source."""
     return [
         name
         for tag in entries(source)
@@ -151,7 +151,7 @@ def tagged(source: str, macro: str) -> list[str]:
 MAIN, SERVICE, SETTINGS = (Page(name) for name in PAGES)
 
 
-def test_every_command_has_its_part_and_no_other_is_described() -> None:
+def test_exactly_the_existing_commands_are_described() -> None:
     assert MAIN.parts("COMMANDS") == [path for path in commands() if path]
 
 
@@ -160,14 +160,14 @@ def _of_command(path: str) -> str:
 
 
 @pytest.mark.parametrize("path", commands())
-def test_each_option_and_argument_of_a_command_is_described_and_no_other(path: str) -> None:
+def test_exactly_the_options_and_arguments_of_a_command_are_described(path: str) -> None:
     source, command = _of_command(path), commands()[path]
     assert tagged_options(source).keys() == options(command).keys()
     assert tagged(source, "Ar") == arguments(command)
 
 
 @pytest.mark.parametrize("path", commands())
-def test_defaults_and_names_of_values_are_the_codes(path: str) -> None:
+def test_defaults_and_names_of_values_match_the_code(path: str) -> None:
     described = tagged_options(_of_command(path))
     for option, param in options(commands()[path]).items():
         text = words(described[option])
@@ -182,24 +182,24 @@ def test_defaults_and_names_of_values_are_the_codes(path: str) -> None:
             assert tag.endswith(f" Ar {param.metavar}")
 
 
-def test_the_exit_codes_are_those_of_the_help() -> None:
-    told = re.findall(r"^  (\d)  (.*)$", str(commands()[""].help), re.M)
+def test_the_exit_codes_match_the_help() -> None:
+    listed = re.findall(r"^  (\d)  (.*)$", str(commands()[""].help), re.M)
     described = entries(MAIN.section("EXIT STATUS"))
-    assert len(told) > 3
+    assert len(listed) > 3
     assert {tag: words(text) for tag, text in described.items()} == {
-        code: text.replace("`", "") for code, text in told
+        code: text.replace("`", "") for code, text in listed
     }
 
 
-def test_the_states_are_those_of_the_help() -> None:
-    told = re.findall(r"^ *([a-z-]+)  +\S", str(status.status.__doc__), re.M)
-    assert "wall-only" in told
-    # What cannot be told is no state of the wall's.
-    assert tagged(MAIN.section("COMMANDS", "status"), "Cm") == [*told, "unknown"]
-    assert set(report.STATES) < set(told)
+def test_the_states_match_the_help() -> None:
+    states = re.findall(r"^ *([a-z-]+)  +\S", str(status.status.__doc__), re.M)
+    assert "wall-only" in states
+    # `unknown` is no state of the wall.
+    assert tagged(MAIN.section("COMMANDS", "status"), "Cm") == [*states, "unknown"]
+    assert set(report.STATES) < set(states)
 
 
-def test_the_fields_of_the_records_json_are_those_that_are_printed() -> None:
+def test_the_fields_of_entries_match_the_json() -> None:
     fields_described = lists(MAIN.section("JSON", "Entries of the record"))[0]
     assert [tag.removeprefix("Ic ") for tag in fields_described] == list(
         log.fields_of(1, Event.note(0.0, "", ""))
@@ -207,7 +207,7 @@ def test_the_fields_of_the_records_json_are_those_that_are_printed() -> None:
 
 
 def _notes(function: ast.expr) -> int:
-    """The place of the verdict among the arguments of a function that records it; -1 if it records none."""
+    """The index of the verdict in the arguments of a function that records one, otherwise -1."""
     match function:
         case ast.Attribute(attr="note", value=ast.Name(id="Event")):
             return 1
@@ -216,7 +216,7 @@ def _notes(function: ast.expr) -> int:
     return -1
 
 
-def test_the_verdicts_are_those_that_are_recorded() -> None:
+def test_exactly_the_recorded_verdicts_are_described() -> None:
     calls = [
         node.args[_notes(node.func)]
         for file in AGENT
@@ -229,7 +229,7 @@ def test_the_verdicts_are_those_that_are_recorded() -> None:
     assert sorted(described) == sorted({*Verdict, *noted})
 
 
-def test_the_reasons_are_those_that_can_be_recorded_in_the_same_words() -> None:
+def test_exactly_the_recorded_reasons_are_described_in_the_same_words() -> None:
     used = re.findall(
         r"\bReason\.([A-Z_]+)", "".join(file.read_text() for file in AGENT if file.name != "model.py")
     )
@@ -240,7 +240,7 @@ def test_the_reasons_are_those_that_can_be_recorded_in_the_same_words() -> None:
     }
 
 
-def test_the_fields_of_the_statuss_json_are_those_that_are_printed() -> None:
+def test_the_fields_of_the_status_match_the_json() -> None:
     ours, daemons = lists(MAIN.section("JSON", "The status"))
     printed = report.plain(report.Report("", "", None))
     assert [tag.removeprefix("Ic ") for tag in ours] == list(printed)
@@ -253,17 +253,17 @@ def test_the_fields_of_the_statuss_json_are_those_that_are_printed() -> None:
             }
     assert "queue_overruns" in keys
     described = [name for tag in daemons for name in tag.removeprefix("Ic ").split(" , ")]
-    assert sorted(described) == sorted(str(key) for key in keys - {"queued"})  # which status() takes out
+    assert sorted(described) == sorted(str(key) for key in keys - {"queued"})  # which status() removes
 
 
-def test_the_fields_results_and_checks_of_doctor_are_those_that_there_are() -> None:
+def test_the_fields_results_and_checks_of_doctor_match_the_code() -> None:
     fields_described, checks_described = lists(MAIN.section("JSON", "Findings of doctor"))
     assert [tag.removeprefix("Ic ") for tag in fields_described] == [field.name for field in fields(Finding)]
     assert re.findall(r'"(\w+)"', words(fields_described["Ic result"])) == list(Result)
     assert [tag.removeprefix("Cm ") for tag in checks_described] == list(checks.CHECKS)
 
 
-def test_the_examples_are_commands_and_options_that_there_are() -> None:
+def test_the_examples_use_existing_commands_and_options() -> None:
     known = set(chain(*(names for command in commands().values() for names, _ in options(command))))
     shown = "".join(
         re.findall(r"^\.Bd -literal.*?\n(.*?)^\.Ed", MAIN.text + SERVICE.section("EXAMPLES"), re.M | re.S)
@@ -275,7 +275,7 @@ def test_the_examples_are_commands_and_options_that_there_are() -> None:
         assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", line.split("|")[0])) <= known, line
 
 
-def test_each_option_of_the_daemon_is_described_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exactly_the_options_of_the_daemon_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
     parser = daemon_parser(monkeypatch)
     there = {(frozenset(action.option_strings), action.nargs != 0): action for action in parser._actions}
     described = tagged_options(SERVICE.section("DESCRIPTION"))
@@ -287,25 +287,25 @@ def test_each_option_of_the_daemon_is_described_and_no_other(monkeypatch: pytest
             assert f"Default: {action.default}." in words(described[option])
 
 
-def test_the_daemons_exit_codes_are_those_of_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = dict(re.findall(r"(\d) ([^,.]+)", str(daemon_parser(monkeypatch).epilog)))
-    assert {tag: words(text) for tag, text in entries(SERVICE.section("EXIT STATUS")).items()} == told
+def test_the_exit_codes_of_the_daemon_match_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = dict(re.findall(r"(\d) ([^,.]+)", str(daemon_parser(monkeypatch).epilog)))
+    assert {tag: words(text) for tag, text in entries(SERVICE.section("EXIT STATUS")).items()} == listed
 
 
-def test_the_environment_is_what_the_daemon_reads() -> None:
+def test_exactly_the_environment_that_the_daemon_reads_is_described() -> None:
     source = "".join(file.read_text() for file in AGENT)
     read = re.findall(r"""environ\.get\(["'](\w+)|"(\w+)" in os\.environ""", source)
     assert set(tagged(SERVICE.section("ENVIRONMENT"), "Ev")) == {one or other for one, other in read}
 
 
-def test_the_capabilities_are_the_units() -> None:
+def test_the_capabilities_match_the_unit() -> None:
     unit = (ROOT / "systemd" / "stunwall.service").read_text()
     for setting in ("AmbientCapabilities", "CapabilityBoundingSet"):
         given = re.findall(rf"^{setting}=(.*)$", unit, re.M)
         assert given == [" ".join(re.findall(r"^\.Dv (CAP_\w+)", SERVICE.section("CAPABILITIES"), re.M))]
 
 
-def test_each_key_of_the_configuration_is_described_and_no_other() -> None:
+def test_exactly_the_keys_of_the_configuration_are_described() -> None:
     keys = SETTINGS.section("KEYS")
     main = re.split(r"^\.Ss ", keys, flags=re.M)[0]
     assert sorted([*tagged(main, "Ic"), "log", "allow"]) == sorted(field.name for field in fields(Config))
@@ -315,7 +315,7 @@ def test_each_key_of_the_configuration_is_described_and_no_other() -> None:
     assert tagged(SETTINGS.section("KEYS", "Tables allow"), "Ic") == [field.name for field in fields(Allow)]
 
 
-def test_the_defaults_of_the_configuration_are_the_codes() -> None:
+def test_the_defaults_of_the_configuration_match_the_code() -> None:
     defaults = asdict(Config())
     del defaults["allow"]
     defaults |= defaults.pop("log")
@@ -339,7 +339,7 @@ def test_the_defaults_of_the_configuration_are_the_codes() -> None:
     [("", KEYS), ("[log]\n", LOG_KEYS), ("[[allow]]\n", ALLOW_KEYS)],
     ids=["top", "log", "allow"],
 )
-def test_the_bounds_and_choices_of_the_configuration_are_the_codes(
+def test_the_bounds_and_choices_of_the_configuration_match_the_code(
     table: str, keys: dict[str, Any], tmp_path: Path
 ) -> None:
     part = {"": (), "[log]\n": ("Table log",), "[[allow]]\n": ("Tables allow",)}[table]
@@ -350,7 +350,7 @@ def test_the_bounds_and_choices_of_the_configuration_are_the_codes(
             reader.load(tmp_path / "c.toml")
         wanted = re.findall(r'from \d+ to \d+|"\w+"(?= or)|(?<=or )"\w+"', str(refused.value))
         text = words(described[f"Ic {key}"])
-        # A user's number has 32 bits, which is no news to who reads this.
+        # Readers know that user IDs have 32 bits.
         missing = [each for each in wanted if each not in text and key != "user"]
         assert not missing, key
 
@@ -363,14 +363,14 @@ def test_the_examples_of_the_configuration_are_valid(tmp_path: Path) -> None:
         assert reader.load(tmp_path / "c.toml") != Config()
 
 
-def test_pages_refer_to_pages_that_there_are() -> None:
+def test_references_lead_to_existing_pages() -> None:
     for page in (MAIN, SERVICE, SETTINGS):
         for name, number in re.findall(r"\bXr (stunwall\S*) (\d)", page.text):
             assert f"{name}.{number}" in PAGES
 
 
 def printed(*command: str, page: str) -> tuple[str, str]:
-    """What a program that prints pages writes, and what it complains of."""
+    """What a formatter writes to its output and to its errors."""
     if shutil.which(command[0]) is None:
         pytest.fail(f"this test needs {command[0]}: run it by tests/run.sh unit", pytrace=False)
     done = subprocess.run([*command, PAGES[page]], capture_output=True, text=True, check=False)

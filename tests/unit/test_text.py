@@ -1,4 +1,4 @@
-"""text.py: how values read in text."""
+"""text.py: values formatted for people."""
 
 import pytest
 from hypothesis import given
@@ -11,19 +11,24 @@ from stunwall.text import count, endpoint, printable
     ("address", "port", "written"),
     [("203.0.113.7", 3478, "203.0.113.7:3478"), ("2001:db8::7", 1, "[2001:db8::7]:1"), ("::", 0, "[::]:0")],
 )
-def test_addresses_are_written_as_in_urls(address: str, port: int, written: str) -> None:
+def test_endpoints_are_written_as_in_urls(address: str, port: int, written: str) -> None:
     assert endpoint(address, port) == written
 
 
 @pytest.mark.parametrize(
     ("number", "written"), [(0, "0 packets"), (1, "1 packet"), (2, "2 packets"), (12345, "12,345 packets")]
 )
-def test_nouns_are_counted(number: int, written: str) -> None:
+def test_counts_have_the_right_plural(number: int, written: str) -> None:
     assert count(number, "packet") == written
 
 
+@pytest.mark.parametrize(("number", "written"), [(1, "1 entry"), (2, "2 entries")])
+def test_irregular_plurals_can_be_given(number: int, written: str) -> None:
+    assert count(number, "entry", "entries") == written
+
+
 @given(st.text())
-def test_nothing_that_a_terminal_would_obey_is_left(text: str) -> None:
+def test_control_characters_are_replaced(text: str) -> None:
     shown = printable(text)
     assert len(shown) == len(text)
     assert all(c.isprintable() for c in shown)

@@ -11,7 +11,7 @@ from stunwall.cli import terminal
 from stunwall.cli.options import JsonList
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
-from stunwall.text import count, printable
+from stunwall.text import count
 
 _COLOURS = {
     Result.PROBLEM: typer.colors.RED,
@@ -63,7 +63,7 @@ def _print(findings: list[Finding]) -> None:
             head = typer.style(
                 result.value.upper().ljust(8), fg=_COLOURS[result], bold=result is Result.PROBLEM
             )
-            typer.echo(f"{head} {printable(f'{finding.check}: {finding.what}')}")
+            typer.echo(f"{head} {terminal.wrapped(f'{finding.check}: {finding.what}', 9)}")
             terminal.rows([("         why", finding.why)] if finding.why else [], 15)
             terminal.rows([("         next", finding.next)] if finding.next else [], 15)
     counts = Counter(finding.result for finding in findings)

@@ -16,7 +16,7 @@ def width() -> int:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the text padded to this width; on a terminal, cut a longer one at its beginning."""
+    """Return the text padded to this width. On a terminal, the beginning of a longer text is cut off."""
     if len(text) > columns and sys.stdout.isatty():
         text = "…" + text[len(text) - columns + 1 :]
     return text.ljust(columns)
@@ -35,11 +35,15 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value))
 
 
-def rows(pairs: list[tuple[str, str]], indent: int = 11) -> None:
-    """Print rows of a name and a text, the text wrapped to the width of the terminal."""
+def wrapped(text: str, indent: int) -> str:
+    """Return the text wrapped to the width of the terminal, with all lines but the first indented."""
     import textwrap
 
+    columns = max(width() - indent, 30)
+    return f"\n{' ' * indent}".join(textwrap.wrap(printable(text), columns, break_on_hyphens=False))
+
+
+def rows(pairs: list[tuple[str, str]], indent: int = 11) -> None:
+    """Print rows of a name and a text that is wrapped to the width of the terminal."""
     for name, text in pairs:
-        head = printable(name).ljust(indent)
-        lines = textwrap.wrap(printable(text), max(width() - indent, 30), break_on_hyphens=False) or [""]
-        typer.echo(head + f"\n{' ' * indent}".join(lines))
+        typer.echo(printable(name).ljust(indent) + wrapped(text, indent))

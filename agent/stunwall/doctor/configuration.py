@@ -48,7 +48,7 @@ def check(machine: Machine) -> Iterator[Finding]:
 
 
 def _wide(rule: Allow) -> str:
-    """Return whom a wide exception applies to, which a web page could exploit; "" if it is narrow."""
+    """Return whom an exception applies to if it is so wide that a web page could exploit it, otherwise ""."""
     if rule.to is not None and rule.to.prefixlen >= _NARROW[rule.to.version]:
         return ""
     if rule.unit is not None:

@@ -69,7 +69,7 @@ def _running(machine: Machine, daemon: Status) -> Iterator[Finding]:
 
 
 def _in_force(machine: Machine, daemon: Status) -> Iterator[Finding]:
-    """Changes of the configuration that are not in effect."""
+    """Yield what has changed in the configuration, but is not in effect."""
     said = asdict(machine.settings) | {"allow": [rule.plain() for rule in machine.settings.allow]}
     differing = [key for key in _COMPARED if said[key] != daemon.get(key, said[key])]
     if differing:

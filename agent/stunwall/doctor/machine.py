@@ -88,7 +88,7 @@ class Machine:
 
     @staticmethod
     def is_network_card(interface: str) -> bool:
-        """Whether there is hardware behind an interface, as a VPN interface has none."""
+        """Whether an interface is backed by hardware, which a VPN interface is not."""
         return (_INTERFACES / interface / "device").exists()
 
 

@@ -43,7 +43,7 @@ def queue(machine: Machine) -> Iterator[Finding]:
         yield note(
             "queue",
             f"iptables rules use queues whose numbers nft does not show: {', '.join(hidden)}",
-            why=f"none of them must be {number}",
+            why=f"none of them may be {number}",
             next="check with `sudo iptables-save | grep NFQUEUE`",
         )
     taken = sorted({claim.value for claim in claims} - {number})

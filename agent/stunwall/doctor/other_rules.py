@@ -1,4 +1,4 @@
-"""Finds what other programs' rules use of what is stunwall's: mark bits and queues. Reads nft's JSON. No I/O."""
+"""Finds stunwall's mark bits and queue in other programs' rules, given as nft's JSON. No I/O."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ UNITS = {
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Whether the wall and the daemon are started now, and at boot."""
+    """Whether the wall and the daemon are active now, and start at boot."""
     if not machine.systemd:
         yield note("service", "systemd is not running here, so nothing starts stunwall at boot")
         return

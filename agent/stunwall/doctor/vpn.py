@@ -18,7 +18,7 @@ def check(machine: Machine) -> Iterator[Finding]:
             "no interface counts as the VPN",
             why="all STUN is blocked, so calls may not work",
             next="connect your VPN; if it is connected, name its interface in the configuration, for example "
-            'interfaces = ["wg0"] (`stunwall vpn` lists them)',
+            'interfaces = ["wg0"] (`stunwall vpn` lists all of them)',
         )
     for each in counting:
         name = each["interface"]

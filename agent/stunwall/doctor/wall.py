@@ -1,4 +1,4 @@
-"""The check `wall`: whether it is loaded and intact, queues packets, and has ever been damaged."""
+"""The check `wall`: whether the wall is loaded and intact, and who has changed it."""
 
 from collections.abc import Iterator
 

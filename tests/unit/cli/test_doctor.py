@@ -75,6 +75,13 @@ def test_serious_findings_come_first_and_the_last_line_counts_them(
     assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks passed, 1 could not be done{advice}.\n")
 
 
+def test_no_line_is_wider_than_the_terminal(doctor: Doctor) -> None:
+    long = "a long sentence about something that was found, " * 4
+    ended = doctor(found=[Finding("disk", PROBLEM, long, long, long)])
+    assert max(len(line) for line in ended.out.splitlines()) <= 80
+    assert " ".join(ended.out.split()).count(long.strip()) == 3
+
+
 def test_no_name_on_the_machine_can_control_the_terminal(doctor: Doctor) -> None:
     hostile = "\x1b[31mred\r\n\u202eforged"
     ended = doctor(found=[Finding("queue", PROBLEM, hostile, hostile, hostile)])
@@ -86,7 +93,7 @@ def on_a_terminal(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> str:
     """What the command prints on a terminal."""
     reader, writer = pty.openpty()
     with os.fdopen(writer, "w") as terminal, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", terminal)  # back before capfd puts its own away
+        patch.setattr(sys, "stdout", terminal)  # restored before capfd removes its own
         doctor()
         terminal.flush()
         text = os.read(reader, 1 << 16)

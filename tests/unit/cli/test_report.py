@@ -1,4 +1,4 @@
-"""cli/report.py: what `stunwall status` says while no daemon is running, or none may be asked."""
+"""cli/report.py: what `stunwall status` says while no daemon is running, or the user may not ask it."""
 
 import json
 from dataclasses import replace
@@ -56,7 +56,7 @@ def test_without_a_daemon_the_interfaces_in_the_wall_are_shown(
     assert values["problems"] == [hints.NO_DAEMON]
 
 
-def test_who_may_not_ask_the_daemon_learns_how_to_get_permission(
+def test_a_user_without_permission_learns_how_to_get_it(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = ControlPermissionError(hints.members_only("connect to the socket"))
