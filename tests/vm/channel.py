@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,7 +83,8 @@ class Channel:
         self._socket.close()
 
     def _read(self) -> None:
-        with self._socket.makefile("rb") as lines:
+        # What qemu had not read when it ended resets the connection.
+        with self._socket.makefile("rb") as lines, suppress(ConnectionResetError):
             for line in lines:
                 answer = json.loads(line)
                 if "ready" in answer:

@@ -10,6 +10,7 @@ import pytest
 
 from lab.namespace import require_isolation
 from vm.boots import Boots
+from vm.diagnosis import describe
 from vm.image import KERNELS, Image, cache, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
@@ -19,8 +20,6 @@ try:
     require_isolation()
 except RuntimeError as error:
     pytest.exit(str(error), returncode=4)
-
-CONSOLE_LINES = 60
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,6 +116,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     lab = getattr(item, "funcargs", {}).get("lab")
     if report.failed and isinstance(lab, MachineLab) and hasattr(lab, "machine"):
-        lines = lab.machine.console.splitlines()[-CONSOLE_LINES:]
-        report.sections.append(("the machine's console", "\n".join(lines)))
+        # After the "call" phase the machine still runs: fixtures are torn down later.
+        report.sections.extend(describe(lab.machine))
     return report
