@@ -1,12 +1,12 @@
 """Two boots of a machine that sends STUN from its first moment: as Debian made it, and with stunwall installed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-from lab.addresses import CLIENT, STUN_SERVER
+from lab.addresses import CLIENT, FAMILIES, STUN_SERVER
 from lab.deadline import until
 from lab.frame import Packet
 from lab.wire import Wire
@@ -53,8 +53,7 @@ class Boots:
 def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
     lab.machine = machine
     machine.wait_ready()
-    for family, address in CLIENT.items():
-        until(partial(_sends, machine, address, STUN_SERVER[family]), BOOT_SECONDS, f"{address} to be used")
+    wait_network(machine)
     wait_round(machine, UNIT)
     # The wire settles only without new packets; what it recorded so far stays.
     machine.run("systemctl", "stop", "early")
@@ -63,6 +62,13 @@ def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
         {unit: _up(machine, unit) for unit in UNITS},
         machine.run("systemctl", "--failed", "--plain", "--no-legend"),
     )  # fmt: skip
+
+
+def wait_network(machine: Machine, families: Iterable[int] = FAMILIES) -> None:
+    """Returns once the machine sends from its own addresses of these families."""
+    for family in families:
+        address = CLIENT[family]
+        until(partial(_sends, machine, address, STUN_SERVER[family]), BOOT_SECONDS, f"{address} to be used")
 
 
 def _sends(machine: Machine, source: str, target: str) -> bool:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from lab.addresses import PHYSICAL
 from lab.deadline import until
-from lab.wire import Wire
+from lab.wire import Watched, Wire
 from vm.machine import Machine
-from vm.outside import MachineLab
 
 PROGRAM = "/usr/local/lib/machine/early"
 UNIT, HERE = "/run/early", "/run/sender"
@@ -62,7 +61,7 @@ def sending(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def under_traffic(lab: MachineLab, machine: Machine) -> Iterator[Wire]:
+def under_traffic(lab: Watched, machine: Machine) -> Iterator[Wire]:
     """STUN is sent past the VPN all the while; none of it may be seen outside."""
     with Wire(lab) as wire:
         with sending(machine):
@@ -81,7 +80,7 @@ def assert_had_a_way_out(machine: Machine, sender: str = HERE) -> None:
     assert not ways & NO_NETWORK, f"there was no way out that it could have leaked by: {ways}"
 
 
-def wait_leak(lab: MachineLab, machine: Machine) -> None:
+def wait_leak(lab: Watched, machine: Machine) -> None:
     """Returns once STUN was seen outside: what a test asks for before or after stunwall was at work."""
     with Wire(lab) as wire, sending(machine):
         until(lambda: bool(wire.stun()), SLOW, "a leak, without which there is nothing to keep in")

@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from functools import partial
-from socket import SOCK_DGRAM
+from socket import AF_INET, SOCK_DGRAM
 from typing import Any
 
 from lab.addresses import STUN_PORT, STUN_SERVER
@@ -47,3 +47,17 @@ class MachineLab(Outside):
 
     def _call(self, function: Any, *arguments: Any) -> Any:
         return self.machine.channel.call(f"{function.__module__}:{function.__name__}", *arguments)
+
+
+class IPv4Only:
+    """The lab for lab.wire.Wire where the machine has no IPv6: all of its markers go by IPv4."""
+
+    def __init__(self, lab: MachineLab) -> None:
+        self.isp = lab.isp
+        self._lab = lab
+
+    def send_marker(self, _family: int, marker: bytes) -> None:
+        self._lab.send_marker(AF_INET, marker)
+
+    def queues_empty(self) -> bool:
+        return self._lab.queues_empty()

@@ -7,7 +7,7 @@ from lab.deadline import until
 from vm.early import SLOW
 from vm.machine import Machine
 
-UNIT = "stunwall.service"
+UNIT, WALL_UNIT = "stunwall.service", "stunwall-wall.service"
 
 
 def status(machine: Machine) -> dict[str, Any]:
