@@ -20,6 +20,13 @@ BOOT_SECONDS = 240  # a boot takes thirty on an idle machine; it is emulated, an
 # qemu 7.2 gets two things wrong that Debian's programs and Linux 6.12 use where a processor has them: AVX2, and the
 # flags after cmpxchg16b. This one has neither. Without hardware virtualisation of its own, which nobody needs here.
 PROCESSOR = "qemu64,-svm,-cx16"
+HARDWARE = f"""
+    -nodefaults -no-reboot -no-user-config -display none
+    -machine q35 -accel tcg,tb-size=512 -cpu {PROCESSOR} -m {MEMORY}
+    -netdev tap,id=cable,ifname=home,script=no,downscript=no -device virtio-net-pci,netdev=cable
+    -device virtio-rng-pci -device virtio-serial-pci
+"""
+KERNEL_OPTIONS = "console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,16 @@ class Machine:
     """Runs from the constructor until close(). `disk` is written to."""
 
     def __init__(
-        self, namespace: Namespace, image: Image, kernel: str, disk: Path, checkout: Path, *,
-        options: str = "", snapshot: Snapshot | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        namespace: Namespace,
+        image: Image,
+        kernel: str,
+        disk: Path,
+        checkout: Path,
+        *,
+        options: str = "",
+        snapshot: Snapshot | None = None,
+    ) -> None:
         self.kernel = kernel
         self.disk = disk
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-machine-")
@@ -44,20 +58,19 @@ class Machine:
         self._console = folder / "console"
         self._last_words = ""
         self._process = Process(
-            namespace, "qemu-system-x86_64", "-nodefaults", "-no-reboot", "-no-user-config", "-display", "none",
-            "-machine", "q35", "-accel", "tcg,tb-size=512", "-cpu", PROCESSOR, "-m", str(MEMORY),
-            "-kernel", str(image.kernel(kernel)), "-initrd", str(image.initramfs(kernel)),
-            "-append", f"console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on {options}",
-            "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}",
-            "-drive", f"if=virtio,format=raw,readonly=on,file={checkout}",
-            "-netdev", "tap,id=cable,ifname=home,script=no,downscript=no",
-            "-device", "virtio-net-pci,netdev=cable", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=control,path={folder}/control,server=on,wait=off",
-            "-device", "virtserialport,chardev=control,name=control",
-            "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
-            "-serial", f"file:{self._console}",
+            namespace,
+            "qemu-system-x86_64",
+            *HARDWARE.split(),
+            *("-kernel", str(image.kernel(kernel)), "-initrd", str(image.initramfs(kernel))),
+            *("-append", f"{KERNEL_OPTIONS} {options}"),
+            *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}"),
+            *("-drive", f"if=virtio,format=raw,readonly=on,file={checkout}"),
+            *("-chardev", f"socket,id=control,path={folder}/control,server=on,wait=off"),
+            *("-device", "virtserialport,chardev=control,name=control"),
+            *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
+            *("-serial", f"file:{self._console}"),
             *(("-incoming", f"exec:cat {snapshot.memory}") if snapshot else ()),
-        )  # fmt: skip
+        )
         try:
             self._monitor = Monitor(self._connected(folder / "qmp"))
             self.channel = Channel(self._connected(folder / "control"))

@@ -32,9 +32,13 @@ class MachineLab(Outside):
             until(partial(ask, self.isp, (address, STUN_PORT), binding_request()), 10, f"STUN at {address}")
 
     def ask(
-        self, server: tuple[str, int], payload: bytes, binding: Binding = UNBOUND, kind: int = SOCK_DGRAM,
+        self,
+        server: tuple[str, int],
+        payload: bytes,
+        binding: Binding = UNBOUND,
+        kind: int = SOCK_DGRAM,
         seconds: float = 2.0,
-    ) -> bytes | None:  # fmt: skip
+    ) -> bytes | None:
         """As lab.probe.ask, from inside the machine."""
         reply = self._call(inside.ask, server, payload.hex(), inside.encode(binding), int(kind), seconds)
         return None if reply is None else bytes.fromhex(reply)
