@@ -58,11 +58,11 @@ def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
     # The wire settles only without new packets; what it recorded so far stays.
     machine.run("systemctl", "stop", "early")
     return Boot(
-        wire.stun(),
-        wire.packets(),
-        outcomes(machine, UNIT),
-        {unit: _up(machine, unit) for unit in UNITS},
-        machine.run("systemctl", "--failed", "--plain", "--no-legend"),
+        leaks=wire.stun(),
+        packets=wire.packets(),
+        outcomes=outcomes(machine, UNIT),
+        timeline={unit: _up(machine, unit) for unit in UNITS},
+        failed=machine.run("systemctl", "--failed", "--plain", "--no-legend"),
     )
 
 

@@ -83,7 +83,8 @@ class Channel:
         self._socket.close()
 
     def _read(self) -> None:
-        with suppress(ConnectionError), self._socket.makefile("rb") as lines:  # it ends with the machine
+        # What qemu had not read when it ended resets the connection.
+        with self._socket.makefile("rb") as lines, suppress(ConnectionResetError):
             for line in lines:
                 answer = json.loads(line)
                 if "ready" in answer:

@@ -1,4 +1,4 @@
-"""guest/early.c, which sends STUN for as long as it runs: what it says of its doings."""
+"""Runs guest/early.c, which sends STUN until it is stopped, and reads the outcomes it reports."""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def rounds(machine: Machine, sender: str = HERE) -> int:
 
 
 def wait_round(machine: Machine, sender: str = HERE) -> int:
-    """Returns when it has sent by each way since the call, and how often altogether."""
+    """Returns once it has sent by each way since the call; the result is the number of rounds before that."""
     last = rounds(machine, sender)
     until(lambda: rounds(machine, sender) > last + 1, SLOW, "a whole round of STUN to be sent")
     return last
@@ -50,7 +50,7 @@ def wait_round(machine: Machine, sender: str = HERE) -> int:
 
 @contextmanager
 def sending(machine: Machine) -> Iterator[None]:
-    """STUN is sent past the VPN all the while."""
+    """Sends STUN outside the VPN for the duration of the block."""
     machine.run("rm", "-f", HERE, f"{HERE}.rounds")
     sender = machine.start(PROGRAM, HERE)
     try:
@@ -62,7 +62,7 @@ def sending(machine: Machine) -> Iterator[None]:
 
 @contextmanager
 def under_traffic(lab: Watched, machine: Machine) -> Iterator[Wire]:
-    """STUN is sent past the VPN all the while; none of it may be seen outside."""
+    """Sends STUN outside the VPN for the duration of the block; none of it may leave the machine."""
     with Wire(lab) as wire:
         with sending(machine):
             yield wire
@@ -74,13 +74,13 @@ def under_traffic(lab: Watched, machine: Machine) -> Iterator[Wire]:
 
 
 def assert_had_a_way_out(machine: Machine, sender: str = HERE) -> None:
-    """What it sent by the physical interface so far, a wall or a verdict kept in, and not the lack of a network."""
+    """The physical interface had a network, so what did not leave was blocked."""
     ways = {outcome.outcome for outcome in outcomes(machine, sender) if outcome.what.endswith(PHYSICAL)}
     assert ways
-    assert not ways & NO_NETWORK, f"there was no way out that it could have leaked by: {ways}"
+    assert not ways & NO_NETWORK, f"STUN could not have leaked, as the network was missing: {ways}"
 
 
 def wait_leak(lab: Watched, machine: Machine) -> None:
-    """Returns once STUN was seen outside: what a test asks for before or after stunwall was at work."""
+    """Returns once STUN leaves the machine: the half of a leak test in which stunwall does not run."""
     with Wire(lab) as wire, sending(machine):
-        until(lambda: bool(wire.stun()), SLOW, "a leak, without which there is nothing to keep in")
+        until(lambda: bool(wire.stun()), SLOW, "a leak: without one the test shows nothing")

@@ -1,6 +1,6 @@
-"""What the tests do inside the machine: guest/control.py imports it there, from the checkout's disk.
+"""Functions that tests call inside the machine: guest/control.py imports them there, from the checkout's disk.
 
-Only the standard library and the lab's own files that need no more; arguments and results are JSON.
+Imports only the standard library and files of the lab that need nothing else. Arguments and results are JSON.
 """
 
 import json
@@ -89,17 +89,17 @@ def events(verdict: str) -> int:
     return 0
 
 
-# How far a daemon has come, and how many of ten are killed there: those that have come further cost more time.
+# The stages of a daemon's start, and how many of ten kills happen in each: later stages cost more time.
 STAGES: tuple[tuple[str, int, Callable[[], object]], ...] = (
     ("begun", 6, lambda: True),
     ("has its queue", 2, lambda: QUEUES.read_text()),
-    ("has opened the door", 1, lambda: Path(CONTROL).exists()),
+    ("has its control socket", 1, lambda: Path(CONTROL).exists()),
     ("serves", 1, daemon_status),
 )
 
 
 def kill_daemon(times: int) -> dict[str, int]:
-    """Kills the daemon so often, in every stage of its life; returns how often in each."""
+    """Kills the daemon that many times, in every stage of its start; returns the number of kills per stage."""
     killed = dict.fromkeys((name for name, _, _ in STAGES), 0)
     turns = [(name, reached) for name, share, reached in STAGES for _ in range(share)]
     last = 0

@@ -139,13 +139,8 @@ class Gateway:
             (self._root / "run/connections.conf").write_text(GATEWAY_CONNECTIONS)
             server.nft(NAT)
             stack.callback(server.nft, "delete table inet lab_ipsec")
-            self._charon = Process(
-                server,
-                "chroot",
-                str(self._root),
-                "/usr/sbin/charon-systemd",
-                env={"STRONGSWAN_CONF": "/run/strongswan.conf"},
-            )
+            command = ("chroot", str(self._root), "/usr/sbin/charon-systemd")
+            self._charon = Process(server, *command, env={"STRONGSWAN_CONF": "/run/strongswan.conf"})
             stack.callback(self._charon.stop)
             until((self._root / "run/charon.vici").exists, 20, "strongSwan's socket")
             self._control("--load-all", "--noprompt", "--file", "/run/connections.conf")

@@ -20,6 +20,13 @@ BOOT_SECONDS = 240  # a boot takes thirty on an idle machine; it is emulated, an
 # qemu 7.2 gets two things wrong that Debian's programs and Linux 6.12 use where a processor has them: AVX2, and the
 # flags after cmpxchg16b. This one has neither. Without hardware virtualisation of its own, which nobody needs here.
 PROCESSOR = "qemu64,-svm,-cx16"
+HARDWARE = f"""
+    -nodefaults -no-reboot -no-user-config -display none
+    -machine q35 -accel tcg,tb-size=512 -cpu {PROCESSOR} -m {MEMORY}
+    -netdev tap,id=cable,ifname=home,script=no,downscript=no -device virtio-net-pci,netdev=cable
+    -device virtio-rng-pci -device virtio-serial-pci
+"""
+KERNEL_OPTIONS = "console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +57,20 @@ class Machine:
         folder = Path(self._folder.name)
         self._console = folder / "console"
         self._last_words = ""
-        parts = (
-            "-nodefaults",
-            "-no-reboot",
-            "-no-user-config",
-            "-display none",
-            "-machine q35",
-            "-accel tcg,tb-size=512",
-            f"-cpu {PROCESSOR}",
-            f"-m {MEMORY}",
-            f"-kernel {image.kernel(kernel)}",
-            f"-initrd {image.initramfs(kernel)}",
-            f"-append console=ttyS0 TERM=dumb net.ifnames=0 mitigations=off random.trust_cpu=on {options}",
-            f"-drive if=virtio,format=qcow2,cache=unsafe,file={disk}",
-            f"-drive if=virtio,format=raw,readonly=on,file={checkout}",
-            "-netdev tap,id=cable,ifname=home,script=no,downscript=no",
-            "-device virtio-net-pci,netdev=cable",
-            "-device virtio-rng-pci",
-            "-device virtio-serial-pci",
-            f"-chardev socket,id=control,path={folder}/control,server=on,wait=off",
-            "-device virtserialport,chardev=control,name=control",
-            f"-qmp unix:{folder}/qmp,server=on,wait=off",
-            f"-serial file:{self._console}",
-            *((f"-incoming exec:cat {snapshot.memory}",) if snapshot else ()),
+        self._process = Process(
+            namespace,
+            "qemu-system-x86_64",
+            *HARDWARE.split(),
+            *("-kernel", str(image.kernel(kernel)), "-initrd", str(image.initramfs(kernel))),
+            *("-append", f"{KERNEL_OPTIONS} {options}"),
+            *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}"),
+            *("-drive", f"if=virtio,format=raw,readonly=on,file={checkout}"),
+            *("-chardev", f"socket,id=control,path={folder}/control,server=on,wait=off"),
+            *("-device", "virtserialport,chardev=control,name=control"),
+            *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
+            *("-serial", f"file:{self._console}"),
+            *(("-incoming", f"exec:cat {snapshot.memory}") if snapshot else ()),
         )
-        arguments = [argument for part in parts for argument in part.split(" ", 1)]
-        self._process = Process(namespace, "qemu-system-x86_64", *arguments)
         try:
             self._monitor = Monitor(self._connected(folder / "qmp"))
             self.channel = Channel(self._connected(folder / "control"))

@@ -1,6 +1,7 @@
-"""What the machine's stunwall and systemd say, and how a test speaks to them."""
+"""Reads and changes the state of stunwall and systemd in the machine."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from lab.deadline import until
@@ -17,7 +18,7 @@ def status(machine: Machine) -> dict[str, Any]:
 
 
 def daemon_status(machine: Machine) -> dict[str, Any] | None:
-    """What the daemon says of itself, None if none answers; quicker than `status`, for who waits."""
+    """The daemon's own answer, None if it does not run. Faster than `status`, so better for polling."""
     said: dict[str, Any] | None = machine.channel.call("vm.inside:daemon_status")
     return said
 
@@ -58,13 +59,13 @@ def systemctl(machine: Machine, verb: str, unit: str = UNIT) -> None:
     machine.run("systemctl", verb, unit, seconds=SLOW)
 
 
-def table_stands(machine: Machine) -> bool:
+def table_exists(machine: Machine) -> bool:
     return machine.attempt("nft", "list", "table", "inet", "stunwall").code == 0
 
 
 def assert_nothing_remains(machine: Machine) -> None:
     """After a purge: no rule, route, user or file of stunwall's."""
-    assert not table_stands(machine)
+    assert not table_exists(machine)
     found = machine.run(
         "sh", "-c", "find / /run -xdev -name '*stunwall*' -not -path '/run/systemd/units/*'", seconds=SLOW
     )
@@ -81,21 +82,33 @@ def begun(machine: Machine) -> list[tuple[int, float]]:
     return [(event["id"], event["time"]) for event in log(machine)]
 
 
+def assert_upgrade_keeps_settings_and_record(machine: Machine, upgrade: Callable[[], object]) -> None:
+    """For a daemon with on_block = "drop" that has recorded something: `upgrade` replaces it by another one."""
+    known = begun(machine)
+    assert known
+    before = shown(machine, "MainPID")
+    upgrade()
+    ready(machine)
+    assert shown(machine, "MainPID") != before
+    assert status(machine)["daemon"]["on_block"] == "drop"
+    assert begun(machine)[: len(known)] == known
+
+
 def configure(machine: Machine, text: str) -> None:
     """Writes a file of settings; the daemon reads it when it is started or reloaded."""
     machine.run("tee", "/etc/stunwall/conf.d/10-test.toml", text=text)
 
 
 def redirect_into(machine: Machine, interface: str) -> None:
-    """A VPN's interface that nobody answers on, into which what would bypass it is redirected from now on."""
-    for command in (
-        f"link add {interface} type wireguard",
-        f"address add 10.9.0.2/32 dev {interface}",
-        f"link set {interface} up",
-        f"route add default dev {interface} table 99",
-        "rule add lookup 99 pref 5000",
-    ):
-        machine.run("ip", *command.split())
+    """Adds a VPN interface without a peer, and redirects into it the STUN that would bypass it."""
+    script = f"""
+        link add {interface} type wireguard
+        address add 10.9.0.2/32 dev {interface}
+        link set {interface} up
+        route add default dev {interface} table 99
+        rule add lookup 99 pref 5000
+    """
+    machine.run("ip", "-batch", "-", text=script)
     configure(machine, 'mode = "redirect"\n')
     systemctl(machine, "reload")
     assert f"dev {interface}" in machine.run("ip", "route", "show", "table", "4780")
@@ -112,11 +125,11 @@ def drop_in(machine: Machine, unit: str, text: str) -> str:
 
 
 def kill_for_good(machine: Machine) -> None:
-    """Kills the daemon, and nothing starts another: what it had put into the kernel stays there."""
+    """Kills the daemon and prevents its restart: its rules and routes stay in the kernel."""
     folder = drop_in(machine, UNIT, "Restart=no\n")
     machine.run("systemctl", "kill", "-s", "KILL", UNIT)
     until(lambda: shown(machine, "ActiveState") == "failed", SLOW, "the daemon's end")
     machine.run("rm", "-r", folder)
     machine.run("systemctl", "daemon-reload")
-    assert table_stands(machine)
+    assert table_exists(machine)
     assert "lookup 4780" in machine.run("ip", "rule")

@@ -16,7 +16,7 @@ def report(kernel: str, name: str, boot: Boot) -> None:
         print(f"  {outcome.at:7.2f} s  {outcome.what}: {outcome.outcome} (packet {outcome.tried})")
 
 
-# `lab` stands first, so that the console of a boot that failed is told.
+# `lab` comes first, so that the report of a failed boot includes the console.
 def test_early_unit_leaks_without_stunwall_by_both_ip_versions(
     lab: MachineLab, boots: Boots, kernel: str
 ) -> None:
@@ -31,10 +31,10 @@ def test_nothing_leaves_before_during_or_after_the_service_comes_up(
     report(kernel, "with stunwall", boot)
     assert not boot.leaks
     assert not boot.failed
-    # Refused while there was no daemon; then the daemon's queue took it, and what became of it the wire has told.
+    # Refused before the daemon ran; then accepted by the daemon's queue. The recorder on the wire saw none leave.
     for way in (f"{family} {device}" for family in ("IPv4", "IPv6") for device in ("unbound", PHYSICAL)):
         assert [outcome.outcome for outcome in boot.outcomes if outcome.what == way][-2:] == ["EPERM", "sent"]
-    # It has been trying all along: from before the wall, over the network's start, until the daemon was ready.
+    # It was sending throughout: from before the wall, through the network's start, until the daemon was ready.
     assert boot.timeline["early.service"] < boot.timeline["stunwall-wall.service"]
     assert boot.timeline["stunwall-wall.service"] < boot.timeline["systemd-networkd.service"]
     assert boot.timeline["stunwall.service"] > 0

@@ -7,15 +7,12 @@ from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import (
     assert_nothing_remains,
-    begun,
+    assert_upgrade_keeps_settings_and_record,
     configure,
     kill_for_good,
-    ready,
     redirect_into,
-    shown,
-    status,
     systemctl,
-    table_stands,
+    table_exists,
     wait_event,
 )
 
@@ -37,18 +34,11 @@ def test_installed_upgraded_and_uninstalled(lab: MachineLab, machine: Machine) -
     systemctl(machine, "reload")
     with under_traffic(lab, machine):
         wait_event(machine, "blocked")
-        known = begun(machine)
-        assert known
-        before = shown(machine, "MainPID")
-        install(machine)
-        ready(machine)
-        assert shown(machine, "MainPID") != before
-        assert status(machine)["daemon"]["on_block"] == "drop"
-        assert begun(machine)[: len(known)] == known
+        assert_upgrade_keeps_settings_and_record(machine, lambda: install(machine))
     redirect_into(machine, "wg0")
-    kill_for_good(machine)  # what it left has to go too
+    kill_for_good(machine)  # what it left in the kernel must be removed too
     print(machine.run(f"{SCRIPTS}/uninstall.sh", seconds=300))
-    assert not table_stands(machine)
+    assert not table_exists(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"
     assert machine.run("ls", "/var/lib/stunwall").startswith("events.db\n")
     print(machine.run(f"{SCRIPTS}/uninstall.sh", "--purge", seconds=300))

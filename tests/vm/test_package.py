@@ -11,17 +11,19 @@ from vm.outside import MachineLab
 from vm.package import NEXT
 from vm.service import (
     assert_nothing_remains,
-    begun,
+    assert_upgrade_keeps_settings_and_record,
     configure,
     kill_for_good,
     ready,
     redirect_into,
-    shown,
-    status,
     systemctl,
-    table_stands,
+    table_exists,
     wait_event,
 )
+
+
+def install(machine: Machine, deb: str) -> None:
+    machine.run("dpkg", "-i", f"/run/checkout/{deb}", seconds=300)
 
 
 def test_lintian_finds_no_error(deb: Path) -> None:
@@ -35,28 +37,20 @@ def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
     systemctl(machine, "restart")
     with under_traffic(lab, machine):
         wait_event(machine, "blocked")
-        known = begun(machine)
-        before = shown(machine, "MainPID")
-        machine.run("dpkg", "-i", "/run/checkout/next.deb", seconds=300)
-        ready(machine)
+        assert_upgrade_keeps_settings_and_record(machine, lambda: install(machine, "next.deb"))
         assert machine.run("dpkg-query", "-W", "-f", "${Version}", "stunwall") == NEXT
-        assert shown(machine, "MainPID") != before
-        assert status(machine)["daemon"]["on_block"] == "drop"
-        assert begun(machine)[: len(known)] == known
 
 
 @pytest.mark.any_kernel
-def test_purged_package_leaves_nothing_and_an_installed_one_seals_at_once(
-    lab: MachineLab, machine: Machine
-) -> None:
+def test_purge_leaves_nothing_and_installation_protects_at_once(lab: MachineLab, machine: Machine) -> None:
     redirect_into(machine, "wg0")
-    kill_for_good(machine)  # what it left has to go too
+    kill_for_good(machine)  # what it left in the kernel must be removed too
     machine.run("dpkg", "--remove", "stunwall", seconds=300)
-    assert not table_stands(machine)
+    assert not table_exists(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"
     machine.run("dpkg", "--purge", "stunwall", seconds=300)
     assert_nothing_remains(machine)
-    wait_leak(lab, machine)  # so the tests here would have seen one
-    machine.run("dpkg", "-i", "/run/checkout/stunwall.deb", seconds=300)
+    wait_leak(lab, machine)  # shows that a leak would be seen
+    install(machine, "stunwall.deb")
     with under_traffic(lab, machine):
         ready(machine)

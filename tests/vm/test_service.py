@@ -1,4 +1,4 @@
-"""The service under systemd, with STUN sent all the while: whatever becomes of it, nothing leaves."""
+"""The service under systemd: whatever happens to it, no STUN leaves the machine."""
 
 import re
 
@@ -19,13 +19,13 @@ from vm.service import (
     shown,
     status,
     systemctl,
-    table_stands,
+    table_exists,
     wait_event,
     wait_state,
 )
 
 EXPOSURE = 1.5  # of 10, as systemd-analyze counts
-# On the second kernel they are fewer: each takes seconds of emulation.
+# Fewer on the second kernel: each takes seconds of emulation.
 KILLS = {"6.1": 100, "6.12": 20}
 
 
@@ -91,15 +91,15 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(lab: MachineLab
         assert status(machine)["daemon"]["mode"] == "redirect"
 
 
-def test_rules_that_are_flushed_come_back_and_the_gap_is_told(lab: MachineLab, machine: Machine) -> None:
+def test_flushed_rules_are_restored_and_the_gap_is_reported(lab: MachineLab, machine: Machine) -> None:
     with under_traffic(lab, machine):
         machine.run("true")
     machine.run("nft", "flush", "ruleset")
-    until(lambda: (daemon_status(machine) or {}).get("gaps"), SLOW, "the gap to be told")
+    until(lambda: (daemon_status(machine) or {}).get("gaps"), SLOW, "the gap to be reported")
     (gap,) = status(machine)["daemon"]["gaps"]
     print(f"the gap lasted {(gap['end'] - gap['start']) * 1000:.0f} ms here, by {gap['who']}")
     assert gap["who"].startswith("nft (pid ")
-    assert table_stands(machine)
+    assert table_exists(machine)
     with under_traffic(lab, machine):
         assert status(machine)["state"] == "sealed"
 
@@ -121,24 +121,24 @@ def test_full_disk_stops_no_blocking_and_loses_nothing(lab: MachineLab, machine:
 
 def test_stop_takes_the_wall_down_unless_told_otherwise(lab: MachineLab, machine: Machine) -> None:
     systemctl(machine, "stop")
-    assert not table_stands(machine)
+    assert not table_exists(machine)
     configure(machine, "leave_wall_on_stop = true\n")
     systemctl(machine, "start")
     with under_traffic(lab, machine):
         systemctl(machine, "stop")
-        assert table_stands(machine)
+        assert table_exists(machine)
 
 
-def test_start_that_fails_after_a_stop_finds_the_wall_up(lab: MachineLab, machine: Machine) -> None:
+def test_failed_start_after_a_stop_puts_the_wall_up(lab: MachineLab, machine: Machine) -> None:
     systemctl(machine, "stop")
-    assert not table_stands(machine)
+    assert not table_exists(machine)
     configure(machine, 'mode = "open"\n')
     machine.attempt("systemctl", "start", UNIT, seconds=SLOW)
-    assert table_stands(machine)
+    assert table_exists(machine)
     with under_traffic(lab, machine):
         assert daemon_status(machine) is None
         configure(machine, "")
-        ready(machine)  # it has been tried again and again
+        ready(machine)  # systemd keeps trying to start it
 
 
 def test_rescue_system_keeps_the_wall(lab: MachineLab, machine: Machine) -> None:
@@ -149,10 +149,10 @@ def test_rescue_system_keeps_the_wall(lab: MachineLab, machine: Machine) -> None
         until(lambda: shown(machine, "ActiveState") in ("inactive", "failed"), SLOW, "the end of the daemon")
         # A daemon that STUN keeps from stopping would be killed: "failed", by "timeout".
         assert (shown(machine, "ActiveState"), shown(machine, "Result")) == ("inactive", "success")
-        assert table_stands(machine)
+        assert table_exists(machine)
 
 
-def test_locked_down_daemon_makes_the_way_for_redirected_packets(machine: Machine) -> None:
+def test_locked_down_daemon_sets_up_the_route_for_redirected_packets(machine: Machine) -> None:
     for scope in ("all", "default"):
         machine.run("sysctl", f"net.ipv4.conf.{scope}.rp_filter=1")
     redirect_into(machine, "wg0")

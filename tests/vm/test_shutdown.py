@@ -1,4 +1,4 @@
-"""Sealed until power is off: a program that sends STUN to the last gets nothing out."""
+"""Protected until power-off: a program that sends STUN until the end of the shutdown leaks nothing."""
 
 from lab.deadline import until
 from lab.messages import COOKIE

@@ -1,4 +1,4 @@
-"""A pause ends on time, whatever becomes of the machine's clock."""
+"""A pause ends on time even if the machine sleeps or its clock is changed."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""VPNs of Linux itself: STUN passes through them, and what goes around them doesn't leave."""
+"""VPNs in the kernel: STUN passes through them, and STUN that would bypass them is blocked."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ AROUND_RULES = tuple(
     f"ip {version} rule add from {CLIENT[family]} lookup main"
     for version, family in (("-4", AF_INET), ("-6", AF_INET6))
 )
-"""As of those who want to reach the machine by its own address while its VPN is up."""
+"""Used by people who want to reach the machine at its own address while its VPN is up."""
 
 
 class Vpn(Protocol):
@@ -99,14 +99,14 @@ def assert_leaks_without_stunwall(lab: MachineLab, machine: Machine, vpn: Vpn) -
         until(
             lambda family=family: address_seen(lab, family, AROUND[family]) == REAL[family],  # type: ignore[misc]
             SLOW,
-            "a leak, without which there is nothing to keep in",
+            "a leak: without one the test shows nothing",
         )
     vpn.down()
     systemctl(machine, "start")
     ready(machine)
 
 
-def assert_sealed_while_it_comes_and_goes(lab: MachineLab, machine: Machine, vpn: Vpn) -> None:
+def assert_no_leak_while_it_goes_up_and_down(lab: MachineLab, machine: Machine, vpn: Vpn) -> None:
     with under_traffic(lab, machine):
         for _ in range(CYCLES):
             vpn.up()
@@ -120,10 +120,10 @@ def assert_sealed_while_it_comes_and_goes(lab: MachineLab, machine: Machine, vpn
 
 def test_wireguard(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
     assert_leaks_without_stunwall(lab, machine, wireguard)
-    assert_sealed_while_it_comes_and_goes(lab, machine, wireguard)
+    assert_no_leak_while_it_goes_up_and_down(lab, machine, wireguard)
 
 
-def test_wireguard_carries_what_would_go_around_it_in_redirect_mode(
+def test_redirect_mode_sends_through_wireguard_what_would_bypass_it(
     lab: MachineLab, machine: Machine, wireguard: WireGuard
 ) -> None:
     configure(machine, 'mode = "redirect"\n')
@@ -132,21 +132,22 @@ def test_wireguard_carries_what_would_go_around_it_in_redirect_mode(
         wireguard.up()
         for family in FAMILIES:
             wait_passes(lab, family, AROUND[family])
-            assert address_seen(lab, family, Binding(device=PHYSICAL)) is None  # it can't be led elsewhere
+            # A socket bound to a device cannot be redirected.
+            assert address_seen(lab, family, Binding(device=PHYSICAL)) is None
         wireguard.down()
 
 
 def test_ipsec_by_policies(lab: MachineLab, machine: Machine, policies: Tunnel) -> None:
     assert_leaks_without_stunwall(lab, machine, policies)
-    assert_sealed_while_it_comes_and_goes(lab, machine, policies)
+    assert_no_leak_while_it_goes_up_and_down(lab, machine, policies)
 
 
 def test_ipsec_with_an_interface(lab: MachineLab, machine: Machine, interface: Tunnel) -> None:
     assert_leaks_without_stunwall(lab, machine, interface)
-    assert_sealed_while_it_comes_and_goes(lab, machine, interface)
+    assert_no_leak_while_it_goes_up_and_down(lab, machine, interface)
 
 
-def test_vpn_that_is_up_is_told(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
+def test_vpn_that_is_up_is_reported(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
     assert status(machine)["state"] == "sealed"
     wireguard.up()
     wait_state(machine, "protected")
