@@ -42,6 +42,8 @@ class Parts:
         self.pause = Pause()
         self.queued_before = 0
         """Packets that came from the queue before its counting rules were put in."""
+        self.overruns = 0
+        """Packets that the queue could not hold, as far as is known."""
         problem = self.problems.report
         for folder, mode in ((config.state_dir, 0o750), (config.run_dir, 0o755)):
             make_folder(folder, mode)

@@ -10,13 +10,18 @@ from stunwall.daemon.parts import Parts
 from stunwall.model import StunwallError
 from stunwall.wall import queue_rules, state
 
+# Seconds: less than the two that the command waits for its answer.
+_PATIENCE = 0.5
+
 
 def status(parts: Parts) -> Status:
     """Return everything that is known of the daemon, the network and the wall."""
     wall = _wall()
-    parts.queue.serve_all()  # what the wall has counted and does not come now never will
+    # What the wall has counted and does not come before the queue is empty never will.
+    queued = wall.pop("queued", 0) + parts.queued_before
+    if parts.queue.serve_all(_PATIENCE):
+        parts.overruns = max(0, queued - parts.queue.received)
     config, packets = parts.config, parts.packets
-    missing = wall.pop("queued", 0) + parts.queued_before - parts.queue.received
     return {
         "version": __version__,
         "pid": os.getpid(),
@@ -38,7 +43,7 @@ def status(parts: Parts) -> Status:
         "unanswered": packets.unanswered,
         "unreadable": packets.unreadable,
         "faults": parts.queue.faults,
-        "queue_overruns": max(0, missing),
+        "queue_overruns": parts.overruns,
         "gaps": [asdict(gap) for gap in parts.repair.gaps],
         **wall,
     }

@@ -74,9 +74,15 @@ class Queue:
         """Give a verdict on the packets that wait, but not on too many: the descriptor stays readable for the rest."""
         self._queue.run_socket(_Turn(self.fileno(), _TURN))
 
-    def serve_all(self) -> None:
-        """Give a verdict on every packet that waits now."""
-        self._queue.run_socket(_Turn(self.fileno(), _LENGTH))
+    def serve_all(self, seconds: float) -> bool:
+        """Give verdicts until no packet waits, for so many seconds at most; return whether none waits."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            turn = _Turn(self.fileno(), _TURN)
+            self._queue.run_socket(turn)
+            if turn.left:
+                return True
+        return False
 
     def close(self) -> None:
         """Give the queue back: the kernel drops what waits in it."""
@@ -119,13 +125,14 @@ class _Turn:
 
     def __init__(self, descriptor: int, packets: int) -> None:
         self._descriptor = descriptor
-        self._left = packets
+        self.left = packets
 
     def recv(self, size: int) -> bytes:
-        if not self._left:
+        if not self.left:
             raise BlockingIOError(EAGAIN, "the turn is over")
-        self._left -= 1
-        return os.read(self._descriptor, size)
+        received = os.read(self._descriptor, size)
+        self.left -= 1
+        return received
 
 
 def listener(number: int) -> int | None:

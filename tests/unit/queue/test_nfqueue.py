@@ -96,6 +96,26 @@ def test_a_flood_does_not_keep_the_daemon_from_everything_else(queue: Queue) -> 
     assert 3 <= queue.received < enough
 
 
+def test_serving_all_ends_when_nothing_waits_or_in_time(queue: Queue) -> None:
+    again = True
+
+    def handle(arrival: Arrival) -> Verdict:
+        if again:
+            send()
+        return Verdict.BLOCK
+
+    queue.serve_with(handle, lambda error: None)
+    send()
+    assert queue.serve_all(0) is False
+    assert queue.received == 0
+    again = False
+    for _ in range(100):
+        send()
+    assert queue.serve_all(60) is True
+    assert queue.received == 101
+    assert waiting() == 0
+
+
 def test_large_packets_with_a_mark_do_not_stop_the_queue(queue: Queue) -> None:
     """Their message does not fit NetfilterQueue's buffer unless the kernel hands over a part of them only."""
     lengths: list[int] = []
