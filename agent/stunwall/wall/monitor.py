@@ -13,10 +13,13 @@ _NETLINK_NETFILTER = 12  # linux/netlink.h
 _GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15  # linux/netfilter/nf_tables.h: NFT_MSG_NEWGEN, which ends a transaction
-_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: changes of elements are not reported
+_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: stunwalld fills sets all the time
+_FIXED_SET = (
+    b"classic_lengths"  # the set whose elements the file defines: a change of it is a change of the rules
+)
 _DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: the elements are gone, too
 _NAME = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE
-_SET_NAME = 2  # NFTA_SET_NAME
+_SET_NAME = 2  # NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET
 _ANONYMOUS = b"__"  # how nft names the set of a rule, as in `dport { 1, 2 }` (nftables, src/rule.c)
 _GEN_PID, _GEN_COMMAND = 2, 3  # NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
 _TYPE = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
@@ -76,13 +79,14 @@ class RulesetMonitor:
             except OSError as error:
                 if error.errno != ENOBUFS:
                     raise MonitorError(f"lost the kernel's rule-change notifications: {error}") from error
-                change = change or Change(
-                    "", wiped=False
-                )  # some notifications were lost, perhaps about the table
+                # Some notifications were lost, perhaps about the table.
+                change = change or Change("", wiped=False)
                 continue
             for kind, attributes in _messages(received):
                 if kind != _NEWGEN:
-                    ours = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE and kind not in _ELEMENTS
+                    ours = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE
+                    if kind in _ELEMENTS:
+                        ours &= attributes.get(_SET_NAME, b"").rstrip(b"\0") == _FIXED_SET
                     self._touched |= ours
                     self._wiped |= ours and _wipes(kind, attributes)
                 elif self._touched:

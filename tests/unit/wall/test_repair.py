@@ -54,6 +54,19 @@ def test_what_was_put_up_is_no_gap(repair: Repair, gaps: list[Gap]) -> None:
     assert gaps == []
 
 
+@pytest.mark.parametrize("change", ["add element {} {{ 9 . 9 }}", "delete element {} {{ 28 . 0 }}"])
+def test_a_changed_length_of_classic_stun_is_a_gap_and_put_back(
+    repair: Repair, gaps: list[Gap], change: str
+) -> None:
+    repair.inspect()
+    subprocess.run(["nft", change.format("inet stunwall classic_lengths")], check=True)
+    assert not stands()
+    repair.inspect()
+    (gap,) = gaps
+    assert gap.who.startswith("nft (pid ")
+    assert stands()
+
+
 def test_a_flush_is_one_gap_also_where_it_comes_while_another_change_is_looked_at(
     repair: Repair, gaps: list[Gap], problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
