@@ -18,7 +18,7 @@ done
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
-# Who builds the package maintains it: the same variables and fallback as debchange(1).
+# The maintainer is whoever builds the package: the same variables and fallback as debchange(1).
 maintainer="${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>"
 python=/usr/bin/python3
 home=/usr/lib/stunwall

@@ -18,6 +18,7 @@ from unit.test_packaging import PUT
 FOLDER = CHECKOUT / "systemd" / "deb"
 VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
 MAINTAINER = "A & B | C <builder@packages.test>"
+_NAMED = {"DEBFULLNAME": "A & B | C", "DEBEMAIL": "builder@packages.test"}
 UNITS = "stunwall-wall.service stunwall.service"
 # Makes an environment whose pip puts a module and a compiled library where it is told, and a program to be left out.
 _PYTHON = """#!/bin/sh
@@ -49,7 +50,9 @@ class Package:
     listed: list[str]
 
 
-def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def build(
+    folder: Path, *options: str, maintainer: dict[str, str] = _NAMED
+) -> subprocess.CompletedProcess[str]:
     """Run build.sh; outside of its mount namespace Python stays what it is."""
     library = find_spec("netfilterqueue._impl")
     assert library is not None
@@ -60,8 +63,8 @@ def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     python.chmod(0o755)
     inside = 'mount --bind "$1" "$(realpath /usr/bin/python3)" && shift && exec "$@"'
     command = ["unshare", "--mount", "sh", "-c", inside, "sh", str(python), f"{FOLDER}/build.sh", *options]
-    maintainer = {"DEBFULLNAME": "A & B | C", "DEBEMAIL": "builder@packages.test"}
-    environment = os.environ | maintainer | {"SOURCE_DATE_EPOCH": "1700000000", "LIBRARY": library.origin}
+    inherited = {name: value for name, value in os.environ.items() if name not in _NAMED}
+    environment = inherited | maintainer | {"SOURCE_DATE_EPOCH": "1700000000", "LIBRARY": library.origin}
     return subprocess.run(
         [*command, f"{folder}/deb"], capture_output=True, text=True, env=environment, check=False
     )
@@ -93,10 +96,17 @@ def alone(lab: None) -> None:
 
 def test_who_built_it_maintains_it(package: Package) -> None:
     """As with debchange(1): there is no address that would answer for everybody's packages."""
-    document = package.tree / "usr/share/doc/stunwall/changelog.Debian.gz"
-    assert f"\n -- {MAINTAINER}  " in gzip.decompress(document.read_bytes()).decode()
-    files = [*(CHECKOUT / "systemd" / "deb").iterdir()]
-    assert not [file for file in files if re.search(r"@[\w.]*example\b", file.read_text())]
+    documents = package.tree / "usr/share/doc/stunwall"
+    changelog = gzip.decompress((documents / "changelog.Debian.gz").read_bytes()).decode()
+    assert f"\n -- {MAINTAINER}  " in changelog
+    for text in (changelog, (documents / "copyright").read_text(), (package.control / "control").read_text()):
+        assert not re.search(r"@[\w.-]*\bexample\b", text)
+
+
+def test_by_default_the_user_who_builds_it_maintains_it(tmp_path: Path) -> None:
+    file = Path(build(tmp_path / "build", maintainer={}).stdout.strip())
+    field = subprocess.run(["dpkg-deb", "--field", file, "Maintainer"], capture_output=True, text=True)
+    assert field.stdout == f"root <root@{os.uname().nodename}>\n"
 
 
 def test_its_fields_name_it(package: Package) -> None:
@@ -224,7 +234,7 @@ def test_beside_install_shs_it_is_not_unpacked(root: Root) -> None:
     root.write("opt/stunwall/bin/stunwalld", "")
     ended = root.run("systemd/deb/preinst", "install")
     assert ended.code == 1
-    assert "Remove that one first" in ended.err
+    assert "Remove that first" in ended.err
 
 
 @pytest.mark.parametrize(("before", "action"), [("", "start"), ("0.0.1", "restart")])
