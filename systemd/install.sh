@@ -51,7 +51,7 @@ python=/usr/bin/python3
     fail "Python 3.11 or newer is needed, $("$python" --version) found: upgrade to Debian 12, Ubuntu 24.04 or newer"
 
 say "building its Python environment in $home (takes a minute) ..."
-# Built beside the old one: an upgrade that fails leaves what runs as it is.
+# Built next to the old environment, so that an upgrade that fails leaves the running version alone.
 new=$(mktemp -d "$home.XXXXXX")
 trap 'rm -rf -- "$new"' EXIT
 trap 'exit 130' INT
