@@ -9,7 +9,7 @@ from typing import Any
 
 from stunwall import hints
 from stunwall.model import Event
-from stunwall.record.schema import COLUMNS, FILE, FITS, RecordError, RecordPermissionError
+from stunwall.record.schema import COLUMNS, FILE, FITS, RecordError, RecordPermissionError, is_full
 
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 
@@ -120,9 +120,10 @@ class RecordReader:
     def _error(self, error: sqlite3.Error | None) -> RecordError:
         if isinstance(error, sqlite3.OperationalError) and not _readable(self._file):
             return _no_rights(self._file)
-        return RecordError(
-            f"cannot read {self._file}: {error}. If it is damaged, stunwalld moves it aside at its next write"
-        )
+        cure = "If it is damaged, stunwalld moves it aside at its next write"
+        if is_full(self._file.parent):
+            cure = "The disk is full: make room on it"
+        return RecordError(f"cannot read {self._file}: {error}. {cure}")
 
 
 def _readable(file: Path) -> bool:

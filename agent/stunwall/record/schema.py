@@ -13,6 +13,8 @@ VERSION = 1  # PRAGMA user_version
 COLUMNS = tuple(field.name for field in fields(Event))
 # Seconds that the writer waits for somebody else's lock.
 _BUSY = 0.5
+# Bytes: SQLite's shared index (-shm) grows by 32 KiB, https://www.sqlite.org/walformat.html §2.
+_NEEDED = 64 << 10
 # Unix seconds: the end of the last year that a calendar of four digits knows.
 _LATEST = 253402300799
 _CHECKS: dict[object, Callable[[object], bool]] = {
@@ -67,3 +69,15 @@ def open_for_writing(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether the disk is too full to write the record.
+
+    SQLite's error does not always say so: where its shared index cannot grow it is "disk I/O error".
+    """
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _NEEDED

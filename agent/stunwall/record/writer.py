@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stunwall.config import Retention
 from stunwall.model import Event
-from stunwall.record.schema import FILE, INSERT, UPDATE, open_for_writing
+from stunwall.record.schema import FILE, INSERT, UPDATE, is_full, open_for_writing
 
 WINDOW = 60.0  # seconds: packets of a flow within it are one event
 BATCH = 1.0  # seconds between writes at the most: what a crash can lose
@@ -208,7 +208,8 @@ class RecordWriter:
             self._complain(self._moved)
         else:
             self._complain(
-                f"cannot write events to {self._file} ({error}); they are kept in memory. {_cure(error)}"
+                f"cannot write events to {self._file} ({error}); they are kept in memory. "
+                f"{_cure(error, self._file.parent)}"
             )
 
     def _move_aside(self, error: Exception) -> str:
@@ -251,8 +252,8 @@ def _is_corrupt(error: Exception) -> bool:
     return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
 
 
-def _cure(error: Exception) -> str:
-    if "full" in str(error) or "space" in str(error):
+def _cure(error: Exception, folder: Path) -> str:
+    if "full" in str(error) or "space" in str(error) or is_full(folder):
         return "Make room on the disk"
     if "locked" in str(error):
         return "Another program has locked the database: stop it"

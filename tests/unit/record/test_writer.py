@@ -390,13 +390,44 @@ assert sum(each.count for each in stored(folder)) == 299
 assert len(run.announced) == 299
 print("all there")
 """
+FULL_AT_START = """
+from pathlib import Path
+from unit.record.writing import event, running, stored
+from stunwall.record import schema, writer
+from stunwall.record.reader import RecordReader
+writer.BATCH = 0.001
+folder = Path({folder!r})
+with running(folder) as run:
+    run.write(event(1))
+filler = (folder / "filler").open("wb", buffering=0)
+try:
+    while True:
+        filler.write(bytes(512))
+except OSError:
+    pass
+with running(folder) as run:
+    run.recorder.record(event(2))
+    run.until_said("disk I/O error")
+    run.until_said("Make room on the disk")
+    try:
+        list(RecordReader(folder).events())
+    except schema.RecordError as error:
+        assert "disk I/O error. The disk is full: make room on it" in str(error), error
+    else:
+        raise AssertionError("read on a full disk")
+    (folder / "filler").unlink()
+    filler.close()
+    run.until(lambda: len(stored(folder)) == 2)
+print("all there")
+"""
 
 
-def test_on_a_full_disk_the_events_wait_until_there_is_room(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", [FULL, FULL_AT_START], ids=["while writing", "at the start"])
+def test_on_a_full_disk_the_events_wait_until_there_is_room(tmp_path: Path, scenario: str) -> None:
     namespaces = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-rm"]
     if subprocess.run([*namespaces, "true"], capture_output=True).returncode:
         pytest.skip("needs a mount namespace (root, or user namespaces): a small file system is mounted")
-    script = FULL.format(folder=str(tmp_path))
+    script = scenario.format(folder=str(tmp_path))
     mount = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" -c "$3"'
     done = subprocess.run(
         [*namespaces, "sh", "-c", mount, "sh", str(tmp_path), sys.executable, script],
