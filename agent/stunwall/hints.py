@@ -1,5 +1,7 @@
 """Phrases that several messages share: what is wrong, and what to do next. No I/O."""
 
+from collections.abc import Sequence
+
 from stunwall.model import GROUP
 
 _START = "sudo systemctl start stunwall"
@@ -11,7 +13,22 @@ START = f"`{_START}` (without systemd: `{_FOREGROUND}`)"
 RESTART = f"`{_RESTART}`"
 
 NO_DAEMON = "blocked packets are not recorded, and a VPN that comes up is not let through"
-DAMAGED = "some of its rules are missing, or others were inserted between them"
+LESS_COMPARED = (
+    "only the comments of the wall's rules were compared: this process may not make a network namespace "
+    "(CAP_SYS_ADMIN), in which it would load them to compare everything"
+)
+_SHOWN = 3  # changes that a sentence names
+
+
+def changed(what: Sequence[str]) -> str:
+    """Return how the wall is damaged, from the list of differences, for the end of a sentence."""
+    return f"it is not as stunwall left it: {shortened(what)}"
+
+
+def shortened(what: Sequence[str]) -> str:
+    """Return a list of differences as a part of a sentence."""
+    more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
+    return ", ".join(what[:_SHOWN]) + more
 
 
 def start(systemd: bool) -> str:

@@ -1,11 +1,14 @@
 """How hypothesis runs here: no test depends on how fast the machine is. And what needs a network of its own."""
 
 import os
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stunwall.wall.nft import Nft
 from unit.fake_machine import FakeMachine, make
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -19,6 +22,13 @@ def lab() -> None:
         pytest.fail(
             "this test changes the kernel's rules and routes: run it by tests/run.sh unit", pytrace=False
         )
+
+
+@pytest.fixture
+def nft(lab: None) -> Iterator[Nft]:
+    """nftables in the tests' own network namespace."""
+    with closing(Nft()) as one:
+        yield one
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from stunwall.doctor import checks, daemon, machine, other_programs, service
 from stunwall.doctor.findings import Finding, Result
 from stunwall.doctor.machine import Machine, ProgramError
 from stunwall.queue import nfqueue
-from stunwall.wall import nft, requirements, ruleset, state
+from stunwall.wall import inspection, requirements, ruleset, state
+from stunwall.wall.inspection import Inspection
 from stunwall.wall.state import Rule, Wall
 from unit.status import STATUS
 
@@ -28,10 +29,14 @@ def status(**changed: Any) -> dict[str, Any]:
     return STATUS | {"version": __version__, "pid": OURS, "redirects": [4, 6]} | changed
 
 
-def wall(*, intact: bool = True, queue: int | None = 4780, paused: int = 0) -> Wall:
+def wall(*, queue: int | None = 4780, paused: int = 0) -> Wall:
     rules = ruleset.expected(ruleset.text())
-    loaded = tuple(Rule(chain, comment, 0, 0) for chain, comment in rules)
-    return Wall(loaded if intact else loaded[1:], {}, {}, queue, paused)
+    return Wall(tuple(Rule(chain, comment, 0, 0) for chain, comment in rules), {}, {}, queue, paused)
+
+
+def inspected(loaded: Any, *differences: str, complete: bool = True) -> Any:
+    """What a look at the wall returns or raises; `loaded` is a Wall, None or an exception."""
+    return Inspection(loaded, differences, complete) if isinstance(loaded, Wall) else loaded
 
 
 def unit(**changed: str) -> str:
@@ -48,6 +53,8 @@ class FakeMachine:
     folder: Path
     systemd: Path
     wall: Any = field(default_factory=wall)
+    differences: tuple[str, ...] = ()
+    complete: bool = True
     daemon: Any = field(default_factory=status)
     ruleset: Any = field(default_factory=list)
     missing: str | None = None
@@ -111,8 +118,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     fake.printed["timedatectl show -P NTPSynchronized"] = "yes\n"
     fake.printed |= {f"systemctl show {name}": unit() for name in service.UNITS}
     monkeypatch.setattr(state, "read", answers(lambda: fake.wall))
-    monkeypatch.setattr(nft, "read_ruleset", answers(lambda: fake.ruleset))
-    monkeypatch.setattr(nft, "refused", lambda text: None)
+    look = lambda: inspected(fake.wall, *fake.differences, complete=fake.complete)  # noqa: E731
+    monkeypatch.setattr(inspection, "inspect", answers(look))
+    monkeypatch.setattr(inspection, "read_ruleset", answers(lambda: fake.ruleset))
     monkeypatch.setattr(requirements, "missing", lambda refused: fake.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)

@@ -30,4 +30,5 @@ STATUS: dict[str, Any] = {
         {"interface": "eth0", "kind": "", "counts": False, "why": "a network card"},
     ],
     "wall": "up",
+    "differences": [],
 }

@@ -24,7 +24,7 @@ ROOMS = {
     "hints": {"model"},
     "configfile": {"model", "config"},
     "vpn": {"model", "config"},
-    "wall": {"model", "config"},
+    "wall": {"model", "config", "hints"},
     "queue": {"model"},
     "record": {"model", "config", "hints"},
     "control": {"model", "hints"},
@@ -41,7 +41,7 @@ ROOMS = {
 PURE = {"model", "config", "policy", "judge", "text", "hints", "stun"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
-    *("vpn/interfaces.py", "wall/contents.py", "wall/requirements.py"),
+    *("vpn/interfaces.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }
 _INPUT_AND_OUTPUT = (
@@ -52,13 +52,13 @@ INPUT_AND_OUTPUT = set(_INPUT_AND_OUTPUT.split())
 # The only importers of each outside library, and of the standard library's ways out of the process.
 OUTSIDE = {
     "netfilterqueue": {"queue/nfqueue.py"},
-    "pyroute2": {"vpn/rtnetlink.py", "vpn/policy_route.py", "vpn/wireguard.py", "wall/queue_rules.py"},
-    "ctypes": {"wall/units.py"},
+    "pyroute2": {"vpn/rtnetlink.py", "vpn/policy_route.py", "vpn/wireguard.py"},
+    "ctypes": {"wall/units.py", "wall/nft.py", "wall/inspection.py"},
     "sqlite3": {"record"},
     "scapy": {"cli/show.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"wall/nft.py", "doctor/machine.py"},
+    "subprocess": {"doctor/machine.py"},
 }
 # Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
 BROAD = {"queue/nfqueue.py", "record/writer.py"}

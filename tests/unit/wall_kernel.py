@@ -4,18 +4,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from stunwall import config
-from stunwall.config import Allow
+from stunwall.config import Allow, Config
 from stunwall.model import Transport
-from stunwall.wall import state
-from stunwall.wall.contents import Contents
+from stunwall.wall import inspection, state
+from stunwall.wall.contents import TABLE, Contents
+from stunwall.wall.nft import Nft
 from stunwall.wall.state import Wall
 from vectors.programs import message
 
-MASK = config.Config().mark_mask
+MASK = Config().mark_mask
 VERSION_0_1_0 = (Path(__file__).parents[1] / "vectors" / "stunwall-0.1.0.nft").read_text()
 QUEUE = 4781
 LINK, ADDRESS4, ADDRESS6 = "stw0", "192.0.2.17", "2001:db8:17::17"
@@ -69,9 +70,24 @@ class Way:
 
 
 def loaded() -> Wall:
-    wall = state.read()
+    with closing(Nft()) as nft:
+        wall = state.read(nft)
     assert wall is not None
     return wall
+
+
+def listed() -> str:
+    """The table as nft prints it."""
+    return run_nft("list", "table", *TABLE.split())
+
+
+def damage(contents: Contents = EMPTY, mask: int = MASK) -> tuple[str, ...]:
+    """What is not as these contents make it, for a process that is not the daemon."""
+    settings = Config(guard_ports=contents.guard_ports, allow=contents.allow, mark_mask=mask, queue=QUEUE)
+    found = inspection.inspect(settings)
+    assert found is not None
+    assert found.complete
+    return found.differences
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -1,5 +1,6 @@
 """`stunwall allow`: exceptions, in effect at once and kept across restarts."""
 
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from stunwall.cli.daemon import request
 from stunwall.cli.options import Json
 from stunwall.text import count
 from stunwall.wall import state
-from stunwall.wall.nft import NftPermissionError
+from stunwall.wall.nft import Nft, NftPermissionError
 
 app = typer.Typer(help="Manage exceptions: STUN that may bypass the VPN.", no_args_is_help=True)
 
@@ -80,7 +81,8 @@ def remove(
 
 def _counted() -> dict[int, int]:
     try:
-        wall = state.read()
+        with closing(Nft()) as nft:
+            wall = state.read(nft)
     except NftPermissionError:
         return {}
     found = {}

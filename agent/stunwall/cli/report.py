@@ -1,6 +1,7 @@
 """Decides what `stunwall status` says: the state, its headline, the problems, and what to do next."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,9 @@ from stunwall.control.protocol import ControlPermissionError, Status
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
 from stunwall.text import count
-from stunwall.wall import state
+from stunwall.wall import inspection
+from stunwall.wall.inspection import Inspection
 from stunwall.wall.nft import NftPermissionError
-from stunwall.wall.state import Wall
 
 # While the daemon runs, by its state: the headline, and what to do next.
 STATES = {
@@ -73,7 +74,7 @@ class Report:
 
 def make(settings: Config) -> Report:
     """Ask the daemon, or the kernel if no daemon is running; then read the record."""
-    report = _ask(settings.run_dir)
+    report = _ask(settings)
     try:
         report.blocked = _blocked(settings.state_dir)
     except RecordError as error:
@@ -82,15 +83,15 @@ def make(settings: Config) -> Report:
     return report
 
 
-def _ask(run_dir: Path) -> Report:
+def _ask(settings: Config) -> Report:
     try:
-        daemon = ask(run_dir, {"command": "status"})
+        daemon = ask(settings.run_dir, {"command": "status"})
     except ControlPermissionError as error:
         return Report("unknown", "permission denied", None, next=_sentence(str(error)))
     if daemon is not None:
         return _of_daemon(daemon)
     try:
-        return _of_kernel(state.read())
+        return _of_kernel(inspection.inspect(settings))
     except NftPermissionError:
         return Report(
             "unknown",
@@ -115,6 +116,8 @@ def _of_daemon(daemon: Status) -> Report:
         next=next_,
         daemon=daemon,
     )
+    if differences := daemon.get("differences"):
+        report.problems.append(_damaged(differences))
     if wall != "up":
         report.state = "down"
         report.headline = f"{_WALLS.get(wall, wall)}: STUN can leave by any interface"
@@ -122,12 +125,15 @@ def _of_daemon(daemon: Status) -> Report:
     return report
 
 
-def _of_kernel(wall: Wall | None) -> Report:
+def _of_kernel(found: Inspection | None) -> Report:
     """Return what the kernel knows while no daemon is running."""
-    if wall is None or not wall.intact:
-        seen = "down" if wall is None else "damaged"
+    if found is None or not found.intact:
+        seen = "down" if found is None else "damaged"
         headline = f"stunwalld is not running, and {_WALLS[seen]}: STUN can leave by any interface"
-        return Report("down", headline, leak=True, wall=seen, next=f"Start it with {hints.START}.")
+        changed = [_damaged(found.differences)] if found else []
+        start = f"Start it with {hints.START}."
+        return Report("down", headline, leak=True, wall=seen, problems=changed, next=start)
+    wall = found.wall
     if wall.paused:
         headline = (
             f"stunwalld is not running, and a pause lasts for another {wall.paused} s: all STUN can leave"
@@ -141,9 +147,13 @@ def _of_kernel(wall: Wall | None) -> Report:
         leak=False,
         wall="up",
         vpn=[(str(name), why) for name in wall.sets.get("vpn", ())],
-        problems=[hints.NO_DAEMON],
+        problems=[hints.NO_DAEMON] if found.complete else [hints.NO_DAEMON, hints.LESS_COMPARED],
         next=f"Start it with {hints.START}.",
     )
+
+
+def _damaged(differences: Sequence[str]) -> str:
+    return f"the wall is damaged: {hints.changed(differences)}"
 
 
 def _unrecorded(daemon: Status) -> list[str]:

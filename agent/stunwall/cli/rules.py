@@ -1,6 +1,7 @@
 """`stunwall rules`: the rules loaded in the kernel, with their counters."""
 
-from dataclasses import asdict
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -8,13 +9,21 @@ import typer
 from stunwall import hints
 from stunwall.cli import terminal
 from stunwall.cli.options import Json
+from stunwall.config import Config
+from stunwall.configfile import reader
+from stunwall.control.client import ask
+from stunwall.control.protocol import ControlError
 from stunwall.model import StunwallError
 from stunwall.text import printable
-from stunwall.wall import state
+from stunwall.wall import inspection
+from stunwall.wall.contents import TABLE
+from stunwall.wall.inspection import Inspection
+from stunwall.wall.nft import Nft
 
 
 def rules(
-    nft: Annotated[bool, typer.Option("--nft", help="Print them as nft does.")] = False,
+    context: typer.Context,
+    as_nft: Annotated[bool, typer.Option("--nft", help="Print them as nft does.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the rules loaded in the kernel, with their counters. Needs root.
@@ -24,16 +33,18 @@ def rules(
       sudo stunwall rules
       sudo stunwall rules --nft
     """
-    wall = state.read()
-    if wall is None:
+    found = _inspect(reader.load(context.obj))
+    if found is None:
         raise StunwallError(f"the wall is not loaded: start stunwalld with {hints.START}")
-    if nft:
-        typer.echo(state.listing(), nl=False)
+    wall, differences = found.wall, found.differences
+    if as_nft:
+        with closing(Nft()) as nft:
+            typer.echo(nft.list_table(TABLE), nl=False)
         return
     if as_json:
-        terminal.print_json(asdict(wall) | {"whole": wall.intact})
+        terminal.print_json(asdict(wall) | {"whole": found.intact, "differences": differences})
         return
-    typer.echo("The wall is up and intact." if wall.intact else _DAMAGED)
+    typer.echo("The wall is up and intact." if found.intact else f"{_sentence(differences)}")
     for name, title in _SETS.items():
         elements = wall.sets.get(name, ())
         if elements or name in _ALWAYS:
@@ -45,7 +56,20 @@ def rules(
                 typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
 
 
-_DAMAGED = f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTART}."
+def _inspect(settings: Config) -> Inspection | None:
+    """Look at the wall; the daemon, if one runs, knows best what belongs there."""
+    found = inspection.inspect(settings)
+    with suppress(ControlError):
+        daemon = ask(settings.run_dir, {"command": "status"}) or {}
+        if found is not None and daemon.get("wall") in ("up", "damaged"):
+            return replace(found, differences=tuple(daemon["differences"]), complete=True)
+    return found
+
+
+def _sentence(differences: tuple[str, ...]) -> str:
+    return f"The wall is damaged: {hints.changed(differences)}. Restore it with {hints.RESTART}."
+
+
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
     "vpn": "VPN interfaces",

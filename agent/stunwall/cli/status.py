@@ -10,6 +10,7 @@ from stunwall.cli.options import Json
 from stunwall.cli.report import Report
 from stunwall.configfile import reader
 from stunwall.control.protocol import Status
+from stunwall.hints import shortened
 from stunwall.model import FAMILIES
 from stunwall.text import count, date_time, missing_version
 
@@ -81,4 +82,5 @@ def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
 def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
     who = gap["who"] or "an unknown program"
-    return f"{date_time(float(gap['start']))}, for {seconds:.3f} s: {who} changed the rules of the wall"
+    what = f" ({shortened(gap['what'])})" if gap.get("what") else ""
+    return f"{date_time(float(gap['start']))}, for {seconds:.3f} s: {who} changed the wall{what}"

@@ -3,7 +3,7 @@
 import selectors
 import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from errno import ENETUNREACH
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from stunwall.daemon.journal import Journal
 from stunwall.daemon.parts import Parts
 from stunwall.daemon.status import status
 from stunwall.model import StunwallError
-from stunwall.wall import queue_rules, state, table
+from stunwall.wall import queue_rules, table
+from stunwall.wall.nft import Nft
 
 # Seconds until links that could not be read, or a wall that could not be put up, are tried again.
 _RETRY = 1.0
@@ -32,17 +33,17 @@ def run(config: Config, file: Path, journal: Journal, stopping: socket.socket, l
     Raises StunwallError if it cannot start. Whatever happens, the wall keeps dropping STUN unless this returns, and
     with `leave_wall` then too.
     """
-    with ExitStack() as stack:
-        parts = Parts(config, file, journal, stack)
-        parts.put_up_wall()
-        _take_over_pause(parts)
-        loop = Loop(parts)
-        stack.callback(loop.close)
-        loop.serve(stopping)
-        queue_rules.detach()
-    leave_wall = leave_wall or parts.config.leave_wall_on_stop
-    if not leave_wall:
-        table.remove()
+    with closing(Nft()) as nft:
+        with ExitStack() as stack:
+            parts = Parts(config, file, journal, nft, stack)
+            parts.put_up_wall()
+            loop = Loop(parts)
+            stack.callback(loop.close)
+            loop.serve(stopping)
+            queue_rules.detach(nft)
+        leave_wall = leave_wall or parts.config.leave_wall_on_stop
+        if not leave_wall:
+            table.remove(nft)
     journal.notice(
         "stopped; the wall stays up: STUN outside the VPN is dropped"
         if leave_wall
@@ -141,10 +142,3 @@ class Loop:
                 systemd.notify("WATCHDOG=1")
         else:
             report("")
-
-
-def _take_over_pause(parts: Parts) -> None:
-    """Go on with a pause that a daemon before this one began: the kernel still has it."""
-    wall = state.read()
-    if wall is not None and wall.paused:
-        parts.pause.take_over(wall.paused)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from stunwall import __version__
@@ -16,6 +17,7 @@ from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.wall import state, table
+from stunwall.wall.nft import Nft
 
 
 def _signals() -> tuple[socket.socket, socket.socket]:
@@ -33,11 +35,14 @@ def take_down(journal: Journal) -> None:
 
     Raises StunwallError, if one runs: it would put all of it back.
     """
-    wall = state.read()
-    if wall is not None and wall.queue is not None and (port := nfqueue.listener(wall.queue)):
-        raise StunwallError(f"stunwalld runs (process {port}): stop it first, then this removes what is left")
-    PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
-    table.remove()
+    with closing(Nft()) as nft:
+        wall = state.read(nft)
+        if wall is not None and wall.queue is not None and (port := nfqueue.listener(wall.queue)):
+            raise StunwallError(
+                f"stunwalld runs (process {port}): stop it first, then this removes what is left"
+            )
+        PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
+        table.remove(nft)
     journal.notice("the wall is removed: STUN is free to leave by any interface")
 
 
@@ -73,7 +78,8 @@ def _options() -> argparse.Namespace:
 def main() -> None:
     """Run the command `stunwalld`. Its exit codes are those in `stunwalld --help`."""
     options = _options()
-    journal = Journal(sys.stderr.fileno(), journal="JOURNAL_STREAM" in os.environ)
+    # A descriptor of its own: the one of stderr leads to nowhere while libnftables runs.
+    journal = Journal(os.dup(sys.stderr.fileno()), journal="JOURNAL_STREAM" in os.environ)
     stopping, _writer = _signals()
     try:
         settings = Config() if options.take_down else load(options.config)

@@ -20,7 +20,9 @@ from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.text import missing_version
 from stunwall.wall import queue_rules, state
+from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
+from stunwall.wall.reference import Filled
 from stunwall.wall.repair import Gap, Repair
 
 
@@ -30,7 +32,7 @@ class Parts:
     Making it loads nothing into the kernel yet; what has to be closed is pushed on `stack`. Raises StunwallError.
     """
 
-    def __init__(self, config: Config, file: Path, journal: Journal, stack: ExitStack) -> None:
+    def __init__(self, config: Config, file: Path, journal: Journal, nft: Nft, stack: ExitStack) -> None:
         self.config = config
         self.file = file
         self.journal = journal
@@ -39,7 +41,8 @@ class Parts:
         self.versions = ip_versions.available()
         for version in FAMILIES.keys() - self.versions:
             journal.notice(missing_version(version))
-        self.pause = Pause()
+        self.nft = nft
+        self.pause = Pause(nft)
         self.queued_before = 0
         """Packets that came from the queue before its counting rules were put in."""
         self.overruns = 0
@@ -48,16 +51,18 @@ class Parts:
         for folder, mode in ((config.state_dir, 0o750), (config.run_dir, 0o755)):
             make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
-        _check_alone(config.queue)
+        _check_alone(nft, config.queue)
         self.queue = nfqueue.Queue(config.queue, config.redirected_bit)
         stack.callback(self.queue.close)
         refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
         self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
         stack.callback(self.writer.close)
-        self.sync = NetworkSync(config, self.versions, journal.notice, partial(problem, "links"))
+        self.sync = NetworkSync(
+            config, nft, self.versions, journal.notice, partial(problem, "links"), self._exceptions_changed
+        )
         stack.callback(self.sync.close)
-        self.repair = Repair(self.put_up_wall, self.sync.refill, self._report_gap, partial(problem, "wall"))
+        self.repair = Repair(nft, self._put_up_wall, self._filled, self._report_gap, partial(problem, "wall"))
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
@@ -67,11 +72,11 @@ class Parts:
         self.queue.serve_with(self.packets.handle, self.packets.fault)
 
     def put_up_wall(self) -> None:
-        """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""
-        self.sync.put_up_wall()
-        self.pause.renew()
-        queue_rules.attach(self.config.queue)
-        self.queued_before = self.queue.received
+        """Put the wall up, and go on with a pause that a daemon before this one began. Raises StunwallError."""
+        wall = state.read(self.nft)
+        if wall is not None and wall.paused:
+            self.pause.take_over(wall.paused)
+        self.repair.start()
 
     def configure(self, config: Config) -> None:
         """Put another configuration into force. Raises StunwallError: then the old one still holds."""
@@ -86,13 +91,26 @@ class Parts:
         """Record something that happened now and is about no packet."""
         self.writer.record(Event.note(time.time(), verdict, reason))
 
+    def _put_up_wall(self) -> None:
+        """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""
+        self.sync.put_up_wall()
+        self.pause.renew()
+        queue_rules.attach(self.nft, self.config.queue)
+        self.queued_before = self.queue.received
+
+    def _filled(self) -> Filled:
+        return Filled(self.sync.filled, self.pause.left, self.pause.times_out)
+
+    def _exceptions_changed(self) -> None:
+        self.repair.exceptions_changed()
+
     def _report_gap(self, gap: Gap) -> None:
         self.writer.record(replace(Event.note(gap.start, GAP, gap.sentence), last_time=gap.end))
 
 
-def _check_alone(queue: int) -> None:
+def _check_alone(nft: Nft, queue: int) -> None:
     """Raise if a living daemon serves this namespace's wall already."""
-    wall = state.read()
+    wall = state.read(nft)
     if wall is not None and wall.queue is not None and wall.queue != queue and nfqueue.listener(wall.queue):
         raise StunwallError(
             f"another stunwalld guards this network namespace (queue {wall.queue}): stop that one first"

@@ -16,7 +16,7 @@ _PATIENCE = 0.5
 
 def status(parts: Parts) -> Status:
     """Return everything that is known of the daemon, the network and the wall."""
-    wall = _wall()
+    wall = _wall(parts)
     # What the wall has counted and does not come before the queue is empty never will.
     queued = wall.pop("queued", 0) + parts.queued_before
     if parts.queue.serve_all(_PATIENCE):
@@ -62,15 +62,18 @@ def state_name(parts: Parts) -> str:
     return "protected" if view.vpn else "sealed"
 
 
-def _wall() -> Status:
+def _wall(parts: Parts) -> Status:
+    parts.repair.inspect()  # what was only just changed is repaired first
     try:
-        wall = state.read()
+        listing = state.read_listing(parts.nft)
     except StunwallError as error:
         return {"wall": "unknown", "wall_error": str(error)}
-    if wall is None:
+    if listing is None:
         return {"wall": "down"}
+    wall, differences = state.wall(listing), parts.repair.differences(listing)
     return {
-        "wall": "up" if wall.intact else "damaged",
+        "wall": "damaged" if differences else "up",
+        "differences": differences,
         "counters": wall.counters,
         "queued": sum(rule.packets or 0 for rule in wall.rules if rule.chain in queue_rules.CHAINS),
     }

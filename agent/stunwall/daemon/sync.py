@@ -12,8 +12,8 @@ from stunwall.vpn.interfaces import Assessment, Snapshot
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
-from stunwall.wall.contents import Contents
-from stunwall.wall.nft import NftError
+from stunwall.wall.contents import Contents, elements
+from stunwall.wall.nft import Nft, NftError
 
 # Nothing is known of the network, so everything is blocked.
 _UNKNOWN = View(frozenset(), frozenset(), known=False)
@@ -23,7 +23,9 @@ class NetworkSync:
     """Knows which interfaces are the VPN; at every change of the network it fills the wall's sets again.
 
     Args:
+        nft: loads and fills the wall.
         versions: the IP versions (4, 6) that the system has.
+        exceptions_changed: is called when the rules of the exceptions have been replaced.
         report: is called when the VPN changes.
         problem: is called when the network can't be followed, and with "" when it can again. What was the VPN may be
             something else by then, so everything is blocked until it works.
@@ -32,13 +34,17 @@ class NetworkSync:
     def __init__(
         self,
         config: Config,
+        nft: Nft,
         versions: frozenset[int],
         report: Callable[[str], None],
         problem: Callable[[str], None],
+        exceptions_changed: Callable[[], None],
     ) -> None:
         self.assessments: tuple[Assessment, ...] = ()
         self.view = _UNKNOWN
         self._config = config
+        self._nft = nft
+        self._exceptions_changed = exceptions_changed
         self._report = report
         self._problem = problem
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
@@ -66,13 +72,13 @@ class NetworkSync:
         """Load the wall as the network is now, without its queue rules. Raises StunwallError."""
         contents, snapshot = self._look()
         try:
-            table.load(contents, self._config.mark_mask)
+            table.load(self._nft, contents, self._config.mark_mask)
         except NftError as error:
             if not contents.allow:
                 raise
             self._config = replace(self._config, allow=())
             contents = replace(contents, allow=())
-            table.load(contents, self._config.mark_mask)
+            table.load(self._nft, contents, self._config.mark_mask)
             self._refused = f"no exception is in force: the kernel refuses [[allow]] ({error})"
             self._problem(self._refused)
         self._filled = contents
@@ -86,9 +92,7 @@ class NetworkSync:
             self._units.drain()
             contents, snapshot = self._look()
             if contents != self._filled:
-                filled, self._filled = self._filled, None  # not known until the transaction is through
-                table.fill(contents, self._config.mark_mask, filled)
-                self._filled = contents
+                self._fill(contents, self._filled)
             self._point(snapshot)
         except StunwallError as error:
             self._seal(error)
@@ -96,10 +100,10 @@ class NetworkSync:
         self._report_change(before)
         self._problem(self._refused)
 
-    def refill(self) -> None:
-        """Put back what the sets held, whatever they hold now. Raises NftError."""
-        if self._filled is not None:
-            table.fill(self._filled, self._config.mark_mask, self._filled)
+    @property
+    def filled(self) -> dict[str, list[str]] | None:
+        """The elements of each set that were filled in, None if that is not known."""
+        return None if self._filled is None else elements(self._filled)
 
     def configure(self, config: Config) -> None:
         """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
@@ -107,8 +111,7 @@ class NetworkSync:
         vpn = self.view.vpn
         try:
             contents, snapshot = self._look()
-            table.fill(contents, config.mark_mask, None)
-            self._filled = contents
+            self._fill(contents, None)
             if config.mode is Mode.REDIRECT:
                 self._point(snapshot)
             else:
@@ -125,9 +128,16 @@ class NetworkSync:
         self.view = _UNKNOWN
         sealed = Contents(frozenset(), self._config.guard_ports)
         with suppress(StunwallError):
-            table.fill(sealed, self._config.mark_mask, None)
-            self._filled = sealed
+            self._fill(sealed, None)
         self._problem(f"{error}. Until that works again all STUN is blocked")
+
+    def _fill(self, contents: Contents, before: Contents | None) -> None:
+        """Fill the wall, which holds `before`, if that is known. Raises NftError."""
+        self._filled = None  # not known until the transaction is through
+        replaced = table.fill(self._nft, contents, self._config.mark_mask, before)
+        self._filled = contents
+        if replaced:
+            self._exceptions_changed()
 
     def _report_change(self, before: frozenset[str]) -> None:
         if self.view.vpn != before:

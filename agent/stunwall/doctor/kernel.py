@@ -2,23 +2,26 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 
 from stunwall.doctor.findings import Finding, note, ok, problem, warning
 from stunwall.doctor.machine import Machine
-from stunwall.wall import nft, requirements, state
-from stunwall.wall.nft import NftError, NftPermissionError
+from stunwall.wall import requirements, state
+from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 
 def check(machine: Machine) -> Iterator[Finding]:
     """Whether the wall can be loaded, and packets queued."""
-    wall, missing = None, None
+    wall, missing, queues = None, None, False
     try:
-        wall = state.read()
+        with closing(Nft()) as nft:
+            missing, queues = requirements.missing(nft.refused), requirements.queues(nft.refused)
+            wall = state.read(nft)
     except NftPermissionError:
         raise
     except NftError as error:
-        missing = str(error)
-    if missing := requirements.missing(nft.refused) or missing:
+        missing = missing or str(error)
+    if missing:
         yield problem(
             "kernel",
             missing,
@@ -28,7 +31,7 @@ def check(machine: Machine) -> Iterator[Finding]:
         return
     release, version = os.uname().release, machine.output("nft", "--version").strip()
     yield ok("kernel", f"Linux {release} and {version} have everything the wall needs")
-    if requirements.queues(nft.refused):
+    if queues:
         return
     what = "nftables has no `queue` statement here, so the xtables target NFQUEUE is used instead"
     if wall is not None and wall.queue is not None:

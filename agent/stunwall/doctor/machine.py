@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stunwall import hints
@@ -11,10 +11,10 @@ from stunwall.config import Config
 from stunwall.control.protocol import Status
 from stunwall.doctor.findings import Finding
 from stunwall.model import StunwallError
-from stunwall.wall import nft
 
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 _INTERFACES = Path("/sys/class/net")
+_SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 _TIMEOUT = 10  # seconds until a program must have finished
 
 
@@ -47,6 +47,11 @@ class Machine:
         return int((self.daemon or {}).get("mark_mask", self.settings.mark_mask))
 
     @property
+    def in_effect(self) -> Config:
+        """The configuration, with the queue and the mark bits in effect."""
+        return replace(self.settings, queue=self.queue, mark_mask=self.mark_mask)
+
+    @property
     def systemd(self) -> bool:
         """Whether systemd runs this machine."""
         return _SYSTEMD.is_dir()
@@ -70,7 +75,7 @@ class Machine:
     def output(*command: str) -> str:
         """Return what a program prints, whatever its exit code. Raises ProgramError."""
         # After `su`, PATH may lack the sbin folders.
-        environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{nft.SBIN}"}
+        environment = os.environ | {"PATH": f"{os.environ.get('PATH', '')}:{_SBIN}"}
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=_TIMEOUT, check=False, env=environment

@@ -1,12 +1,16 @@
 """What stunwalld puts into the table's sets and chains, as nft statements. No I/O."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from stunwall.config import Allow, Network, mark_bits
 from stunwall.model import Address
+from stunwall.wall.listing import normal
 
 TABLE = "inet stunwall"
+CHECKSUM = "checksum"
+_MAPS = ("vpn_address4", "vpn_address6")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,8 @@ class Contents:
     cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
-def fill_sets(contents: Contents) -> str:
-    """Return the statements that replace the elements of every set and map."""
+def elements(contents: Contents) -> dict[str, list[str]]:
+    """Return the elements of every set that stunwalld fills, by its name."""
     networks = {4: "lan4", 6: "lan6"}
     units = any(rule.unit for rule in contents.allow)
     sets: dict[str, list[str]] = {
@@ -46,15 +50,35 @@ def fill_sets(contents: Contents) -> str:
         sets[networks[network.version]].append(f'{network} . "{interface}"')
     for address, port in contents.transport:
         sets[f"vpn_transport{address.version}"].append(f"{address} . {port}")
-    maps: dict[str, list[str]] = {"vpn_address4": [], "vpn_address6": []}
+    maps: dict[str, list[str]] = {name: [] for name in _MAPS}
     for interface, own in contents.addresses:
         maps[f"vpn_address{own.version}"].append(f'"{interface}" : {own}')
-    text = "".join(f"flush set {TABLE} {name}\n" for name in sets)
-    text += "".join(f"flush map {TABLE} {name}\n" for name in maps)
-    for name, elements in (sets | maps).items():
-        if elements:
-            text += f"add element {TABLE} {name} {{ {', '.join(sorted(elements))} }}\n"
+    return sets | maps
+
+
+def fill_sets(contents: Contents) -> str:
+    """Return the statements that replace the elements of every set and map, and their checksum."""
+    filled = elements(contents)
+    filled[CHECKSUM] = [f"{checksum(filled):#010x}"]
+    text = "".join(f"flush {'map' if name in _MAPS else 'set'} {TABLE} {name}\n" for name in filled)
+    for name, some in filled.items():
+        if some:
+            text += f"add element {TABLE} {name} {{ {', '.join(sorted(some))} }}\n"
     return text
+
+
+def checksum(filled: Mapping[str, Iterable[str]]) -> int:
+    """Return the checksum of the elements that stunwalld put into its sets, by the names of the sets.
+
+    The set `checksum` holds it, so that a process that does not know what belongs in the sets sees whether another
+    program has changed them. It leaves out `guard_ports`, to which loading the file again adds the default ports.
+    """
+    lines = (
+        f"{name} {normal(element)}\n"
+        for name in sorted(filled.keys() - {"guard_ports", CHECKSUM})
+        for element in sorted(filled[name], key=normal)
+    )
+    return zlib.crc32("".join(lines).encode(errors="surrogateescape"))
 
 
 def fill_exceptions(contents: Contents, mask: int) -> str:

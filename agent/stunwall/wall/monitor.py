@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from errno import ENOBUFS
 
@@ -13,13 +13,10 @@ _NETLINK_NETFILTER = 12  # linux/netlink.h
 _GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15  # linux/netfilter/nf_tables.h: NFT_MSG_NEWGEN, which ends a transaction
-_ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: stunwalld fills sets all the time
-_FIXED_SET = (
-    b"classic_lengths"  # the set whose elements the file defines: a change of it is a change of the rules
-)
 _DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: the elements are gone, too
-_NAME = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE
-_SET_NAME = 2  # NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET
+# NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_SET_ELEM_LIST_TABLE, NFTA_OBJ_TABLE
+_NAME = 1
+_SET_NAME = 2  # NFTA_SET_NAME
 _ANONYMOUS = b"__"  # how nft names the set of a rule, as in `dport { 1, 2 }` (nftables, src/rule.c)
 _GEN_PID, _GEN_COMMAND = 2, 3  # NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
 _TYPE = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
@@ -27,7 +24,7 @@ _HEADER, _FAMILY = 16, 4  # bytes: struct nlmsghdr, struct nfgenmsg
 _BUFFER = 1 << 20  # bytes; removing and loading the table takes some 100 KiB
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
 
-_Message = tuple[int, dict[int, bytes]]  # type, attributes
+_Message = tuple[int, int, dict[int, bytes]]  # type, netlink port of the sender, attributes
 
 
 class MonitorError(StunwallError):
@@ -36,16 +33,21 @@ class MonitorError(StunwallError):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of the table by the program `who`, "" if unknown; `wiped`: sets of it are gone, too."""
+    """A change of the table by another program, `who`, "" if unknown; `wiped`: sets of it are gone, too."""
 
     who: str
     wiped: bool
 
 
 class RulesetMonitor:
-    """Readable when a transaction has changed rules of any table, in the namespace where this was made."""
+    """Readable when a transaction has changed any table, in the namespace where this was made.
 
-    def __init__(self) -> None:
+    `own_port` returns the netlink port of our own transactions, which are no changes. The kernel repeats it in its
+    notifications, whichever process namespace we are in; the pid that it names is the one outside.
+    """
+
+    def __init__(self, own_port: Callable[[], int]) -> None:
+        self._own_port = own_port
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._socket.setblocking(False)
         self._touched = False
@@ -68,7 +70,7 @@ class RulesetMonitor:
         return self._socket.fileno()
 
     def take(self) -> Change | None:
-        """Return what was done to the table since the last call, by us too, None if nothing. Raises MonitorError."""
+        """Return what others did to the table since the last call, None if nothing. Raises MonitorError."""
         change: Change | None = None
         while True:
             try:
@@ -82,13 +84,12 @@ class RulesetMonitor:
                 # Some notifications were lost, perhaps about the table.
                 change = change or Change("", wiped=False)
                 continue
-            for kind, attributes in _messages(received):
+            own_port = self._own_port()
+            for kind, port, attributes in _messages(received):
                 if kind != _NEWGEN:
-                    ours = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE
-                    if kind in _ELEMENTS:
-                        ours &= attributes.get(_SET_NAME, b"").rstrip(b"\0") == _FIXED_SET
-                    self._touched |= ours
-                    self._wiped |= ours and _wipes(kind, attributes)
+                    touches = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE and port != own_port
+                    self._touched |= touches
+                    self._wiped |= touches and _wipes(kind, attributes)
                 elif self._touched:
                     if change is None or self._wiped:
                         change = Change(_program(attributes), self._wiped)
@@ -99,11 +100,11 @@ def _messages(received: bytes) -> Iterator[_Message]:
     """Yield the nftables messages of a netlink datagram (RFC 3549 §2.2), up to one that is cut short."""
     start = 0
     while start + _HEADER + _FAMILY <= len(received):
-        length, kind = struct.unpack_from("=IH", received, start)
+        length, kind, _, _, port = struct.unpack_from("=IHHII", received, start)
         if length < _HEADER + _FAMILY:
             return
         if kind >> 8 == _SUBSYSTEM:
-            yield kind & 0xFF, _attributes(received[start + _HEADER + _FAMILY : start + length])
+            yield kind & 0xFF, port, _attributes(received[start + _HEADER + _FAMILY : start + length])
         start += length + 3 & ~3
 
 

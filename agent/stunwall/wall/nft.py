@@ -1,19 +1,36 @@
-"""Runs nft, and reads what it prints: libnftables-json(5)."""
+"""nftables in this process, by libnftables(3).
 
+A binding of our own: those on PyPI and in distributions (pip-nftables, oxl-libnftables, python3-nftables) are copies of
+one ctypes module that hides the netlink socket, whose port tells our transactions from those of other programs.
+"""
+
+import ctypes
 import json
 import os
-import subprocess
-from shutil import which
+import re
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, islice
 from typing import Any
 
 from stunwall.model import StunwallError
 
-SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
-_TIMEOUT = 10  # seconds; a transaction takes milliseconds
+LIBRARY = "libnftables.so.1"
+NETLINK_NETFILTER = 12  # linux/netlink.h; not in Python's socket module
+# nftables/libnftables.h: how a listing is printed.
+_HANDLE, _JSON, _TERSE = 1 << 3, 1 << 4, 1 << 11
+_ERROR = 2  # linux/netlink.h: NLMSG_ERROR
+_NOT_THERE = "No such file or directory"
+_OPENED = 16  # files that libnftables may open at once, while it makes a context
+_RECEIVE = 1 << 16  # bytes of one netlink datagram; what is left over of a larger one is discarded
 
 
 class NftError(StunwallError):
-    """nft refused, or could not be run; the text names the cause and a cure."""
+    """libnftables or the kernel refused, or the library is missing; the text names the cause and a cure."""
 
 
 class NftPermissionError(NftError):
@@ -22,77 +39,225 @@ class NftPermissionError(NftError):
     exit_code = 4
 
 
-def apply(text: str) -> None:
-    """Carry out nft statements in one transaction: all of them, or none. Raises NftError."""
-    _run("-f", "-", text=text)
+class Nft:
+    """One libnftables context, for the network namespace in which this was made. Use it in one thread.
+
+    It keeps its netlink socket until it is closed: a table with the flag `owner` lives as long as that.
+    """
+
+    def __init__(self, library: str = LIBRARY) -> None:
+        """Load the library, and open its netlink socket. Raises NftError."""
+        _check_netlink()
+        self._library = _load(library)
+        free = _free_descriptors()
+        self._context = self._library.nft_ctx_new(0)
+        if not self._context:
+            raise NftError("libnftables could not be initialised: free some memory")
+        # The same socket, not another one: what it sends comes from the same port.
+        found = next(descriptor for descriptor in free if _is_netfilter(descriptor))
+        self.socket = socket.socket(fileno=os.dup(found))
+        # Otherwise it prints to stdout and stderr.
+        self._library.nft_ctx_buffer_output(self._context)
+        self._library.nft_ctx_buffer_error(self._context)
+
+    def close(self) -> None:
+        """Free the context, and with it the tables that it owns."""
+        self.socket.close()
+        context, self._context = self._context, None
+        self._library.nft_ctx_free(context)
+
+    @property
+    def port(self) -> int:
+        """The netlink port of our transactions, as in nlmsg_pid of the kernel's notifications (netlink(7))."""
+        return int(self.socket.getsockname()[0])
+
+    def apply(self, text: str) -> None:
+        """Carry out nft statements in one transaction: all of them, or none. Raises NftError."""
+        self._run(text)
+
+    def refused(self, text: str) -> str | None:
+        """Try a ruleset without loading it; return what was said against it, None if nothing."""
+        try:
+            self._run(text, dry=True)
+        except NftError as error:
+            return str(error)
+        return None
+
+    def list_table(self, table: str, *, handles: bool = False) -> str | None:
+        """Return a table as `nft list table` or `nft --handle list table` prints it, None if there is none.
+
+        Raises NftError.
+        """
+        try:
+            return self._run(f"list table {table}", _HANDLE if handles else 0)
+        except NftPermissionError:
+            raise
+        except NftError as error:
+            if _NOT_THERE in str(error):
+                return None
+            raise
+
+    def list_ruleset(self) -> list[dict[str, Any]]:
+        """Return every table, without the elements of sets, as libnftables-json(5) has it. Raises NftError.
+
+        A process that must not crash does this in a child: of nft's JSON, one kind of table is known to be harmful.
+        """
+        found: list[dict[str, Any]] = []
+        text = self._run("list ruleset", _TERSE)
+        for family, name, flags in re.findall(
+            r"^table (\S+) (\S+) \{.*(?:\n\tflags (.*))?", text, re.MULTILINE
+        ):
+            found.append({"table": {"family": family, "name": name}})
+            if flags and "," not in flags:
+                # To print such a table, nft 1.0.6, for one, uses memory that it has freed (src/json.c,
+                # table_flags_json). The chains alone are harmless.
+                body = text.partition(f"table {family} {name} {{")[2].partition("\n}")[0]
+                for chain in re.findall(r"^\tchain (\S+) \{", body, re.MULTILINE):
+                    found += self._list_json(f"chain {family} {name} {chain}")
+            else:
+                found += self._list_json(f"table {family} {name}")
+        return found
+
+    def _list_json(self, what: str) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = json.loads(self._run(f"list {what}", _JSON | _TERSE))["nftables"]
+        except NftPermissionError:
+            raise
+        except (NftError, ValueError, LookupError, TypeError) as error:
+            raise NftError(
+                f"nft prints no JSON ({error}): if it was built without libjansson, install the distribution's own "
+                "package nftables (OpenWrt: nftables-json)"
+            ) from error
+        return [each for each in found if "table" not in each]
+
+    def send(self, messages: bytes) -> None:
+        """Send a batch of netlink messages by the context's socket. Raises OSError with what the kernel says.
+
+        Each message must ask for an acknowledgement (NLM_F_ACK).
+        """
+        self.socket.sendto(messages, (0, 0))
+        while True:
+            try:
+                reply = self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:  # the kernel answers before sendto() returns
+                return
+            # struct nlmsghdr has 16 bytes; NLMSG_ERROR, a negative error number, is an acknowledgement if that is 0
+            kind, error = int.from_bytes(reply[4:6], sys.byteorder), reply[16:20]
+            if kind == _ERROR and (number := -int.from_bytes(error, sys.byteorder, signed=True)):
+                self._drain()
+                raise OSError(number, os.strerror(number))
+
+    def _run(self, text: str, flags: int = 0, *, dry: bool = False) -> str:
+        """Run nft statements; return what they printed. Raises NftError with the first complaint."""
+        library, context = self._library, self._context
+        if context is None:
+            raise NftError("libnftables is closed already")
+        library.nft_ctx_output_set_flags(context, flags)
+        library.nft_ctx_set_dry_run(context, dry)
+        with _no_signals(), _no_stderr():
+            failed = library.nft_run_cmd_from_buffer(context, os.fsencode(text))
+        # Both buffers are read, so that neither comes with the next call.
+        printed: str = library.nft_ctx_get_output_buffer(context).decode(errors="replace")
+        said: str = library.nft_ctx_get_error_buffer(context).decode(errors="replace")
+        if not failed:
+            return printed
+        self._drain()
+        if "Operation not permitted" in said:
+            raise NftPermissionError(
+                "only root may read or change the kernel's rules (CAP_NET_ADMIN): try sudo"
+            )
+        complaint = " ".join(said.split("\n", 1)[0].split())
+        raise NftError(complaint or f"libnftables failed without a reason ({failed})")
+
+    def _drain(self) -> None:
+        """Discard replies that a call left behind when it failed: the next call would take them for its own."""
+        while True:
+            try:
+                self.socket.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: replies were lost, and it is reported once
+                continue
 
 
-def refused(text: str) -> str | None:
-    """Try a ruleset without loading it; return what nft said against it, None if nothing."""
+def _check_netlink() -> None:
+    """Raise if there is no netlink socket to be had: libnftables would end the process (src/mnl.c)."""
     try:
-        _run("--check", "-f", "-", text=text)
-    except NftError as error:
-        return str(error)
-    return None
-
-
-def list_table(table: str) -> str:
-    """Return a table as `nft list` prints it. Raises NftError."""
-    return _run("list", "table", *table.split())
-
-
-def read_table(table: str) -> list[dict[str, Any]] | None:
-    """Return the objects of a table, None if there is no such table. Raises NftError."""
-    try:
-        return _objects("list", "table", *table.split())
-    except NftPermissionError:
-        raise
-    except NftError as error:
-        if "No such file or directory" in str(error):
-            return None
-        raise
-
-
-def read_ruleset() -> list[dict[str, Any]]:
-    """Return the objects of every table in this network namespace. Raises NftError."""
-    return _objects("list", "ruleset")
-
-
-def _objects(*arguments: str) -> list[dict[str, Any]]:
-    printed = _run("-j", *arguments)
-    try:
-        found: list[dict[str, Any]] = json.loads(printed)["nftables"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise NftError(f"nft printed something other than JSON: {printed[:60]!r}") from error
-    return found
-
-
-def _run(*arguments: str, text: str | None = None) -> str:
-    """Run nft once with `text` as its input; return what it printed. Raises NftError with its complaint."""
-    program = which("nft", path=f"{os.environ.get('PATH', '')}:{SBIN}")
-    if program is None:
-        raise NftError("the program nft is missing: install the package nftables")
-    try:
-        # In a process group of its own: Ctrl-C is for the daemon, which then still needs nft.
-        done = subprocess.run(
-            [program, *arguments],
-            input=text,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            check=False,
-            process_group=0,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NftError(f"nft did not finish within {_TIMEOUT} s; is the machine overloaded?") from error
-    except OSError as error:  # no memory or process left for it, or it cannot be executed
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
+    except OSError as error:
         raise NftError(
-            f"cannot run {program}: {error.strerror}. Free memory, or raise the limit on processes"
+            f"the kernel's rules cannot be reached ({error.strerror}): this needs nftables in the kernel "
+            "(CONFIG_NF_TABLES, module nf_tables), and an open file that is free"
         ) from error
-    if done.returncode == 0:
-        return done.stdout
-    complaint = " ".join(done.stderr.split("\n", 1)[0].split())
-    if "Operation not permitted" in done.stderr:
-        raise NftPermissionError("only root may read or change the kernel's rules (CAP_NET_ADMIN): try sudo")
-    raise NftError(complaint or f"nft exited with {done.returncode}")
+
+
+def _load(name: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        raise NftError(
+            f"the library {name} is missing ({error}): install the package nftables (Debian, Ubuntu: libnftables1)"
+        ) from error
+    context = ctypes.c_void_p
+    library.nft_ctx_new.argtypes, library.nft_ctx_new.restype = [ctypes.c_uint32], context
+    library.nft_ctx_free.argtypes, library.nft_ctx_free.restype = [context], None
+    library.nft_ctx_set_dry_run.argtypes = [context, ctypes.c_bool]
+    library.nft_ctx_set_dry_run.restype = None
+    library.nft_ctx_output_set_flags.argtypes = [context, ctypes.c_uint]
+    library.nft_ctx_output_set_flags.restype = None
+    library.nft_run_cmd_from_buffer.argtypes = [context, ctypes.c_char_p]
+    for name in ("nft_ctx_buffer_output", "nft_ctx_buffer_error"):
+        getattr(library, name).argtypes = [context]
+    for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
+        getattr(library, name).argtypes = [context]
+        getattr(library, name).restype = ctypes.c_char_p
+    return library
+
+
+def _free_descriptors() -> list[int]:
+    """Return the descriptors that the next open files get: the kernel takes the lowest (open(2))."""
+    free = (number for number in count() if not _is_open(number))
+    return list(islice(free, _OPENED))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _is_netfilter(descriptor: int) -> bool:
+    if not _is_open(descriptor) or not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
+    with socket.socket(fileno=os.dup(descriptor)) as copy:
+        return copy.family == socket.AF_NETLINK and copy.proto == NETLINK_NETFILTER
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    """Send descriptor 2 to nowhere: libxtables complains there about rules that iptables made and it cannot read."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+@contextmanager
+def _no_signals() -> Iterator[None]:
+    """Hold signals back: libnftables takes an interrupted system call for a failed transaction."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

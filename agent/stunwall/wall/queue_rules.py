@@ -2,16 +2,21 @@
 
 import struct
 
-from stunwall.wall import nft
 from stunwall.wall.contents import TABLE
-from stunwall.wall.nft import NftError, NftPermissionError
+from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 _NFPROTO_INET = 1  # linux/netfilter.h
+_SUBSYSTEM = 10  # linux/netfilter/nfnetlink.h: NFNL_SUBSYS_NFTABLES
+_BEGIN, _END = 0x10, 0x11  # the same: NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END
+_NEWRULE = _SUBSYSTEM << 8 | 6  # linux/netfilter/nf_tables.h: NFT_MSG_NEWRULE
+_REQUEST = 0x0001  # linux/netlink.h: NLM_F_REQUEST
+_ADD = _REQUEST | 0x0400 | 0x0800 | 0x0004  # NLM_F_CREATE, NLM_F_APPEND, NLM_F_ACK
+_NESTED = 0x8000  # NLA_F_NESTED
 # The chains that hold a queue rule, and how the comment of the counting rule in each begins.
 CHAINS = {"to_stunwalld": "to stunwalld on queue", "output_to_stunwalld": "output: to stunwalld on queue"}
 
 
-def attach(queue: int) -> None:
+def attach(nft: Nft, queue: int) -> None:
     """Put the queue rules in front of the drop. Packets are dropped, too, while nobody listens on `queue`.
 
     Uses the statement `queue` if the kernel has it, otherwise the xtables target NFQUEUE. Raises NftError.
@@ -28,11 +33,9 @@ def attach(queue: int) -> None:
         raise
     except NftError as native:
         nft.apply(counted)
-        from pyroute2.netlink.exceptions import NetlinkError
-
         try:
-            _attach_by_target(queue)
-        except (NetlinkError, OSError) as error:
+            _attach_by_target(nft, queue)
+        except OSError as error:
             raise NftError(
                 "the kernel cannot hand packets to a program: it has neither the nftables statement `queue` "
                 f"(CONFIG_NFT_QUEUE, module nft_queue: {native}) nor the xtables target NFQUEUE "
@@ -42,22 +45,31 @@ def attach(queue: int) -> None:
             ) from error
 
 
-def detach() -> None:
+def detach(nft: Nft) -> None:
     """Take the queue rules out: STUN outside the VPN is then dropped unseen. Raises NftError."""
     nft.apply("".join(f"flush chain {TABLE} {chain}\n" for chain in CHAINS))
 
 
-def _attach_by_target(queue: int) -> None:
-    from pyroute2.nftables.main import NFTables  # slow to import, and only kernels without NFT_QUEUE need it
-
+def _attach_by_target(nft: Nft, queue: int) -> None:
+    """Add a rule with the xtables target NFQUEUE to each chain, which nft has no words for. Raises OSError."""
     # linux/netfilter/xt_NFQUEUE.h, struct xt_NFQ_info_v3: queue, number of queues, flags; padded to 8 bytes
     info = struct.pack("=HHHxx", queue, 1, 0)
-    target = [
-        ("NFTA_TARGET_NAME", "NFQUEUE"),
-        ("NFTA_TARGET_REV", 3),
-        ("NFTA_TARGET_INFO", info),
-    ]
-    expression = {"attrs": [("NFTA_EXPR_NAME", "target"), ("NFTA_EXPR_DATA", {"attrs": target})]}
-    with NFTables(nfgen_family=_NFPROTO_INET) as netlink:
-        for chain in CHAINS:
-            netlink.rule("add", table="stunwall", chain=chain, expressions=[[expression]])
+    target = _attribute(1, b"NFQUEUE\0") + _attribute(2, struct.pack(">I", 3)) + _attribute(3, info)
+    expression = _attribute(1, b"target\0") + _attribute(2 | _NESTED, target)
+    expressions = _attribute(4 | _NESTED, _attribute(1 | _NESTED, expression))
+    rules = (
+        _message(_NEWRULE, _ADD, _NFPROTO_INET, 0, _attribute(1, table) + _attribute(2, chain) + expressions)
+        for table, chain in ((b"stunwall\0", f"{chain}\0".encode()) for chain in CHAINS)
+    )
+    begin, end = (_message(kind, _REQUEST, 0, _SUBSYSTEM, b"") for kind in (_BEGIN, _END))
+    nft.send(begin + b"".join(rules) + end)
+
+
+def _message(kind: int, flags: int, family: int, resource: int, attributes: bytes) -> bytes:
+    """Return a message: struct nlmsghdr, struct nfgenmsg, attributes."""
+    body = struct.pack(">BBH", family, 0, resource) + attributes
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)

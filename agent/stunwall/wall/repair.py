@@ -1,12 +1,16 @@
-"""Keeps the table intact: changes by other programs are undone and reported as a gap."""
+"""Keeps the table as the daemon left it: changes by other programs are undone and reported as a gap."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from stunwall.hints import shortened
 from stunwall.model import StunwallError
-from stunwall.wall import state
+from stunwall.wall import reference, state
+from stunwall.wall.listing import Listing
 from stunwall.wall.monitor import Change, RulesetMonitor
+from stunwall.wall.nft import Nft
+from stunwall.wall.reference import Filled
 
 KEPT = 10  # gaps that `status` shows; the record has them all
 _TRIES = 5  # to put the wall back before the loop serves its other parts
@@ -14,18 +18,22 @@ _TRIES = 5  # to put the wall back before the loop serves its other parts
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which the wall was not intact, in Unix seconds; `who` changed it, "" if that is not known."""
+    """A time in which the wall was not as we left it, in Unix seconds.
+
+    `who` changed it, "" if that is not known. `what` has the parts that were changed, as listing.differences() says it.
+    """
 
     start: float
     end: float
     who: str
+    what: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
         """What happened, for the log and the record."""
         return (
-            f"the wall was not intact for {self.end - self.start:.3f} s: its rules were changed by "
-            f"{self.who or 'an unknown program'}"
+            f"the wall was not intact for {self.end - self.start:.3f} s: it was changed by "
+            f"{self.who or 'an unknown program'}: {shortened(self.what)}"
         )
 
 
@@ -33,27 +41,30 @@ class Repair:
     """Follows the kernel's rules and repairs the wall.
 
     Args:
-        put_up: loads the wall with all that belongs in it: sets, pause, queue rules. Raises StunwallError.
-        refill: replaces the elements of the sets. Raises StunwallError.
+        put_up: replaces the wall by a new one with its sets, pause and queue rules. Raises StunwallError.
+        filled: returns what belongs in the sets now.
         report: is called with every gap, once it is closed.
         problem: is called with what is wrong while a gap cannot be closed, and with "" once it is.
     """
 
     def __init__(
         self,
+        nft: Nft,
         put_up: Callable[[], None],
-        refill: Callable[[], None],
+        filled: Callable[[], Filled],
         report: Callable[[Gap], None],
         problem: Callable[[str], None],
     ) -> None:
         self.gaps: list[Gap] = []
+        self._nft = nft
         self._put_up = put_up
-        self._refill = refill
+        self._filled = filled
         self._report = report
         self._problem = problem
-        self._open: tuple[float, str] | None = None  # a gap that is not closed: start and who
+        self._reference: Listing | None = None  # the table as we left it, but for the elements of its sets
+        self._open: Gap | None = None  # one that is not closed: its end is not known
         # Before the wall is put up, so that no change is missed.
-        self._monitor = RulesetMonitor()
+        self._monitor = RulesetMonitor(lambda: nft.port)
 
     def close(self) -> None:
         """Stop following."""
@@ -65,55 +76,82 @@ class Repair:
 
     @property
     def failing(self) -> bool:
-        """Whether there is a gap that could not be closed yet."""
+        """Whether the wall is not intact, and `inspect` must be called again."""
         return self._open is not None
 
+    def start(self) -> None:
+        """Put the wall up for the first time. Raises StunwallError."""
+        self._put_back()
+        self._open = None  # what others did meanwhile is no gap: there was no wall of this daemon
+
     def inspect(self) -> None:
-        """Look at what was done to the wall, and put back what is missing."""
+        """Look at what others did to the wall, and undo it."""
         now = time.time()
         try:
             change = self._monitor.take()
-            if change is not None and self._open is None and not self._is_intact(change):
-                self._open = now, change.who
+            if change is not None:
+                self._judge(change, now)
             if self._open is None:
                 return
-            if change is not None and not self._open[1]:  # the gap was noticed before its notification came
-                self._open = self._open[0], change.who
             end = self._put_back()
         except StunwallError as error:
-            self._open = self._open or (now, "")
+            self._open = self._open or Gap(now, now, "")
             self._problem(
                 f"the wall is not intact and could not be repaired: {error}. STUN may leak meanwhile"
             )
             return
-        gap = Gap(self._open[0], end, self._open[1])
+        gap = replace(self._open, end=end)
         self._open = None
         self.gaps = [*self.gaps, gap][-KEPT:]
         self._problem("")
         self._report(gap)
 
+    def exceptions_changed(self) -> None:
+        """Take note of the rules of the exceptions, which we have just replaced."""
+        seen = state.read_listing(self._nft)
+        if seen is not None and self._reference is not None:
+            filled = {name: seen.blocks.get(name, ()) for name in reference.EXCEPTIONS}
+            self._reference = replace(self._reference, blocks={**self._reference.blocks, **filled})
+        # If another program was faster, those may be its rules: then everything is made anew.
+        change = self._monitor.take()
+        if change is not None:
+            self._open = self._open or Gap(time.time(), 0, change.who, ("the exceptions",))
+            self.inspect()
+
+    def differences(self, seen: Listing) -> list[str]:
+        """Return what is not as we left it."""
+        if self._reference is None:
+            return ["the table"]
+        return reference.differences(self._reference, seen, self._filled())
+
+    def _judge(self, change: Change, now: float) -> None:
+        """Open a gap if the change made one. Raises StunwallError."""
+        seen = None if change.wiped else state.read_listing(self._nft)
+        what = ["everything"] if seen is None else self.differences(seen)
+        if self._open is not None:
+            if not self._open.who:  # the gap was noticed before its notification came
+                self._open = replace(self._open, who=change.who)
+        elif seen is not None and what and self._reference is not None:
+            if reference.differences(
+                reference.loaded_again(self._reference), seen, self._filled(), again=True
+            ):
+                self._open = Gap(now, now, change.who, tuple(what))
+            else:  # queue rules and exceptions are missing, which lets nothing out
+                self._put_back()
+        elif what:
+            self._open = Gap(now, now, change.who, tuple(what))
+
     def _put_back(self) -> float:
-        """Put the wall up until it is intact; return when it was, in Unix seconds. Raises StunwallError."""
+        """Put the wall up until it is as it should be; return when it was, in Unix seconds. Raises StunwallError."""
+        self._monitor.take()
         for _ in range(_TRIES):
             self._put_up()
             end = time.time()
-            # What was done before or while it was put up; the next call finds what comes later.
+            seen = state.read_listing(self._nft)
             late = self._monitor.take()
-            if late is not None and late.wiped:
-                self._open = self._open[0] if self._open else end, late.who
-                continue
-            wall = state.read()
-            if wall is not None and wall.intact and wall.queue is not None:
+            # Nobody else has touched it since it was made, so it is what the reference is to be.
+            if late is None and seen is not None:
+                self._reference = seen
                 return end
-        raise StunwallError("another program removes its rules as fast as they are put back")
-
-    def _is_intact(self, change: Change) -> bool:
-        """Whether the wall is intact all the same; then its sets are refilled, and missing queue rules put in."""
-        wall = None if change.wiped else state.read()
-        if wall is None or not wall.intact:
-            return False
-        if wall.queue is None:  # the file was loaded again
-            self._put_up()
-        else:
-            self._refill()
-        return True
+            self._open = self._open or Gap(end, end, late.who if late else "", ("everything",))
+        raise StunwallError("another program changes its rules as fast as they are put back")

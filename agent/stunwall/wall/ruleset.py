@@ -49,6 +49,9 @@ def with_marks(rules: str, mask: int) -> str:
         "others": mask ^ 0xFFFFFFFF,
         "unpermitted": permitted ^ 0xFFFFFFFF,
     }
+    # A context of libnftables remembers a `define`, and refuses a second one.
     for name, value in bits.items():
-        rules = re.sub(rf"^define {name} = \w+$", f"define {name} = {value:#010x}", rules, flags=re.MULTILINE)
+        rules = re.sub(
+            rf"^define {name} = \w+$", f"redefine {name} = {value:#010x}", rules, flags=re.MULTILINE
+        )
     return rules

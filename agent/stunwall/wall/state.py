@@ -1,15 +1,16 @@
-"""The table as the kernel has it: its rules, counters and sets, and whether it is intact."""
+"""The table as the kernel has it: its rules, counters and sets."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
-from stunwall.wall import nft, queue_rules, ruleset
+from stunwall.wall import listing, queue_rules
 from stunwall.wall.contents import TABLE
+from stunwall.wall.listing import Listing
+from stunwall.wall.nft import Nft
 
-# What stunwalld puts rules into; the others must be as in the file.
-_FILLED_CHAINS = frozenset({*queue_rules.CHAINS, "allow_rules", "allow_programs"})
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_EXPIRES = re.compile(r"expires ((?:\d+(?:ms|[smhd]))+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,81 +37,75 @@ class Wall:
     queue: int | None
     paused: int = 0
 
-    @property
-    def intact(self) -> bool:
-        """Whether every rule of the file is in its place, and the set of lengths is as in the file."""
-        text = ruleset.text()
-        lengths = ruleset.lengths(text)
-        if frozenset(self.sets.get("classic_lengths", lengths)) != lengths:
-            return False
-        loaded = [(rule.chain, rule.comment) for rule in self.rules if rule.chain not in _FILLED_CHAINS]
-        # Chain by chain, as the kernel may list chains in another order. sorted() keeps the order within each.
-        by_chain = itemgetter(0)
-        return sorted(loaded, key=by_chain) == sorted(ruleset.expected(text), key=by_chain)
 
-
-def read() -> Wall | None:
+def read(nft: Nft) -> Wall | None:
     """Return the wall as loaded, None if there is no such table. Raises NftError."""
-    listing = nft.read_table(TABLE)
-    if listing is None:
-        return None
-    counters = {item["counter"]["name"]: item["counter"] for item in listing if "counter" in item}
-    rules = [item["rule"] for item in listing if "rule" in item]
+    found = read_listing(nft)
+    return None if found is None else wall(found)
+
+
+def read_listing(nft: Nft, table: str = TABLE) -> Listing | None:
+    """Return a table as loaded, None if there is no such table. Raises NftError."""
+    text = nft.list_table(table, handles=True)
+    return None if text is None else listing.parse(text)
+
+
+def wall(found: Listing) -> Wall:
+    """Return what the listing of the table says."""
+    counters = {
+        name.removeprefix("counter "): _counts(" ".join(lines))
+        for name, lines in found.blocks.items()
+        if name.startswith("counter ")
+    }
+    queued = found.blocks.get("chain to_stunwalld", ())
     return Wall(
-        rules=tuple(_rule(rule, counters) for rule in rules),
-        sets={item["set"]["name"]: _elements(item["set"]) for item in listing if "set" in item},
-        counters={name: int(counter["packets"]) for name, counter in counters.items()},
-        paused=next((_expires(item["set"]) for item in listing if _is_set(item, "paused")), 0),
-        queue=_queue([rule for rule in rules if rule["chain"] == "to_stunwalld"]),
+        rules=tuple(_rules(found, counters)),
+        sets={
+            name.removeprefix("set "): tuple(map(_element, found.elements.get(name.removeprefix("set "), ())))
+            for name in found.blocks
+            if name.startswith("set ")
+        },
+        counters={name: counts[0] for name, counts in counters.items() if counts},
+        queue=_queue(queued),
+        paused=int(max(map(expires, found.elements.get("paused", ())), default=0)),
     )
 
 
-def listing() -> str:
-    """Return the table as `nft list` prints it. Raises NftError."""
-    return nft.list_table(TABLE)
+def expires(element: str) -> float:
+    """Return the seconds until an element times out, 0 if it does not."""
+    match = _EXPIRES.search(element)
+    parts = re.findall(r"(\d+)(ms|[smhd])", match[1]) if match else ()
+    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _rule(rule: dict[str, Any], counters: dict[str, dict[str, Any]]) -> Rule:
-    counter = next((e["counter"] for e in rule["expr"] if "counter" in e), None)
-    if isinstance(counter, str):
-        counter = counters[counter]
-    packets, size = (counter["packets"], counter["bytes"]) if counter else (None, None)
-    return Rule(rule["chain"], rule.get("comment", ""), packets, size)
+def _rules(found: Listing, counters: dict[str, tuple[int, int] | None]) -> Iterator[Rule]:
+    for name, lines in found.blocks.items():
+        if not name.startswith("chain "):
+            continue
+        for line in map(listing.without_handle, lines):
+            if line.startswith("type "):  # the hook of a base chain
+                continue
+            comment = re.search(r' comment "([^"]*)"$', line)
+            rule = line[: comment.start()] if comment else line
+            named = re.search(r'\bcounter name "?(\w+)"?', rule)
+            packets, size = (counters.get(named[1]) if named else _counts(rule)) or (None, None)
+            yield Rule(name.removeprefix("chain "), comment[1] if comment else "", packets, size)
 
 
-def _elements(found: dict[str, Any]) -> tuple[str | int, ...]:
-    return tuple(_element(element) for element in found.get("elem", ()))
+def _counts(text: str) -> tuple[int, int] | None:
+    match = re.search(r"\bpackets (\d+) bytes (\d+)", text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
-def _element(element: Any) -> str | int:  # noqa: ANN401 - as nft's JSON has it (libnftables-json(5))
-    match element:
-        case {"concat": parts}:
-            return " . ".join(str(_element(part)) for part in parts)
-        case {"prefix": {"addr": address, "len": length}}:
-            return f"{address}/{length}"
-        case {"range": [first, last]}:
-            return f"{_element(first)}-{_element(last)}"
-        case {"elem": {"val": value}}:
-            return _element(value)
-        case int():
-            return element
-    return str(element)
+def _element(element: str) -> str | int:
+    text = re.sub(r" (timeout|expires) \w+", "", element)
+    return int(text) if text.isdecimal() else text.replace('"', "")
 
 
-def _is_set(item: dict[str, Any], name: str) -> bool:
-    return "set" in item and item["set"]["name"] == name
-
-
-def _expires(found: dict[str, Any]) -> int:
-    elements = (element["elem"] for element in found.get("elem", ()) if isinstance(element, dict))
-    return max((int(element.get("expires", 0)) for element in elements), default=0)
-
-
-def _queue(rules: list[dict[str, Any]]) -> int | None:
-    if not any("queue" in e or "xt" in e for rule in rules for e in rule["expr"]):
+def _queue(rules: tuple[str, ...]) -> int | None:
+    # nft prints the target NFQUEUE as `queue`, `xt target`, or as nothing, by its version and libraries.
+    if not any(re.match(r"queue\b|xt\b|$", listing.bare(rule)) for rule in rules):
         return None
-    numbers = (
-        re.fullmatch(rf"{queue_rules.CHAINS['to_stunwalld']} (\d+)", rule.get("comment", ""))
-        for rule in rules
-    )
+    comment = queue_rules.CHAINS["to_stunwalld"]
+    numbers = (re.search(rf'comment "{comment} (\d+)"$', listing.bare(rule)) for rule in rules)
     return next((int(number[1]) for number in numbers if number), None)

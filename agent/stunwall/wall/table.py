@@ -1,19 +1,33 @@
 """Loads the table into the kernel, fills it, and removes it."""
 
-from stunwall.wall import nft, requirements, ruleset
+import re
+from contextlib import suppress
+
+from stunwall.wall import requirements, ruleset, state
 from stunwall.wall.contents import TABLE, Contents, fill_exceptions, fill_sets
-from stunwall.wall.nft import NftError, NftPermissionError
+from stunwall.wall.listing import Listing
+from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 
-def load(contents: Contents, mask: int) -> None:
-    """Load the table and fill it, without queue rules, in one transaction; `mask` has two mark bits.
+def load(nft: Nft, contents: Contents, mask: int) -> None:
+    """Replace the table by a new one, filled, without queue rules and pause, in one transaction.
 
-    Raises NftError, which names a missing kernel feature.
+    Whatever other programs did to the old table is gone. Its counts stay, and so does what packets put into its sets.
+    `mask` has two mark bits. Raises NftError, which names a missing kernel feature.
     """
+    rules = ruleset.with_marks(ruleset.text(), mask)
+    filled = fill_sets(contents) + fill_exceptions(contents, mask)
+    before = None
+    with suppress(NftError):  # loading it says why
+        before = state.read_listing(nft)
+    anew = f"add table {TABLE}\ndelete table {TABLE}\n"
     try:
-        nft.apply(
-            ruleset.with_marks(ruleset.text(), mask) + fill_sets(contents) + fill_exceptions(contents, mask)
-        )
+        if before is not None:
+            # Another program may have left something there that the new table does not take.
+            with suppress(NftError):
+                nft.apply(anew + _counted(rules, before) + filled + _kept(rules, before))
+                return
+        nft.apply(anew + rules + filled)
     except NftPermissionError:
         raise
     except NftError as error:
@@ -21,16 +35,40 @@ def load(contents: Contents, mask: int) -> None:
         raise (NftError(lacking) if lacking else error) from error
 
 
-def fill(contents: Contents, mask: int, before: Contents | None) -> None:
+def _counted(rules: str, before: Listing) -> str:
+    """Return the rules, with named counters that begin where those in `before` are."""
+
+    def counter(match: re.Match[str]) -> str:
+        return f"{match[1]}{' '.join(before.blocks.get(f'counter {match[2]}', ()))}}}"
+
+    return re.sub(r"^( *counter (\w+) \{)\}$", counter, rules, flags=re.MULTILINE)
+
+
+def _kept(rules: str, before: Listing) -> str:
+    """Return the statements that put back what packets have put into the sets (flags dynamic)."""
+    names = (
+        name.removeprefix("set ")
+        for name, lines in before.blocks.items()
+        if name.startswith("set ") and any(re.match("flags .*dynamic", line) for line in lines)
+    )
+    return "".join(
+        f"add element {TABLE} {name} {{ {', '.join(before.elements[name])} }}\n"
+        for name in names
+        if before.elements.get(name) and re.search(rf"^ *set {name} \{{", rules, re.MULTILINE)
+    )
+
+
+def fill(nft: Nft, contents: Contents, mask: int, before: Contents | None) -> bool:
     """Replace the contents of sets and chains, in one transaction; `before` is what the table holds, if known.
 
-    Exceptions that do not change keep their counters.
+    Exceptions that do not change keep their counters. Returns whether they were replaced.
     """
     same = before is not None and (before.allow, before.cgroups) == (contents.allow, contents.cgroups)
     nft.apply(fill_sets(contents) + ("" if same else fill_exceptions(contents, mask)))
+    return not same
 
 
-def pause(seconds: int, now: int) -> None:
+def pause(nft: Nft, seconds: int, now: int) -> None:
     """Let all STUN pass for `seconds` from `now` (Unix seconds); 0 seconds end a pause. Raises NftError."""
     text = f"flush set {TABLE} paused\n"
     if seconds:
@@ -39,6 +77,6 @@ def pause(seconds: int, now: int) -> None:
     nft.apply(text)
 
 
-def remove() -> None:
+def remove(nft: Nft) -> None:
     """Remove the table, if there is one. Raises NftError."""
     nft.apply(f"add table {TABLE}\ndelete table {TABLE}\n")

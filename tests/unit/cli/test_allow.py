@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stunwall.wall import state
-from stunwall.wall.nft import NftPermissionError
+from stunwall.wall.nft import Nft, NftPermissionError
 from stunwall.wall.state import Rule, Wall
 from unit.cli.command import Daemon, Result, Stunwall
 
@@ -54,7 +54,7 @@ def test_allow_list_and_remove_number_the_exceptions(
     assert json.loads(stunwall("allow", "list", "--json").out) == {"allow": []}
 
 
-def _not_permitted() -> None:
+def _not_permitted(nft: Nft) -> None:
     raise NftPermissionError("permission denied")
 
 
@@ -66,12 +66,12 @@ def test_allow_list_counts_packets_if_it_can_read_the_rules(
         Rule("allow_rules", "allow 2", 1234, 9999),
         Rule("may_leave", "allow_lan, IPv4", 7, 7),
     )
-    monkeypatch.setattr(state, "read", lambda: Wall(rules, {}, {}, None))
+    monkeypatch.setattr(state, "read", lambda nft: Wall(rules, {}, {}, None))
     served.reply = {"allow": EXCEPTIONS}
     out = stunwall("allow", "list").out
     assert "by STUN (1 packet allowed) 2 to" in " ".join(out.split())
     assert "bridge (1,234 packets allowed)" in " ".join(out.split())
     packets = [rule["packets"] for rule in json.loads(stunwall("allow", "list", "--json").out)["allow"]]
     assert packets == [1, 1234]
-    monkeypatch.setattr(state, "read", lambda: None)
+    monkeypatch.setattr(state, "read", lambda nft: None)
     assert stunwall("allow", "list").out == LISTED

@@ -9,18 +9,28 @@ import pytest
 from stunwall import hints
 from stunwall.cli import report
 from stunwall.control.protocol import ControlPermissionError
-from stunwall.wall import state
+from stunwall.wall import inspection
 from stunwall.wall.nft import NftPermissionError
 from unit.cli.command import Stunwall
-from unit.fake_machine import answers, wall
+from unit.fake_machine import answers, inspected, wall
 
 
 @pytest.mark.parametrize(
     ("loaded", "code", "found", "headline"),
     [
-        (wall(), 0, ("wall-only", False, "up"), "the wall is up: STUN outside the VPN is blocked"),
-        (wall(paused=90), 1, ("paused", True, "up"), "a pause lasts for another 90 s: all STUN can leave"),
-        (wall(intact=False), 1, ("down", True, "damaged"), "the wall is damaged: STUN can leave"),
+        (inspected(wall()), 0, ("wall-only", False, "up"), "the wall is up: STUN outside the VPN is blocked"),
+        (
+            inspected(wall(paused=90)),
+            1,
+            ("paused", True, "up"),
+            "a pause lasts for another 90 s: all STUN can leave",
+        ),
+        (
+            inspected(wall(), "chain decide (has: accept)"),
+            1,
+            ("down", True, "damaged"),
+            "the wall is damaged: STUN can leave",
+        ),
         (None, 1, ("down", True, "down"), "the wall is not loaded: STUN can leave"),
         (NftPermissionError("denied"), 4, ("unknown", None, "unknown"), "only root can see whether"),
     ],
@@ -34,7 +44,7 @@ def test_without_a_daemon_the_kernel_says_whether_stun_can_leak(
     found: tuple[str, bool | None, str],
     headline: str,
 ) -> None:
-    monkeypatch.setattr(state, "read", answers(lambda: loaded))
+    monkeypatch.setattr(inspection, "inspect", answers(lambda: loaded))
     printed = stunwall("status", "--json")
     values = json.loads(printed.out)
     assert (printed.code, printed.err) == (code, "")
@@ -50,10 +60,23 @@ def test_without_a_daemon_the_interfaces_in_the_wall_are_shown(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = replace(wall(), sets={"vpn": ("wg0",)})
-    monkeypatch.setattr(state, "read", lambda: loaded)
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(loaded))
     values = json.loads(stunwall("status", "--json").out)
     assert values["vpn"] == [{"interface": "wg0", "why": "as stunwalld left it"}]
     assert values["problems"] == [hints.NO_DAEMON]
+
+
+def test_what_is_damaged_is_named_and_so_is_what_could_not_be_compared(
+    stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = inspected(wall(), "chain decide (has: accept)")
+    monkeypatch.setattr(inspection, "inspect", lambda settings: found)
+    (problem,) = json.loads(stunwall("status", "--json").out)["problems"]
+    assert "chain decide (has: accept)" in problem
+    found = inspected(wall(), complete=False)
+    printed = stunwall("status", "--json")
+    assert printed.code == 0
+    assert json.loads(printed.out)["problems"] == [hints.NO_DAEMON, hints.LESS_COMPARED]
 
 
 def test_a_user_without_permission_learns_how_to_get_it(

@@ -10,27 +10,39 @@ import pytest
 
 from stunwall import hints
 from stunwall.cli import rules
-from stunwall.wall import ruleset, state
-from stunwall.wall.nft import NftPermissionError
+from stunwall.wall import inspection, ruleset
+from stunwall.wall.nft import Nft, NftPermissionError
 from unit.cli.command import Result, Stunwall
-from unit.fake_machine import answers, wall
+from unit.fake_machine import answers, inspected, wall
+
+CHANGED = ("chain decide (has: accept)",)
 
 
 @pytest.mark.parametrize(
-    ("intact", "first"),
+    ("differences", "first"),
     [
-        (True, "The wall is up and intact."),
-        (False, f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTART}."),
+        ((), "The wall is up and intact."),
+        (CHANGED, f"The wall is damaged: {hints.changed(CHANGED)}. Restore it with {hints.RESTART}."),
     ],
+    ids=["intact", "damaged"],
 )
 def test_the_first_line_says_whether_the_wall_is_intact(
-    stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch, intact: bool, first: str
+    stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch, differences: tuple[str, ...], first: str
 ) -> None:
-    monkeypatch.setattr(state, "read", lambda: wall(intact=intact))
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall(), *differences))
     result = stunwall("rules")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith(f"{first}\n")
-    assert json.loads(stunwall("rules", "--json").out)["whole"] is intact
+    values = json.loads(stunwall("rules", "--json").out)
+    assert (values["whole"], values["differences"]) == (not differences, list(differences))
+
+
+def test_a_daemon_that_runs_knows_best_what_belongs_there(
+    stunwall: Stunwall, daemon: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon |= {"wall": "damaged", "differences": list(CHANGED)}
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall(), complete=False))
+    assert json.loads(stunwall("rules", "--json").out)["differences"] == list(CHANGED)
 
 
 def test_only_chains_and_sets_of_the_wall_are_asked_for() -> None:
@@ -45,7 +57,7 @@ def test_every_counter_of_these_chains_is_printed_once(
 ) -> None:
     loaded = wall()
     counting = tuple(replace(rule, packets=10_000 + n, bytes=0) for n, rule in enumerate(loaded.rules))
-    monkeypatch.setattr(state, "read", lambda: replace(loaded, rules=counting))
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(replace(loaded, rules=counting)))
     out = stunwall("rules").out
     shown = set(chain.from_iterable(rules._CHAINS.values()))
     counts = [out.count(f" {rule.packets:,} ") for rule in counting if rule.chain in shown]
@@ -57,7 +69,7 @@ def test_the_sets_are_printed_and_those_without_elements_are_left_out(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sets: dict[str, tuple[str | int, ...]] = {"vpn": (), "guard_ports": (3478, 5349), "lan4": ()}
-    monkeypatch.setattr(state, "read", lambda: replace(wall(), sets=sets))
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(replace(wall(), sets=sets)))
     out = stunwall("rules").out
     assert "\nVPN interfaces: none\n" in out
     assert "\nPorts where TLS counts as TURN: 3478, 5349\n" in out
@@ -67,8 +79,8 @@ def test_the_sets_are_printed_and_those_without_elements_are_left_out(
 def test_with_nft_the_table_is_printed_as_nft_lists_it(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "read", wall)
-    monkeypatch.setattr(state, "listing", lambda: "table inet stunwall {\n}\n")
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall()))
+    monkeypatch.setattr(Nft, "list_table", lambda self, table: f"table {table} {{\n}}\n")
     assert stunwall("rules", "--nft") == Result(0, "table inet stunwall {\n}\n", "")
 
 
@@ -83,5 +95,5 @@ def test_with_nft_the_table_is_printed_as_nft_lists_it(
 def test_rules_that_cannot_be_read_are_a_one_line_error(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch, loaded: Any, code: int, error: str
 ) -> None:
-    monkeypatch.setattr(state, "read", answers(lambda: loaded))
+    monkeypatch.setattr(inspection, "inspect", answers(lambda: loaded))
     assert stunwall("rules") == Result(code, "", f"stunwall: {error}\n")

@@ -88,15 +88,15 @@ def test_an_ip_version_that_the_system_lacks_is_a_note(
 def test_gaps_are_shown_with_the_program_and_the_duration(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     start = datetime(2026, 1, 2, 3, 4, 5).timestamp()
     daemon["gaps"] = [
-        {"start": start, "end": start + 0.0314, "who": "nft (pid 812)"},
+        {"start": start, "end": start + 0.0314, "who": "nft (pid 812)", "what": ["chain decide"]},
         {"start": start, "end": start + 2, "who": ""},
     ]
     result = stunwall("status")
     assert result.code == 0  # it is intact again
     gaps = re.sub(r"\s+", " ", result.out)
-    known = r"Gap 2026-01-02 03:04:05 \S+, for 0.031 s: nft \(pid 812\) changed the rules of the wall"
+    known = r"Gap 2026-01-02 03:04:05 \S+, for 0.031 s: nft \(pid 812\) changed the wall \(chain decide\)"
     assert re.search(known, gaps)
-    assert "for 2.000 s: an unknown program changed the rules of the wall" in gaps
+    assert "for 2.000 s: an unknown program changed the wall" in gaps
 
 
 def test_a_damaged_record_is_a_problem(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:

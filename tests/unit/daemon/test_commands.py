@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,10 +17,11 @@ from stunwall.daemon import commands
 from stunwall.daemon.commands import Commands
 from stunwall.model import Event
 from stunwall.wall import table
-from stunwall.wall.nft import NftError
+from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.pause import LONGEST, Pause
 
 ROOT, GUEST = Peer(0, True), Peer(1000, False)
+NFT = cast(Nft, None)  # nothing is loaded
 PORT = {"port": 3478, "why": "a test"}
 
 
@@ -40,7 +41,7 @@ class Served:
         """Begin anew with what is on the disk."""
         loaded = reader.load(self.file)
         status = lambda: {"state": "protected"}  # noqa: E731 - a value
-        self.commands = Commands(self.file, loaded, Pause(), self._configure, self._note, status)
+        self.commands = Commands(self.file, loaded, Pause(NFT), self._configure, self._note, status)
 
     def _note(self, verdict: str, reason: str) -> None:
         self.recorded.append((verdict, reason))
@@ -78,7 +79,7 @@ def served(tmp_path: Path) -> Served:
 def paused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The seconds that the kernel was told."""
     told: list[int] = []
-    monkeypatch.setattr(table, "pause", lambda seconds, now: told.append(seconds))
+    monkeypatch.setattr(table, "pause", lambda nft, seconds, now: told.append(seconds))
     return told
 
 
@@ -141,7 +142,7 @@ def test_a_strange_pause_is_refused_and_changes_nothing(
 def test_a_pause_that_the_kernel_refuses_is_no_pause_and_is_not_recorded(
     served: Served, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    def refuse(seconds: int, now: int) -> None:
+    def refuse(nft: Nft, seconds: int, now: int) -> None:
         raise NftError("no")
 
     monkeypatch.setattr(table, "pause", refuse)

@@ -16,6 +16,7 @@ from stunwall.queue.nfqueue import Queue, QueueError
 from stunwall.stun import packet
 from stunwall.wall import queue_rules, table
 from stunwall.wall.contents import Contents
+from stunwall.wall.nft import Nft
 from unit.tun import Tun, ip
 from vectors.programs import message
 
@@ -25,16 +26,16 @@ REQUEST = message(0x0001)
 
 
 @pytest.fixture
-def queue(lab: None) -> Iterator[Queue]:
+def queue(nft: Nft) -> Iterator[Queue]:
     """The queue of a wall that knows no VPN."""
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     with Tun("stq0", "192.168.7.2/24") as tun, closing(Queue(NUMBER, Config().redirected_bit)) as queue:
         ip("link", "set", "stq0", "mtu", "9000")
         tun.route("default")
-        table.load(Contents(frozenset(), frozenset()), Config().mark_mask)
-        queue_rules.attach(NUMBER)
+        table.load(nft, Contents(frozenset(), frozenset()), Config().mark_mask)
+        queue_rules.attach(nft, NUMBER)
         yield queue
-    table.remove()
+    table.remove(nft)
 
 
 def send(payload: bytes = REQUEST, mark: int = 0) -> None:

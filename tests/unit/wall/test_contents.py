@@ -15,7 +15,20 @@ from stunwall import config
 from stunwall.config import Allow
 from stunwall.model import Transport
 from stunwall.wall import queue_rules, state, table
-from unit.wall_kernel import EMPTY, HIERARCHY, LINK, MASK, QUEUE, SERVER4, SERVER6, Way, counted, loaded
+from stunwall.wall.nft import Nft
+from unit.wall_kernel import (
+    EMPTY,
+    HIERARCHY,
+    LINK,
+    MASK,
+    QUEUE,
+    SERVER4,
+    SERVER6,
+    Way,
+    counted,
+    damage,
+    loaded,
+)
 
 pytestmark = pytest.mark.usefixtures("clear")
 
@@ -67,16 +80,16 @@ UDP, TCP = Transport.UDP, Transport.TCP
 )
 @pytest.mark.parametrize("families", [frozenset[int](), frozenset({4, 6})])
 def test_an_exception_lets_pass_what_matches_it_in_all_that_is_given(
-    way: Way, rule: Allow, server: str, expected: bool, families: frozenset[int]
+    nft: Nft, way: Way, rule: Allow, server: str, expected: bool, families: frozenset[int]
 ) -> None:
-    table.load(replace(EMPTY, families=families, allow=(Allow("other", port=1), rule)), MASK)
-    queue_rules.attach(QUEUE)
+    table.load(nft, replace(EMPTY, families=families, allow=(Allow("other", port=1), rule)), MASK)
+    queue_rules.attach(nft, QUEUE)
     assert way.passes(server) is expected
     assert bool(counted("allow 2")) is expected
     assert not counted("allow 1")
 
 
-def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
+def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(nft: Nft, way: Way) -> None:
     four, six = ip_address(SERVER4), ip_address(SERVER6)
     for held, counters in (
         (
@@ -92,7 +105,7 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
             ("permitted_lan4", "permitted_lan6"),
         ),
     ):
-        table.load(held, MASK)
+        table.load(nft, held, MASK)
         for server, counter in zip((SERVER4, SERVER6), counters, strict=True):
             before = loaded().counters[counter]
             assert way.passes(server)
@@ -104,7 +117,7 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
             EMPTY, lan=frozenset({(ip_network("203.0.113.0/24"), "stw1"), (ip_network("fd00::/8"), LINK)})
         ),
     ):
-        table.load(held, MASK)
+        table.load(nft, held, MASK)
         assert not way.passes(SERVER4)
         assert not way.passes(SERVER6)
 
@@ -122,10 +135,10 @@ def unit() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("mask", [MASK, 0x60000])
-def test_an_exception_for_a_unit_is_for_its_programs_alone(way: Way, unit: str, mask: int) -> None:
+def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, unit: str, mask: int) -> None:
     number = (HIERARCHY / unit).stat().st_ino
     allow = (Allow("a", port=1), Allow("b", port=3478, unit=unit))
-    table.load(replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
+    table.load(nft, replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
     assert not way.passes()
     inside = os.fork()
     if inside == 0:
@@ -158,14 +171,14 @@ ALLOWS = st.builds(
     st.frozensets(st.tuples(st.ip_addresses(), st.integers(1, 65535)), max_size=4),
 )
 def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
-    allow: list[Allow], names: frozenset[str], transport: frozenset[tuple[Any, int]]
+    nft: Nft, allow: list[Allow], names: frozenset[str], transport: frozenset[tuple[Any, int]]
 ) -> None:
-    if state.read() is None:
-        table.load(EMPTY, MASK)
+    if state.read(nft) is None:
+        table.load(nft, EMPTY, MASK)
     rules = tuple(rule for rule in allow if rule != Allow("w"))
-    table.fill(replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
+    table.fill(nft, replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
     wall = loaded()
-    assert wall.intact
+    assert damage(replace(EMPTY, allow=rules)) == ()
     assert set(wall.sets["vpn"]) == names
     assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
     assert sum(rule.chain == "allow_rules" for rule in wall.rules) == len(rules)

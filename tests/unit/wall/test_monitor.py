@@ -1,9 +1,12 @@
 """monitor.py: real transactions in a network namespace, and hostile bytes."""
 
+import os
 import select
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,22 +15,25 @@ from hypothesis import strategies as st
 
 from stunwall.wall import monitor
 from stunwall.wall.monitor import Change, RulesetMonitor
+from stunwall.wall.nft import Nft
 
-RULES = Path(__file__).resolve().parents[3] / "rules" / "stunwall.nft"
+ROOT = Path(__file__).resolve().parents[3]
+AGENT, RULES = ROOT / "agent", ROOT / "rules" / "stunwall.nft"
 
 
-def nft(*arguments: str, text: str | None = None) -> None:
+def other(*arguments: str, text: str | None = None) -> None:
+    """Another program."""
     subprocess.run(["nft", *arguments], input=text, text=True, check=True)
 
 
 @pytest.fixture
-def followed(lab: None) -> Iterator[RulesetMonitor]:
-    nft("flush", "ruleset")
-    nft("-f", str(RULES))
-    one = RulesetMonitor()
+def followed(nft: Nft) -> Iterator[RulesetMonitor]:
+    other("flush", "ruleset")
+    other("-f", str(RULES))
+    one = RulesetMonitor(lambda: nft.port)
     yield one
     one.close()
-    nft("flush", "ruleset")
+    other("flush", "ruleset")
 
 
 def test_nothing_has_changed(followed: RulesetMonitor) -> None:
@@ -45,12 +51,14 @@ def test_nothing_has_changed(followed: RulesetMonitor) -> None:
         ("flush chain inet stunwall hand_over", False),
         ("add rule inet stunwall allow_rules accept", False),
         ("add chain inet stunwall more", False),
+        ("add element inet stunwall vpn { wg0 }", False),
+        ("add table inet stunwall { flags dormant; }", False),
     ],
 )
 def test_a_change_of_the_wall_is_told_with_its_maker(
     followed: RulesetMonitor, text: str, wiped: bool
 ) -> None:
-    nft("-f", "-", text=text)
+    other("-f", "-", text=text)
     assert select.select([followed], [], [], 0)[0]
     change = followed.take()
     assert change is not None
@@ -60,7 +68,7 @@ def test_a_change_of_the_wall_is_told_with_its_maker(
 
 
 def test_the_file_loaded_again_wipes_no_set(followed: RulesetMonitor) -> None:
-    nft("-f", str(RULES))
+    other("-f", str(RULES))
     change = followed.take()
     assert change is not None
     assert not change.wiped
@@ -69,23 +77,75 @@ def test_the_file_loaded_again_wipes_no_set(followed: RulesetMonitor) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "add element inet stunwall vpn { wg0 }",
         "add table inet other\nadd chain inet other stunwall\nadd rule inet other stunwall accept",
         "add table inet other\ndelete table inet other",
     ],
 )
-def test_elements_and_other_tables_are_no_change(followed: RulesetMonitor, text: str) -> None:
-    nft("-f", "-", text=text)
+def test_other_tables_are_no_change(followed: RulesetMonitor, text: str) -> None:
+    other("-f", "-", text=text)
     assert select.select([followed], [], [], 0)[0]
     assert followed.take() is None
 
 
+OURS = [
+    "delete table inet stunwall",
+    "flush chain inet stunwall hand_over",
+    "add element inet stunwall vpn { wg0 }",
+    "add rule inet stunwall allow_rules accept",
+]
+
+
+@pytest.mark.parametrize("text", OURS)
+def test_our_own_transactions_are_no_change(followed: RulesetMonitor, nft: Nft, text: str) -> None:
+    nft.apply(text)
+    assert select.select([followed], [], [], 0)[0]
+    assert followed.take() is None
+
+
+def test_another_programs_change_among_ours_is_told(followed: RulesetMonitor, nft: Nft) -> None:
+    nft.apply(OURS[2])
+    other(OURS[3])
+    nft.apply(OURS[1])
+    change = followed.take()
+    assert change is not None
+    assert change.who.startswith("nft (pid ")
+    assert not change.wiped
+
+
+def test_another_context_of_this_process_is_another_program(followed: RulesetMonitor) -> None:
+    with closing(Nft()) as second:
+        second.apply(OURS[3])
+    assert followed.take() is not None
+
+
+def test_in_a_process_namespace_of_its_own_the_port_still_tells_who_it_was(lab: None) -> None:
+    script = """
+from stunwall.wall.monitor import RulesetMonitor
+from stunwall.wall.nft import Nft
+import subprocess
+nft = Nft()
+nft.apply("add table inet stunwall; add chain inet stunwall c")
+monitor = RulesetMonitor(lambda: nft.port)
+nft.apply("add rule inet stunwall c accept")
+print(monitor.take())
+subprocess.run(["nft", "add rule inet stunwall c drop"], check=True)
+print(monitor.take().who.startswith("nft (pid "))
+nft.apply("delete table inet stunwall")
+print(monitor.take())
+"""
+    command = ["unshare", "--pid", "--fork", "--net", sys.executable, "-c", script]
+    done = subprocess.run(
+        command, text=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(AGENT)}
+    )
+    assert done.stdout.split() == ["None", "True", "None"], done.stderr
+
+
 def test_of_several_makers_the_one_that_wiped_is_told(followed: RulesetMonitor) -> None:
-    nft("-f", "-", text="delete table inet stunwall")
+    other("-f", "-", text="delete table inet stunwall")
     wiped = followed.take()
-    nft("-f", str(RULES))
-    nft("-f", "-", text="delete table inet stunwall")
-    nft("-f", str(RULES))
+    other("-f", str(RULES))
+    other("-f", "-", text="delete table inet stunwall")
+    other("-f", str(RULES))
     change = followed.take()
     assert wiped is not None
     assert change is not None
@@ -95,7 +155,7 @@ def test_of_several_makers_the_one_that_wiped_is_told(followed: RulesetMonitor) 
 
 def test_words_that_were_lost_count_as_a_change_of_nobody(followed: RulesetMonitor) -> None:
     # More than the socket's buffer holds: rules of another table, and nobody reads meanwhile.
-    nft(
+    other(
         "-f",
         "-",
         text="add table inet other\nadd chain inet other c\n" + "add rule inet other c accept\n" * 20000,
@@ -114,14 +174,14 @@ DELETED = message(2, (1, b"stunwall\0"))
 END = message(15, (1, bytes(4)), (2, (812).to_bytes(4)), (3, b"firewalld\0"))
 
 
-def heard(received: bytes) -> list[tuple[int, dict[int, bytes]]]:
+def heard(received: bytes) -> list[tuple[int, int, dict[int, bytes]]]:
     return list(monitor._messages(received))
 
 
 def test_messages_are_read_one_after_the_other() -> None:
     assert heard(DELETED + END) == [
-        (2, {1: b"stunwall\0"}),
-        (15, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
+        (2, 0, {1: b"stunwall\0"}),
+        (15, 0, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
     ]
 
 

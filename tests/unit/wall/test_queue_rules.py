@@ -5,40 +5,41 @@ from dataclasses import replace
 import pytest
 
 from stunwall.wall import queue_rules, table
+from stunwall.wall.nft import Nft
 from unit.wall_kernel import EMPTY, FULL, MASK, QUEUE, SERVER4, SERVER6, Way, loaded
 
 pytestmark = pytest.mark.usefixtures("clear")
 
 
 @pytest.mark.parametrize("queue", [0, 1, QUEUE, 65535])
-def test_the_door_is_open_for_its_queue_until_it_is_shut(queue: int) -> None:
-    table.load(EMPTY, MASK)
-    queue_rules.attach(queue)
+def test_the_door_is_open_for_its_queue_until_it_is_shut(nft: Nft, queue: int) -> None:
+    table.load(nft, EMPTY, MASK)
+    queue_rules.attach(nft, queue)
     assert loaded().queue == queue
-    queue_rules.attach(QUEUE)
-    queue_rules.attach(QUEUE)
+    queue_rules.attach(nft, QUEUE)
+    queue_rules.attach(nft, QUEUE)
     assert loaded().queue == QUEUE
-    queue_rules.detach()
-    queue_rules.detach()
+    queue_rules.detach(nft)
+    queue_rules.detach(nft)
     assert loaded().queue is None
     assert [rule for rule in loaded().rules if rule.chain in ("to_stunwalld", "output_to_stunwalld")] == []
 
 
-def test_an_open_door_without_a_listener_drops(way: Way) -> None:
-    table.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
+def test_an_open_door_without_a_listener_drops(nft: Nft, way: Way) -> None:
+    table.load(nft, replace(EMPTY, families=frozenset({4, 6})), MASK)
     for server in (SERVER4, SERVER6):
         assert not way.passes(server)
-        queue_rules.attach(QUEUE)
+        queue_rules.attach(nft, QUEUE)
         assert not way.passes(server)
         assert way.passes(server, payload=b"no STUN")
-        queue_rules.detach()
+        queue_rules.detach(nft)
         assert not way.passes(server)
 
 
-def test_loading_shuts_the_door_and_filling_leaves_it() -> None:
-    table.load(EMPTY, MASK)
-    queue_rules.attach(QUEUE)
-    table.fill(FULL, MASK, EMPTY)
+def test_loading_shuts_the_door_and_filling_leaves_it(nft: Nft) -> None:
+    table.load(nft, EMPTY, MASK)
+    queue_rules.attach(nft, QUEUE)
+    table.fill(nft, FULL, MASK, EMPTY)
     assert loaded().queue == QUEUE
-    table.load(FULL, MASK)
+    table.load(nft, FULL, MASK)
     assert loaded().queue is None

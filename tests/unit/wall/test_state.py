@@ -1,64 +1,70 @@
-"""state.py and ruleset.py: what counts as damage."""
-
-import re
-from dataclasses import replace
+"""state.py: what is read from the listing of the table."""
 
 import pytest
 
-from stunwall.wall import contents, queue_rules, ruleset, table
-from stunwall.wall.state import Rule, Wall
-from unit.wall_kernel import (
-    EMPTY,
-    FULL,
-    MASK,
-    QUEUE,
-    loaded,
-    run_nft,
+from stunwall.wall import listing, queue_rules, ruleset, state, table
+from stunwall.wall.nft import Nft
+from stunwall.wall.state import Rule
+from unit.wall_kernel import EMPTY, MASK, loaded
+
+TEXT = """table inet stunwall {
+\tflags dormant
+
+\tcounter into_vpn {
+\t\tpackets 3 bytes 400
+\t}
+
+\tset vpn { # handle 4
+\t\ttype ifname
+\t\telements = { "wg0",
+\t\t\t     "a,b }" }
+\t}
+
+\tset paused {
+\t\ttypeof meta time
+\t\tflags interval,timeout
+\t\telements = { "2026-11-25 13:06:34"-"2026-11-25 13:07:35" timeout 1h30m expires 1h29m59s500ms }
+\t}
+
+\tchain decide { # handle 7
+\t\ttype filter hook postrouting priority srcnat - 10; policy accept;
+\t\toifname @vpn counter name "into_vpn" accept comment "into the VPN" # handle 12
+\t\tlimit rate over 500/second burst 500 packets counter packets 7 bytes 8 drop # handle 13
+\t}
+
+\tchain to_stunwalld {
+\t\tcounter packets 1 bytes 2 comment "to stunwalld on queue 4780" # handle 14
+\t\t{} # handle 15
+\t}
+}
+"""
+
+
+@pytest.mark.parametrize("rule", ["queue to 4780", "queue num 4780", 'xt target "NFQUEUE"', ""])
+def test_the_listing_is_read_whatever_nft_prints_for_the_queue_rule(rule: str) -> None:
+    wall = state.wall(listing.parse(TEXT.replace("{} #", f"{rule} #")))
+    assert wall.rules[:3] == (
+        Rule("decide", "into the VPN", 3, 400),
+        Rule("decide", "", 7, 8),
+        Rule("to_stunwalld", "to stunwalld on queue 4780", 1, 2),
+    )
+    assert wall.sets["vpn"] == ("wg0", "a,b }")
+    assert wall.counters == {"into_vpn": 3}
+    assert wall.queue == 4780
+    assert wall.paused == 5399
+
+
+def test_without_the_queue_rule_its_counter_alone_is_no_queue() -> None:
+    text = TEXT.replace("\t\t{} # handle 15\n", "")
+    assert state.wall(listing.parse(text)).queue is None
+
+
+@pytest.mark.parametrize(
+    ("element", "seconds"),
+    [("1 expires 2d3h4m5s6ms", 183845.006), ("1 timeout 5m expires 59s", 59), ("1", 0), ("1 timeout 5m", 0)],
 )
-
-pytestmark = pytest.mark.usefixtures("clear")
-
-
-CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.file().read_text())})
-
-
-@pytest.mark.parametrize("chain", CHAINS)
-def test_a_flushed_chain_is_damage(chain: str) -> None:
-    table.load(FULL, MASK)
-    run_nft("flush", "chain", *contents.TABLE.split(), chain)
-    assert not loaded().intact
-
-
-def handles(chain: str) -> list[str]:
-    return re.findall(
-        r"# handle (\d+)$", run_nft("-a", "list", "chain", *contents.TABLE.split(), chain), re.M
-    )[1:]
-
-
-def test_every_single_rule_that_is_gone_is_damage() -> None:
-    for chain in CHAINS:
-        table.load(EMPTY, MASK)
-        for place in range(len(handles(chain))):
-            run_nft("delete", "rule", *contents.TABLE.split(), chain, "handle", handles(chain)[place])
-            assert not loaded().intact, (chain, place)
-            table.load(EMPTY, MASK)
-            assert loaded().intact
-
-
-@pytest.mark.parametrize("verb", ["insert", "add"])
-@pytest.mark.parametrize("chain", ["postrouting", "decide", "hand_over", "may_leave", "output"])
-def test_a_rule_of_somebody_elses_in_a_chain_of_the_file_is_damage(verb: str, chain: str) -> None:
-    table.load(FULL, MASK)
-    run_nft(verb, "rule", *contents.TABLE.split(), chain, "accept")
-    assert not loaded().intact
-
-
-def test_an_open_door_and_exceptions_are_no_damage() -> None:
-    table.load(FULL, MASK)
-    queue_rules.attach(QUEUE)
-    assert loaded().intact
-    table.fill(replace(FULL, allow=()), MASK, FULL)
-    assert loaded().intact
+def test_when_an_element_times_out(element: str, seconds: float) -> None:
+    assert state.expires(element) == seconds
 
 
 def test_what_is_expected_is_each_rule_of_the_text_by_chain() -> None:
@@ -79,6 +85,10 @@ def test_what_is_expected_is_each_rule_of_the_text_by_chain() -> None:
     assert ruleset.expected(text) == [("a", "one"), ("a", "two"), ("b", "three")]
 
 
-def test_a_wall_with_nothing_in_it_is_not_whole() -> None:
-    assert not Wall((), {}, {}, None).intact
-    assert not Wall((Rule("postrouting", "", None, None),), {}, {}, None).intact
+@pytest.mark.usefixtures("clear")
+def test_the_comments_of_the_file_are_those_in_the_kernel(nft: Nft) -> None:
+    table.load(nft, EMPTY, MASK)
+    queue_rules.attach(nft, 1)
+    filled = {*queue_rules.CHAINS}
+    rules = [(rule.chain, rule.comment) for rule in loaded().rules if rule.chain not in filled]
+    assert sorted(rules) == sorted(ruleset.expected(ruleset.text()))

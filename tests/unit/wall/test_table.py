@@ -10,7 +10,8 @@ import pytest
 from stunwall import config
 from stunwall.config import Allow
 from stunwall.wall import queue_rules, ruleset, state, table
-from stunwall.wall.nft import NftError
+from stunwall.wall.contents import TABLE
+from stunwall.wall.nft import Nft, NftError
 from unit.wall_kernel import (
     EMPTY,
     FULL,
@@ -21,6 +22,8 @@ from unit.wall_kernel import (
     VERSION_0_1_0,
     Way,
     counted,
+    damage,
+    listed,
     loaded,
     run_nft,
     until,
@@ -29,11 +32,11 @@ from unit.wall_kernel import (
 pytestmark = pytest.mark.usefixtures("clear")
 
 
-def test_what_is_loaded_is_read_back() -> None:
-    assert state.read() is None
-    table.load(FULL, MASK)
+def test_what_is_loaded_is_read_back(nft: Nft) -> None:
+    assert state.read(nft) is None
+    table.load(nft, FULL, MASK)
     wall = loaded()
-    assert wall.intact
+    assert damage(FULL) == ()
     assert (wall.queue, wall.paused) == (None, 0)
     assert set(wall.sets["vpn"]) == FULL.vpn
     assert set(wall.sets["guard_ports"]) == FULL.guard_ports
@@ -46,20 +49,20 @@ def test_what_is_loaded_is_read_back() -> None:
     assert [rule.comment for rule in wall.rules if rule.chain == "allow_rules"] == ["allow 1", "allow 2"]
     assert [rule for rule in wall.rules if rule.chain == "allow_programs"] == []  # its unit does not run
     assert set(wall.counters.values()) == {0}
-    assert "10.9.8.7" in state.listing()
+    assert "10.9.8.7" in listed()
 
 
-def test_loading_twice_is_loading_once() -> None:
-    table.load(FULL, MASK)
-    first, printed = loaded(), state.listing()
-    table.load(FULL, MASK)
-    assert (loaded(), state.listing()) == (first, printed)
+def test_loading_twice_is_loading_once(nft: Nft) -> None:
+    table.load(nft, FULL, MASK)
+    first, printed = loaded(), listed()
+    table.load(nft, FULL, MASK)
+    assert (loaded(), listed()) == (first, printed)
 
 
-def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way: Way) -> None:
-    table.load(FULL, MASK)
+def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(nft: Nft, way: Way) -> None:
+    table.load(nft, FULL, MASK)
     assert not way.passes()
-    table.pause(600, int(time.time()))
+    table.pause(nft, 600, int(time.time()))
     before = loaded()
     assert before.counters["unattended"] == 1
     run_nft("-f", str(ruleset.file()))
@@ -68,17 +71,19 @@ def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way
     # The file's own two ports come on top of the configuration's, until stunwalld fills the set anew.
     assert after.sets == before.sets | {"guard_ports": (443, 3478, 5349)}
     assert after.paused
-    assert after.intact
+    assert damage(FULL) == ()
     assert [rule for rule in after.rules if rule.chain in ("allow_rules", "to_stunwalld")] == []
 
 
 @pytest.mark.parametrize("change", ["add element {} {{ 9 . 9 }}", "delete element {} {{ 28 . 0 }}"])
-def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(change: str) -> None:
-    table.load(FULL, MASK)
+def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(
+    nft: Nft, change: str
+) -> None:
+    table.load(nft, FULL, MASK)
     run_nft(change.format("inet stunwall classic_lengths"))
-    assert not loaded().intact
-    table.load(FULL, MASK)
-    assert loaded().intact
+    assert damage(FULL)
+    table.load(nft, FULL, MASK)
+    assert damage(FULL) == ()
 
 
 def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters(way: Way) -> None:
@@ -88,148 +93,149 @@ def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters
     assert not way.passes()
     before = loaded()
     assert before.counters["unattended"] == 1
-    assert not before.intact
+    assert damage()
     run_nft("-f", str(ruleset.file()))
     after = loaded()
-    assert after.intact
+    # Version 0.1.0 left no checksum of what it had put into the sets.
+    assert damage() == ("the elements of its sets",)
     assert after.counters == before.counters
     assert after.sets["vpn"] == ("wg0",)
     assert not way.passes()
-    chains = re.findall(r"chain (\w+) \{", state.listing())
+    chains = re.findall(r"chain (\w+) \{", listed())
     assert sorted(chains) == sorted(re.findall(r"^    chain (\w+) \{", ruleset.text(), re.M))
 
 
-def test_loading_replaces_what_was_in_the_sets_and_keeps_a_pause_and_the_counters(way: Way) -> None:
-    table.load(FULL, MASK)
+def test_loading_replaces_everything_but_the_named_counters(nft: Nft, way: Way) -> None:
+    table.load(nft, FULL, MASK)
     assert not way.passes()
-    table.pause(600, int(time.time()))
-    table.load(EMPTY, MASK)
+    table.pause(nft, 600, int(time.time()))
+    run_nft("add", "chain", *TABLE.split(), "other", "{ type filter hook output priority 3; }")
+    table.load(nft, EMPTY, MASK)
     wall = loaded()
-    others = {"paused", "classic_lengths"}
+    assert damage() == ()
+    others = {"checksum", "classic_lengths"}
     assert {name: elements for name, elements in wall.sets.items() if elements and name not in others} == {
         "guard_ports": (3478, 5349)
     }
-    assert wall.paused
     assert wall.counters["unattended"] == 1
-    assert "10.9.8.7" not in state.listing()
+    assert "10.9.8.7" not in listed()
 
 
-def test_removing_leaves_nothing_and_may_be_repeated() -> None:
-    table.remove()
-    table.load(FULL, MASK)
-    queue_rules.attach(QUEUE)
-    table.remove()
-    table.remove()
+def test_removing_leaves_nothing_and_may_be_repeated(nft: Nft) -> None:
+    table.remove(nft)
+    table.load(nft, FULL, MASK)
+    queue_rules.attach(nft, QUEUE)
+    table.remove(nft)
+    table.remove(nft)
     assert run_nft("list", "ruleset") == ""
-    assert state.read() is None
+    assert state.read(nft) is None
 
 
-def test_other_tables_are_left_alone() -> None:
+def test_other_tables_are_left_alone(nft: Nft) -> None:
     run_nft("-f", "-", text='table inet other {\nset vpn {\ntype ifname\nelements = { "eth0" }\n}\n}\n')
     before = run_nft("list", "table", "inet", "other")
-    table.load(FULL, MASK)
-    table.remove()
+    table.load(nft, FULL, MASK)
+    table.remove(nft)
     assert run_nft("list", "ruleset") == before
 
 
-def test_a_transaction_that_the_kernel_refuses_changes_nothing() -> None:
-    table.load(FULL, MASK)
-    before = state.listing()
+def test_a_transaction_that_the_kernel_refuses_changes_nothing(nft: Nft) -> None:
+    table.load(nft, FULL, MASK)
+    before = listed()
     inside = frozenset({(ip_network("10.0.0.0/8"), "eth0"), (ip_network("10.1.0.0/16"), "eth0")})
     with pytest.raises(NftError):
-        table.fill(replace(EMPTY, lan=inside), MASK, None)
-    assert state.listing() == before
+        table.fill(nft, replace(EMPTY, lan=inside), MASK, None)
+    assert listed() == before
 
 
-def test_without_a_wall_there_is_nothing_to_fill_or_open() -> None:
+def test_without_a_wall_there_is_nothing_to_fill_or_open(nft: Nft) -> None:
     for change in (
-        lambda: table.fill(EMPTY, MASK, None),
-        lambda: queue_rules.attach(QUEUE),
-        queue_rules.detach,
-        lambda: table.pause(60, int(time.time())),
-        state.listing,
+        lambda: table.fill(nft, EMPTY, MASK, None),
+        lambda: queue_rules.attach(nft, QUEUE),
+        lambda: queue_rules.detach(nft),
+        lambda: table.pause(nft, 60, int(time.time())),
     ):
         with pytest.raises(NftError):
             change()
     assert run_nft("list", "ruleset") == ""
 
 
-def test_filling_replaces_everything() -> None:
-    table.load(EMPTY, MASK)
-    table.fill(FULL, MASK, EMPTY)
+def test_filling_replaces_everything(nft: Nft) -> None:
+    table.load(nft, EMPTY, MASK)
+    table.fill(nft, FULL, MASK, EMPTY)
     filled = loaded()
-    table.fill(EMPTY, MASK, FULL)
+    table.fill(nft, EMPTY, MASK, FULL)
     emptied = loaded()
-    table.load(FULL, MASK)
+    table.load(nft, FULL, MASK)
     assert filled.sets == loaded().sets
-    table.load(EMPTY, MASK)
+    table.load(nft, EMPTY, MASK)
     assert emptied.sets == loaded().sets
 
 
-def test_exceptions_that_stay_the_same_keep_their_counters(way: Way) -> None:
+def test_exceptions_that_stay_the_same_keep_their_counters(nft: Nft, way: Way) -> None:
     contents = replace(EMPTY, allow=(Allow("a", port=3478), Allow("b", port=9)))
-    table.load(contents, MASK)
+    table.load(nft, contents, MASK)
     assert way.passes()
     assert way.passes()
     assert (counted("allow 1"), counted("allow 2")) == (2, 0)
     other = replace(contents, vpn=frozenset({"wg0"}), families=frozenset({4}))
-    table.fill(other, MASK, contents)
+    table.fill(nft, other, MASK, contents)
     assert counted("allow 1") == 2
-    table.fill(other, MASK, None)  # what the wall holds is not known
+    table.fill(nft, other, MASK, None)  # what the wall holds is not known
     assert counted("allow 1") == 0
     assert way.passes()
     fewer = replace(other, allow=contents.allow[:1])
-    table.fill(fewer, MASK, other)
+    table.fill(nft, fewer, MASK, other)
     assert (counted("allow 1"), counted("allow 2")) == (0, None)
 
 
-def test_a_pause_lets_all_stun_pass_until_it_is_ended(way: Way) -> None:
-    table.load(replace(EMPTY, families=frozenset({4, 6})), MASK)
-    queue_rules.attach(QUEUE)
+def test_a_pause_lets_all_stun_pass_until_it_is_ended(nft: Nft, way: Way) -> None:
+    table.load(nft, replace(EMPTY, families=frozenset({4, 6})), MASK)
+    queue_rules.attach(nft, QUEUE)
     assert not way.passes()
-    table.pause(600, int(time.time()))
+    table.pause(nft, 600, int(time.time()))
     assert way.passes()
     assert way.passes(SERVER6)
     assert 590 <= loaded().paused <= 600
-    assert loaded().intact
-    table.pause(30, int(time.time()))  # instead of the one before
+    assert damage() == ()
+    table.pause(nft, 30, int(time.time()))  # instead of the one before
     assert 20 <= loaded().paused <= 30
-    table.pause(0, 0)
-    table.pause(0, 0)
+    table.pause(nft, 0, 0)
+    table.pause(nft, 0, 0)
     assert not way.passes()
     assert loaded().paused == 0
 
 
-def test_a_pause_ends_by_itself(way: Way) -> None:
-    table.load(EMPTY, MASK)
-    table.pause(1, int(time.time()))
+def test_a_pause_ends_by_itself(nft: Nft, way: Way) -> None:
+    table.load(nft, EMPTY, MASK)
+    table.pause(nft, 1, int(time.time()))
     until(lambda: not way.passes())
     until(lambda: loaded().paused == 0)
 
 
 @pytest.mark.parametrize("day", [-86400, 86400])
-def test_a_pause_of_another_day_lets_nothing_pass(way: Way, day: int) -> None:
+def test_a_pause_of_another_day_lets_nothing_pass(nft: Nft, way: Way, day: int) -> None:
     """As if the clock had been set: its time by the clock is over, or yet to come."""
-    table.load(EMPTY, MASK)
-    table.pause(600, int(time.time()) + day)
+    table.load(nft, EMPTY, MASK)
+    table.pause(nft, 600, int(time.time()) + day)
     assert not way.passes()
 
 
-def test_the_longest_pause_is_one_that_the_kernel_takes() -> None:
-    table.load(EMPTY, MASK)
-    table.pause(86400, int(time.time()))
+def test_the_longest_pause_is_one_that_the_kernel_takes(nft: Nft) -> None:
+    table.load(nft, EMPTY, MASK)
+    table.pause(nft, 86400, int(time.time()))
     assert 86390 <= loaded().paused <= 86400
 
 
 @pytest.mark.parametrize("mask", [MASK, 0x30000000, 0x60, 0x80000002, 0xC0000000])
-def test_the_marks_in_the_kernel_are_those_of_the_configuration(mask: int) -> None:
+def test_the_marks_in_the_kernel_are_those_of_the_configuration(nft: Nft, mask: int) -> None:
     allow = (Allow("w", port=1),)
-    table.load(replace(FULL, allow=allow), mask)
-    assert loaded().intact
+    table.load(nft, replace(FULL, allow=allow), mask)
+    assert damage(replace(FULL, allow=allow), mask) == ()
     redirected, permitted = config.mark_bits(mask)
     assert redirected < permitted
     assert redirected | permitted == mask
-    written = {int(value, 16) for value in re.findall(r"mark [^\n]*?(0x[0-9a-f]{8})", state.listing())}
+    written = {int(value, 16) for value in re.findall(r"mark [^\n]*?(0x[0-9a-f]{8})", listed())}
     ours = {0, mask, mask | 1, redirected, permitted, ~mask & 0xFFFFFFFF, ~permitted & 0xFFFFFFFF}
     assert written <= ours
     assert {mask, redirected, permitted} <= written

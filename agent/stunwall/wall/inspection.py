@@ -1,0 +1,123 @@
+"""Looks at the table without the daemon, which knows what it put there: is the table as it should be?"""
+
+import ctypes
+import json
+import re
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stunwall.config import Config
+from stunwall.wall import listing, queue_rules, reference, ruleset, state, table
+from stunwall.wall.child import in_child
+from stunwall.wall.contents import CHECKSUM, TABLE, Contents, checksum, elements
+from stunwall.wall.listing import Listing, normal
+from stunwall.wall.nft import Nft, NftError
+from stunwall.wall.state import Wall
+from stunwall.wall.units import UnitWatch
+
+_NEW_NETWORK = 0x40000000  # linux/sched.h: CLONE_NEWNET
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The table as loaded, and what is not as it should be.
+
+    `complete` is false if only the comments of the rules could be compared, since this process may not make a network
+    namespace.
+    """
+
+    wall: Wall
+    differences: tuple[str, ...]
+    complete: bool
+
+    @property
+    def intact(self) -> bool:
+        """Whether everything that was compared is as it should be."""
+        return not self.differences
+
+
+def inspect(settings: Config) -> Inspection | None:
+    """Compare the table with the file and the configuration, None if there is no table. Raises NftError.
+
+    What should be loaded is loaded in a network namespace of its own, and listed there.
+    """
+    with closing(Nft()) as nft:
+        seen = state.read_listing(nft)
+    if seen is None:
+        return None
+    wall = state.wall(seen)
+    try:
+        expected = listing.parse(in_child(lambda: _made_anew(settings)))
+    except NftError:
+        return Inspection(wall, tuple(_other_comments(wall)), complete=False)
+    return Inspection(wall, tuple(_differences(expected, seen, settings)), complete=True)
+
+
+def read_ruleset() -> list[dict[str, Any]]:
+    """Return the objects of every table, without the elements of sets (libnftables-json(5)). Raises NftError."""
+    found: list[dict[str, Any]] = json.loads(in_child(_list_ruleset))
+    return found
+
+
+def _list_ruleset() -> str:
+    with closing(Nft()) as nft:
+        return json.dumps(nft.list_ruleset())
+
+
+def _made_anew(settings: Config) -> str:
+    """Load the table in a new network namespace, with the exceptions and the queue rules; return its listing."""
+    if ctypes.CDLL(None).unshare(_NEW_NETWORK) != 0:
+        raise NftError("this process may not make a network namespace")
+    with closing(UnitWatch()) as watch:
+        cgroups = watch.find(rule.unit for rule in settings.allow if rule.unit)
+    contents = Contents(frozenset(), settings.guard_ports, allow=settings.allow, cgroups=cgroups)
+    with closing(Nft()) as nft:
+        table.load(nft, contents, settings.mark_mask)
+        with suppress(NftError):  # without NFQUEUE here, stunwalld can't have put in queue rules either
+            queue_rules.attach(nft, settings.queue)
+        return nft.list_table(TABLE, handles=True) or ""
+
+
+def _differences(expected: Listing, seen: Listing, settings: Config) -> Iterator[str]:
+    """Yield what is not as expected. Queue rules or exceptions that are missing let nothing out."""
+    for name in reference.FILLED:
+        known = expected.blocks.get(name, ())
+        if _is_part(seen.blocks.get(name, ()), known):
+            # The handle of a rule that nft cannot print is another one there.
+            expected = replace(expected, blocks={**expected.blocks, name: seen.blocks.get(name, ())})
+    filled = elements(Contents(frozenset(), frozenset()))
+    ignored = frozenset({*filled, CHECKSUM, "paused"})
+    yield from listing.differences(expected, seen, {}, ignored)
+    there = {name: [normal(each) for each in seen.elements.get(name, ())] for name in filled}
+    default = Config().guard_ports
+    # From the configuration, from the file, or from the file when it was loaded again.
+    ports = (settings.guard_ports, default, settings.guard_ports | default)
+    if set(there["guard_ports"]) not in [set(map(str, each)) for each in ports]:
+        yield "set guard_ports"
+    summed = seen.elements.get(CHECKSUM, ())
+    at_boot = not summed and not any(there[name] for name in there.keys() - {"guard_ports"})
+    if not at_boot and summed != (f"{checksum(there):#010x}",):
+        yield "the elements of its sets"
+
+
+def _is_part(rules: tuple[str, ...], known: tuple[str, ...]) -> bool:
+    """Whether these are some of the known rules, in their order."""
+    left = iter([listing.bare(rule) for rule in known])
+    # nft names the cgroup of a unit by its number once the unit has ended; nothing is in it then.
+    living = (rule for rule in rules if not re.match(r"socket cgroupv2 level \d+ \d", rule))
+    return all(listing.bare(rule) in left for rule in living)
+
+
+def _other_comments(wall: Wall) -> Iterator[str]:
+    """Yield the chains whose rules do not have the comments of the file, in order."""
+    filled = {name.removeprefix("chain ") for name in reference.FILLED}
+    loaded = [(rule.chain, rule.comment) for rule in wall.rules if rule.chain not in filled]
+    expected = ruleset.expected(ruleset.text())
+    for chain in dict.fromkeys(chain for chain, _ in (*expected, *loaded)):
+        if [each for each in loaded if each[0] == chain] != [each for each in expected if each[0] == chain]:
+            yield f"chain {chain}"
+    text = ruleset.lengths(ruleset.text())
+    if frozenset(map(str, wall.sets.get("classic_lengths", ()))) != text:
+        yield "set classic_lengths"
