@@ -100,7 +100,7 @@ Maintainer: $maintainer
 Section: net
 Priority: optional
 Installed-Size: $(du -sk "$tree" | cut -f1)
-Depends: ${libraries#shlibs:Depends=}, nftables (>= 1.0.2), python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), systemd
+Depends: ${libraries#shlibs:Depends=}, libnftables1 (>= 1.0.2), nftables (>= 1.0.2), python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), systemd
 Description: keeps WebRTC from leaking a VPN user's real address
  Any web page can ask a browser to send STUN requests from every network
  interface, and such a request can bypass the VPN, so that the page learns
