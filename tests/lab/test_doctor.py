@@ -67,7 +67,10 @@ def test_damaged_wall_is_a_problem(lab: Lab) -> None:
     with Agent(lab) as agent:
         agent.kill()
         lab.client.nft("flush chain inet stunwall postrouting")
-        assert "damaged: some of its rules are missing" in findings(agent, "problem")[1]["wall"][0]
+        assert (
+            "damaged: it is not as stunwall left it: chain postrouting"
+            in findings(agent, "problem")[1]["wall"][0]
+        )
 
 
 @contextmanager

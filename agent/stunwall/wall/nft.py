@@ -5,6 +5,7 @@ one ctypes module that hides the netlink socket, whose port tells our transactio
 """
 
 import ctypes
+import errno
 import json
 import os
 import re
@@ -25,6 +26,8 @@ NETLINK_NETFILTER = 12  # linux/netlink.h; not in Python's socket module
 _HANDLE, _JSON, _TERSE = 1 << 3, 1 << 4, 1 << 11
 _ERROR = 2  # linux/netlink.h: NLMSG_ERROR
 _NOT_THERE = "No such file or directory"
+_FIRST_PORT = 1 << 30  # above all pids (linux/threads.h, PID_MAX_LIMIT)
+_TRIES = 10  # to find a port that is free among 2^24
 _OPENED = 16  # files that libnftables may open at once, while it makes a context
 _RECEIVE = 1 << 16  # bytes of one netlink datagram; what is left over of a larger one is discarded
 
@@ -56,6 +59,8 @@ class Nft:
         # The same socket, not another one: what it sends comes from the same port.
         found = next(descriptor for descriptor in free if _is_netfilter(descriptor))
         self.socket = socket.socket(fileno=os.dup(found))
+        self.port = _bind(self.socket)
+        """The netlink port of our transactions, as in nlmsg_pid of the kernel's notifications (netlink(7))."""
         # Otherwise it prints to stdout and stderr.
         self._library.nft_ctx_buffer_output(self._context)
         self._library.nft_ctx_buffer_error(self._context)
@@ -65,11 +70,6 @@ class Nft:
         self.socket.close()
         context, self._context = self._context, None
         self._library.nft_ctx_free(context)
-
-    @property
-    def port(self) -> int:
-        """The netlink port of our transactions, as in nlmsg_pid of the kernel's notifications (netlink(7))."""
-        return int(self.socket.getsockname()[0])
 
     def apply(self, text: str) -> None:
         """Carry out nft statements in one transaction: all of them, or none. Raises NftError."""
@@ -212,6 +212,24 @@ def _load(name: str) -> ctypes.CDLL:
         getattr(library, name).argtypes = [context]
         getattr(library, name).restype = ctypes.c_char_p
     return library
+
+
+def _bind(netlink: socket.socket) -> int:
+    """Give a socket a netlink port, and return it.
+
+    The kernel would give it our pid, which is what the queue's socket is to have: other programs, and our doctor, take
+    the port in /proc/net/netfilter/nfnetlink_queue for a pid.
+    """
+    for _ in range(_TRIES):
+        port = _FIRST_PORT + int.from_bytes(os.urandom(3))
+        try:
+            netlink.bind((port, 0))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise NftError(f"the netlink socket of libnftables got no port: {error.strerror}") from error
+        else:
+            return port
+    raise NftError("the netlink socket of libnftables got no port: too many are in use")
 
 
 def _free_descriptors() -> list[int]:
