@@ -129,7 +129,7 @@ def test_it_depends_on_nft_systemd_the_python_it_was_built_with_and_what_its_lib
 ) -> None:
     depends = package.fields["Depends"].split(", ")
     assert depends[-4:] == ["nftables (>= 1.0.2)", "python3 (>= 3.11)", "python3 (<< 3.12)", "systemd"]
-    assert {name.split()[0] for name in depends[:-4]} == {"libc6", "libnetfilter-queue1"}
+    assert {name.split()[0] for name in depends[:-4]} == {"libc6", "libnetfilter-queue1", "libnftables1"}
 
 
 def test_its_needs_are_those_of_the_readme() -> None:
