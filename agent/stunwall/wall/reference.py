@@ -34,14 +34,16 @@ def differences(expected: Listing, seen: Listing, filled: Filled, *, again: bool
 
     With `again`, the file may have been loaded again, which adds its own ports to `guard_ports`.
     """
+    elements: dict[str, frozenset[str]] = {}
+    ignored = _PAUSED
     if filled.elements is None:
-        names = frozenset(name.split()[-1] for name in expected.blocks)
-        return listing.differences(expected, seen, {}, names - {"classic_lengths"})
-    elements = {name: frozenset(map(normal, some)) for name, some in filled.elements.items()}
-    elements[CHECKSUM] = frozenset({f"{checksum(filled.elements):#010x}"})
-    if again:
+        ignored |= frozenset(name.split()[-1] for name in expected.blocks) - {"classic_lengths"}
+    else:
+        elements = {name: frozenset(map(normal, some)) for name, some in filled.elements.items()}
+        elements[CHECKSUM] = frozenset({f"{checksum(filled.elements):#010x}"})
+    if again and "guard_ports" in elements:
         elements["guard_ports"] |= frozenset(map(str, Config().guard_ports))
-    found = listing.differences(expected, seen, elements, _PAUSED)
+    found = listing.differences(expected, seen, elements, ignored)
     if not _pause_fits(seen.elements.get("paused", ()), filled):
         found.append("set paused")
     return found
