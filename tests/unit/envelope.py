@@ -16,8 +16,8 @@ class Envelope:
     """How a payload travels.
 
     `extensions`: IPv6 extension headers in their order; over IPv4 only AH is one. `options`: IPv4's, in words of 4
-    bytes. `piece`: the fragment to send, as offset and size in units of 8 bytes. `udp_length`, `ip6_length`: these
-    fields' values, instead of the true ones.
+    bytes. `stuffing`: how much longer than 8 bytes IPv6's headers are, in units of 8. `piece`: the fragment to send, as
+    offset and size in units of 8 bytes. `udp_length`, `ip6_length`: these fields' values, instead of the true ones.
     """
 
     version: int = 4
@@ -27,6 +27,7 @@ class Envelope:
     options: int = 0
     tcp_options: int = 0
     extensions: tuple[int, ...] = ()
+    stuffing: int = 0
     piece: tuple[int, int] | None = None
     udp_length: int | None = None
     ip6_length: int | None = None
@@ -37,7 +38,7 @@ class Envelope:
         first = self.protocol
         outside, inside = self._split()
         for header in reversed(inside):
-            content, first = _extension(header, first) + content, header
+            content, first = _extension(header, first, self.stuffing) + content, header
         fields = 0
         if self.piece is not None:
             offset, size = self.piece
@@ -48,7 +49,7 @@ class Envelope:
                 fragment = struct.pack("!BBHI", first, 0, offset << 3 | more, 7)
                 content, first = fragment + content, FRAGMENT
         for header in reversed(outside):
-            content, first = _extension(header, first) + content, header
+            content, first = _extension(header, first, self.stuffing) + content, header
         if self.version == 4:
             return ip4(first, content, b"\x01" * 4 * self.options, fields)
         whole = ip6(first, content)
@@ -75,10 +76,10 @@ class Envelope:
         return ports + struct.pack("!HH", length, 0) + payload
 
 
-def _extension(header: int, following: int) -> bytes:
+def _extension(header: int, following: int, stuffing: int) -> bytes:
     """RFC 8200 §4; RFC 4302 §2 for AH, with an ICV of 12 bytes."""
     if header == AH:
         return struct.pack("!BBHII", following, 4, 0, 1, 1) + bytes(12)
     if header == FRAGMENT:  # a second one
         return struct.pack("!BBHI", following, 0, 0, 7)
-    return bytes([following, 0, 1, 4, 0, 0, 0, 0])
+    return bytes([following, stuffing, 1, 4, 0, 0, 0, 0]) + bytes(8 * stuffing)

@@ -175,6 +175,17 @@ def test_however_stun_is_cut_into_fragments_one_of_them_is_taken(both: Both, ver
         assert any(both.check(piece) for piece in tiny), sample.name
 
 
+def test_extension_headers_that_fill_the_first_fragment_do_not_hide_stun(both: Both) -> None:
+    for stuffing, count in product((20, 100), (1, 2)):
+        whole = Envelope(6, UDP, extensions=(FRAGMENT,) + (60,) * count, stuffing=stuffing)
+        headers = (1 + stuffing) * count
+        payload = SAMPLES[0].payload
+        for cut in (1, headers // 2, headers - 1, headers, headers + 1, headers + 2):
+            # Both: the second could be sent again without the first, whose header names UDP.
+            assert both.check(replace(whole, piece=(0, cut)).packet(payload))
+            assert both.check(replace(whole, piece=(cut, 400)).packet(payload))
+
+
 @pytest.mark.parametrize("version", [4, 6])
 def test_what_a_fragment_overwrites_is_not_what_is_looked_for(both: Both, version: int) -> None:
     # RFC 1858 §4: a receiver that prefers the later of two overlapping fragments.
