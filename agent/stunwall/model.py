@@ -142,7 +142,12 @@ class TcpNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """A UDP datagram or TCP segment with its IP addresses; `payload` may be cut by the capture."""
+    """A UDP or UDP-Lite datagram or TCP segment with its IP addresses; `payload` may be cut by the capture.
+
+    `lengths`: how many bytes the payload has, by the IP header and, if that says something else, by the UDP header: a
+    receiver may go by either. `partial`: this is the first fragment, and more payload follows than `lengths` says.
+    `lite`: it is UDP-Lite (RFC 3828), which is judged as UDP.
+    """
 
     transport: Transport
     source: Address
@@ -151,6 +156,9 @@ class Datagram:
     destination_port: int
     payload: bytes
     tcp: TcpNumbers | None = None
+    lengths: tuple[int, ...] = ()
+    partial: bool = False
+    lite: bool = False
 
     @property
     def family(self) -> int:

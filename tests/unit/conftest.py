@@ -1,18 +1,20 @@
 """How hypothesis runs here: no test depends on how fast the machine is. And what needs a network of its own."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from unit.fake_machine import FakeMachine, make
+from unit.wall import Wall
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lab() -> None:
     """Root in namespaces of the tests' own, where rules and routes may be changed."""
     if not os.environ.get("STUNWALL_LAB"):
@@ -25,3 +27,11 @@ def lab() -> None:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """The machine that `stunwall doctor` examines: a healthy fake."""
     return make(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def wall(lab: None) -> Iterator[Wall]:
+    """The chains of rules/stunwall.nft that find STUN, in the kernel."""
+    made = Wall()
+    yield made
+    made.close()

@@ -58,7 +58,16 @@ _SETS = {
     "paused": "Paused",
 }
 _CHAINS = {
-    "Recognised as outgoing STUN": ("classify_udp", "classify_classic_stun", "classify_tcp"),
+    "Recognised as outgoing STUN": (
+        "classify_udp",
+        "classify_udp_low",
+        "classify_classic_stun",
+        "classify_unmeasured",
+        "classify_tcp",
+        "classify_guarded_tcp",
+        "classify_ipv6_fragment",
+        "classify_hidden",
+    ),
     "Allowed outside the VPN (numbers as in `stunwall allow list`)": (
         "may_leave",
         "allow_rules",

@@ -57,7 +57,9 @@ def reply(refusal: Refusal) -> bytes:
     blocked, payload = refusal.blocked, _framed(refusal)
     if blocked.transport is Transport.UDP:
         ports = pack("!HH", blocked.destination_port, blocked.source_port)
-        return _packet(blocked, 17, ports + pack("!HH", 8 + len(payload), 0) + payload, checksum_at=6)
+        protocol = 136 if blocked.lite else 17
+        segment = ports + pack("!HH", 8 + len(payload), 0) + payload
+        return _packet(blocked, protocol, segment, checksum_at=6)
     return _packet(blocked, 6, _tcp(blocked, 0, _PSH_ACK) + payload, checksum_at=16)
 
 
