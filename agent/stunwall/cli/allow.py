@@ -22,6 +22,11 @@ def add(
     ],
     to: Annotated[str | None, typer.Option(metavar="NETWORK", help="Destination address or network.")] = None,
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Destination port.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NETWORK", help="Sender's address or network, before source NAT."),
+    ] = None,
+    source_port: Annotated[int | None, typer.Option(metavar="PORT", help="Source port.")] = None,
     protocol: Annotated[str | None, typer.Option(metavar="udp|tcp", help="Transport protocol.")] = None,
     user: Annotated[
         str | None, typer.Option(metavar="USER", help="Programs of this user, by name or number.")
@@ -42,10 +47,14 @@ def add(
           --why "Tailscale finds its peers by STUN"
       sudo stunwall allow add --to 10.20.0.0/16 --protocol udp \\
           --why "the office's video bridge"
+      sudo stunwall allow add --from 172.17.0.2 --source-port 10000 \\
+          --why "the video bridge that I host in a container"
     """
     given = {
         "to": to,
         "port": port,
+        "from": source,
+        "source_port": source_port,
         "protocol": protocol,
         "user": int(user) if user and user.isdecimal() else user,
         "unit": unit,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import Allow, Config, Retention
+from stunwall.config import ALLOW_FIELDS, Allow, Config, Retention
 from stunwall.configfile.errors import ConfigError, ConfigPermissionError
 from stunwall.configfile.values import ALLOW_KEYS, KEYS, LOG_KEYS, Check, UnfitError
 
@@ -102,7 +102,10 @@ class _Reader:
             if len(rule) == 1:
                 others = ", ".join(key for key in ALLOW_KEYS if key != "why")
                 raise self._error(f"matches everything; give at least one of {others}", path)
-            rules.append(Allow(**rule))
+            if "from" in rule and "to" in rule and rule["from"].version != rule["to"].version:
+                versions = f"IPv{rule['from'].version} and IPv{rule['to'].version}"
+                raise self._error(f"the IP version of to expected, found {versions}", (*path, "from"))
+            rules.append(Allow(**{ALLOW_FIELDS.get(key, key): value for key, value in rule.items()}))
         return tuple(rules)
 
     def _error(self, message: str, path: tuple[str | int, ...]) -> ConfigError:

@@ -137,6 +137,8 @@ LOG_KEYS: dict[str, Check] = {
 ALLOW_KEYS: dict[str, Check] = {
     "to": _network,
     "port": _number(1, 65535),
+    "from": _network,
+    "source_port": _number(1, 65535),
     "protocol": _choice(Transport),
     "user": _user,
     "unit": _unit,

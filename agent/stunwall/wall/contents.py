@@ -78,11 +78,15 @@ def _conditions(rule: Allow) -> str:
     parts = []
     if rule.to is not None:
         parts.append(f"{'ip' if rule.to.version == 4 else 'ip6'} daddr {rule.to}")
-    if rule.port is not None:
-        protocols = rule.protocol.value if rule.protocol else "{ udp, tcp }"
-        parts.append(f"meta l4proto {protocols} th dport {rule.port}")
-    elif rule.protocol is not None:
+    if rule.source is not None:
+        parts.append(f"{'ip' if rule.source.version == 4 else 'ip6'} saddr {rule.source}")
+    ports = [("sport", rule.source_port), ("dport", rule.port)]
+    matches = [f"th {side} {port}" for side, port in ports if port is not None]
+    if rule.protocol is not None:
         parts.append(f"meta l4proto {rule.protocol.value}")
+    elif matches:
+        parts.append("meta l4proto { udp, tcp }")
+    parts += matches
     if rule.user is not None:
         parts.append(f"meta skuid {rule.user}")
     if rule.interface is not None:
