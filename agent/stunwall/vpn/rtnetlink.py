@@ -110,7 +110,7 @@ def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
         index=message["index"],
         name=message.get("ifname") or "",
         kind=kind,
-        tap=bool(data and data.get("type") == _TUN_TAP),
+        tap=bool(data and data.get("tun_type") == _TUN_TAP),
         up=bool(message["flags"] & _IFF_UP),
         running=bool(message["flags"] & _IFF_RUNNING),
     )
