@@ -88,6 +88,7 @@ class Config:
     when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
     allow_lan: bool = False
     interfaces: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
     leave_wall_on_stop: bool = False
     queue: int = 4780

@@ -44,7 +44,7 @@ complete --command stunwall --condition '__stunwall_at' --long-option version --
 complete --command stunwall --condition '__stunwall_at' --arguments status --description 'Show whether STUN can bypass the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments log --description 'List what was blocked'
 complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
-complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces count as the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces are the VPN, inside or a way out'
 complete --command stunwall --condition '__stunwall_at' --arguments rules --description 'Show the rules loaded in the kernel'
 complete --command stunwall --condition '__stunwall_at' --arguments doctor --description 'Find out why something does not work'
 complete --command stunwall --condition '__stunwall_at' --arguments pause --description 'Let all STUN through for a while'

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def merge(config: Config, file: Path) -> Config:
     reader = _Reader(file, text)
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)
-    return replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
+    merged = replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
+    for key in table.keys() & {"inside", "interfaces"}:
+        reader.check_inside(key, merged)
+    return merged
 
 
 class _Reader:
@@ -84,6 +88,17 @@ class _Reader:
             except UnfitError as error:
                 raise self._error(f"{error} expected, found {_shown(value)}", (*path, key)) from None
         return found
+
+    def check_inside(self, key: str, config: Config) -> None:
+        """Raise if an interface is both inside and the VPN; `key` is in this file."""
+        for one in config.inside:
+            for other in config.interfaces:
+                if fnmatchcase(one, other) or fnmatchcase(other, one):
+                    raise self._error(
+                        f"{one!r} in inside and {other!r} in interfaces name the same: an interface is the VPN, or "
+                        "leads to machines behind this one",
+                        (key,),
+                    )
 
     def log(self, table: object, before: Retention) -> Retention:
         if not isinstance(table, dict):

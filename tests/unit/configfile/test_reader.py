@@ -78,6 +78,7 @@ mode = "redirect"
 on_block = "drop"
 when_vpn_down = "allow"
 interfaces = ["wg0", "tun*"]
+inside = ["lan0", "vm?"]
 guard_ports = [443]
 leave_wall_on_stop = true
 queue = 1
@@ -119,6 +120,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
         on_block=OnBlock.DROP,
         when_vpn_down=WhenVpnDown.ALLOW,
         interfaces=("wg0", "tun*"),
+        inside=("lan0", "vm?"),
         guard_ports=frozenset({443}),
         leave_wall_on_stop=True,
         queue=1,
@@ -212,7 +214,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, interfaces"),
+        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, inside, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
         ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),
@@ -224,6 +226,19 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
         ),
         (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
         (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
+        (
+            "interfaces = ['wg0']\ninside = ['lan0', 'wg0']",
+            2,
+            "inside",
+            "'wg0' in inside and 'wg0' in interfaces",
+        ),
+        ("interfaces = ['wg*']\ninside = ['wg0']", 2, "inside", "'wg0' in inside and 'wg*' in interfaces"),
+        (
+            "inside = ['lan?']\n\ninterfaces = ['lan0']",
+            1,
+            "inside",
+            "'lan?' in inside and 'lan0' in interfaces",
+        ),
         (
             f"[[allow]]\nto = '::1'\nfrom = '10.0.0.0/8'\n{WHY}",
             3,

@@ -166,14 +166,18 @@ def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
     ]
     assert rules("stop_redirected")[-1] == "counter name strayed drop"
     before = rules("postrouting")[: rules("postrouting").index(strays[0])]
-    assert [rule for rule in before if "accept" in rule or "goto" in rule] == ['oifname "lo" accept']
+    assert [rule for rule in before if "accept" in rule or "goto" in rule] == [
+        'oifname "lo" accept',
+        "oifname @inside accept",
+    ]
 
 
 def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    assert rules("postrouting")[:3] == [
+    assert rules("postrouting")[:4] == [
         # The probe.
         'oifname "lo" meta l4proto udp @th,64,64 0x000100002112a442 meta mark $both jump to_stunwalld',
         'oifname "lo" accept',
+        "oifname @inside accept",
         "ct state untracked meta mark $both counter drop",
     ]
     assert rules("untrack_refusals") == ["meta mark { $both, $behind } notrack"]
