@@ -210,11 +210,15 @@ def closed(lab: Lab, family: int) -> None:
 def spoofed(lab: Lab, family: int) -> None:
     """A request in somebody else's name."""
     assert family == AF_INET
-    stun = binding_request()
+    with lab.stun.socket(AF_INET, SOCK_RAW, IPPROTO_RAW) as raw:
+        raw.sendto(forged(binding_request(), SPOOFED, REAL[AF_INET]), (REAL[AF_INET], 0))
+
+
+def forged(stun: bytes, source: str, destination: str) -> bytes:
+    """An IPv4 packet that carries a message to the published port."""
     udp = struct.pack("!HHHH", OTHER_PORT, SERVED_PORT, 8 + len(stun), 0) + stun  # no checksum (RFC 768)
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 0, 0, 64, IPPROTO_UDP, 0)
-    with lab.stun.socket(AF_INET, SOCK_RAW, IPPROTO_RAW) as raw:
-        raw.sendto(header + inet_aton(SPOOFED) + inet_aton(REAL[AF_INET]) + udp, (REAL[AF_INET], 0))
+    return header + inet_aton(source) + inet_aton(destination) + udp
 
 
 def served(lab: Lab, family: int) -> None:
@@ -253,6 +257,26 @@ def test_a_stranger_is_never_answered(
             if behind == "outside":
                 wait_event(agent, verdict="blocked", interface="box0")
             assert not wire.stun()
+
+
+@pytest.mark.parametrize("forger", ["client", "box"])
+def test_a_refusal_to_a_forged_sender_leaves_by_no_way_out(lab: Lab, forger: str) -> None:
+    def forge() -> bytes:
+        request = binding_request()
+        with getattr(lab, forger).socket(AF_INET, SOCK_RAW, IPPROTO_RAW) as raw:
+            raw.sendto(forged(request, SPOOFED, STUN_SERVER[AF_INET]), (STUN_SERVER[AF_INET], 0))
+        return transaction_of(request)
+
+    rules = (f"from {SPOOFED} lookup main pref 95", f"to {SPOOFED} lookup main pref 94")
+    with ExitStack() as stack:
+        for rule in (*rules, f"to {STUN_SERVER[AF_INET]} lookup main pref 93"):
+            stack.enter_context(lab.client.rule(rule))
+        with Wire(lab) as wire:
+            assert wire.leaks(forge()), NO_LEAK
+        with Agent(lab) as agent, Wire(lab) as wire:
+            transactions = [forge() for _ in range(5)]
+            wait_event(agent, verdict="blocked", source=SPOOFED, interface=PHYSICAL)
+            assert not [packet for transaction in transactions for packet in wire.leaks(transaction)]
 
 
 def test_a_stranger_who_asks_a_routed_machine_by_ipv6_is_not_answered(lab: Lab) -> None:
