@@ -143,6 +143,17 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(way: Way) -> None:
         assert not way.passes(SERVER6)
 
 
+def test_what_goes_inside_passes_whatever_it_is_and_is_not_counted(way: Way) -> None:
+    table.load(replace(EMPTY, inside=frozenset({LINK})), MASK)
+    before = loaded().counters
+    for server in (SERVER4, SERVER6):
+        assert way.passes(server)
+    assert loaded().counters == before
+    table.load(replace(EMPTY, inside=frozenset({"stw", "stw1"})), MASK)
+    assert not way.passes(SERVER4)
+    assert not way.passes(SERVER6)
+
+
 @pytest.fixture
 def unit() -> Iterator[str]:
     """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
