@@ -72,6 +72,7 @@ class Reason(StrEnum):
 
     NOT_STUN = "not-stun"
     THROUGH_VPN = "through-vpn"
+    INSIDE = "inside"
     VPN_DOWN_ALLOWED = "vpn-down-allowed"
     REDIRECTED = "redirected"
     WALL_DECIDES = "wall-decides"
@@ -94,6 +95,7 @@ class Reason(StrEnum):
 _SENTENCES = {
     Reason.NOT_STUN: "it looks like STUN, but is not",
     Reason.THROUGH_VPN: "it leaves through the VPN",
+    Reason.INSIDE: "it goes to a machine behind this one",
     Reason.VPN_DOWN_ALLOWED: 'no VPN is up, and when_vpn_down = "allow"',
     Reason.REDIRECTED: "it would have bypassed the VPN, so it was redirected into the VPN",
     Reason.WALL_DECIDES: "it is judged again once its outgoing interface is final",

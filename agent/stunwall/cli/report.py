@@ -64,6 +64,8 @@ class Report:
     wall: str = "unknown"
     vpn: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that count as the VPN, and why."""
+    inside: list[tuple[str, str]] = field(default_factory=list)
+    """The interfaces that lead only to machines behind this one, and why."""
     problems: list[str] = field(default_factory=list)
     next: str = ""
     daemon: Status | None = None
@@ -110,7 +112,8 @@ def _of_daemon(daemon: Status) -> Report:
         headline,
         leak=state in _LEAKING or wall != "up",
         wall=wall,
-        vpn=[(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry["counts"]],
+        vpn=_interfaces(daemon, "counts"),
+        inside=_interfaces(daemon, "inside"),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
@@ -141,9 +144,14 @@ def _of_kernel(wall: Wall | None) -> Report:
         leak=False,
         wall="up",
         vpn=[(str(name), why) for name in wall.sets.get("vpn", ())],
+        inside=[(str(name), why) for name in wall.sets.get("inside", ())],
         problems=[hints.NO_DAEMON],
         next=f"Start it with {hints.START}.",
     )
+
+
+def _interfaces(daemon: Status, key: str) -> list[tuple[str, str]]:
+    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry.get(key)]
 
 
 def _unrecorded(daemon: Status) -> list[str]:
@@ -172,6 +180,7 @@ def plain(report: Report) -> dict[str, Any]:
         "headline": report.headline,
         "wall": report.wall,
         "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
+        "inside": [{"interface": name, "why": why} for name, why in report.inside],
         "blocked_today": report.blocked,
         "problems": report.problems,
         "next": report.next,

@@ -49,6 +49,7 @@ _DAMAGED = f"The wall is damaged: {hints.DAMAGED}. Restore it with {hints.RESTAR
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
     "vpn": "VPN interfaces",
+    "inside": "Interfaces that lead to machines behind this one",
     "guard_ports": "Ports where TLS counts as TURN",
     "redirectable": "IP versions that can be redirected",
     "vpn_transport4": "Servers of the VPN itself, IPv4",

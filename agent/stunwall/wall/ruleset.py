@@ -45,7 +45,6 @@ def with_marks(rules: str, mask: int) -> str:
         "redirected": redirected,
         "permitted": permitted,
         "both": mask,
-        "behind": mask | 1,
         "others": mask ^ 0xFFFFFFFF,
         "unpermitted": permitted ^ 0xFFFFFFFF,
     }

@@ -11,7 +11,13 @@ from unit.status import STATUS
 
 def test_every_interface_is_listed_with_the_reason(stunwall: Stunwall, served: Daemon) -> None:
     result = stunwall("vpn")
-    assert result == Result(0, "wg0   VPN: a wireguard interface\neth0  no: a network card\n", "")
+    listed = (
+        "wg0    VPN: a wireguard interface\n"
+        "eth0   outside: a network card\n"
+        "veth0  inside: a veth interface\n"
+        "veth1  inside: a veth interface\n"
+    )
+    assert result == Result(0, listed, "")
     assert json.loads(stunwall("vpn", "--json").out) == STATUS["interfaces"]
     assert served.asked == [{"command": "status"}] * 2
 

@@ -7,7 +7,6 @@ import pytest
 
 from stunwall import config
 from stunwall.model import GUARD_PORTS
-from stunwall.queue import refusal
 from stunwall.stun import message as stun
 from stunwall.wall import ruleset
 from unit.build import ip4, ip6, packet
@@ -84,7 +83,6 @@ def test_the_marks_are_the_configurations_default_and_are_written_in_one_place()
         "redirected": redirected,
         "permitted": permitted,
         "both": mask,
-        "behind": mask | refusal.BEHIND,
         "others": ~mask & 0xFFFFFFFF,
         "unpermitted": ~permitted & 0xFFFFFFFF,
     }
@@ -137,7 +135,6 @@ def test_what_the_daemon_fills_is_empty_before(chain: str) -> None:
 
 def test_stun_ends_at_the_door_and_what_passes_before_goes_to_the_vpn_or_from_it_or_is_ours() -> None:
     assert rules("decide") == [
-        "ct state untracked meta mark $behind counter name refusals accept",
         "meta mark & $both == $both goto decide_output",
         "jump may_leave",
         "oifname @vpn counter name into_vpn accept",
@@ -163,17 +160,21 @@ def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
     ]
     assert rules("stop_redirected")[-1] == "counter name strayed drop"
     before = rules("postrouting")[: rules("postrouting").index(strays[0])]
-    assert [rule for rule in before if "accept" in rule or "goto" in rule] == ['oifname "lo" accept']
+    assert [rule for rule in before if "accept" in rule or "goto" in rule] == [
+        'oifname "lo" accept',
+        "oifname @inside accept",
+    ]
 
 
-def test_a_refusal_to_a_local_program_never_leaves_the_loopback() -> None:
-    assert rules("postrouting")[:3] == [
+def test_a_refusal_leaves_by_the_loopback_or_an_inside_interface_or_not_at_all() -> None:
+    assert rules("postrouting")[:4] == [
         # The probe.
         'oifname "lo" meta l4proto udp @th,64,64 0x000100002112a442 meta mark $both jump to_stunwalld',
         'oifname "lo" accept',
+        "oifname @inside accept",
         "ct state untracked meta mark $both counter drop",
     ]
-    assert rules("untrack_refusals") == ["meta mark { $both, $behind } notrack"]
+    assert rules("untrack_refusals") == ["meta mark $both notrack"]
 
 
 def test_redirected_flows_keep_their_mark_when_the_vpn_goes() -> None:
@@ -293,10 +294,13 @@ def test_the_file_touches_its_own_table_only_and_keeps_what_is_in_the_sets() -> 
         "inet stunwall classic_ipv4_lengths",
     ]
     assert "destroy" not in BARE
-    assert set(re.findall(r"\b(delete \w+)", BARE)) == {"delete chain"}
+    assert set(re.findall(r"\b(delete \w+)", BARE)) == {"delete chain", "delete counter"}
 
 
-def test_the_chains_of_version_0_1_0_are_deleted() -> None:
+def test_the_chains_and_the_counter_of_version_0_1_0_are_deleted() -> None:
+    counters = [re.findall(rf"{verb} counter inet stunwall (\w+)", BARE) for verb in ("add", "delete")]
+    assert counters == [["refusals"]] * 2
+    assert "counter refusals {}" not in BARE
     added, deleted = (re.findall(rf"{verb} chain inet stunwall (\w+)", BARE) for verb in ("add", "delete"))
     assert added == deleted == OLD_CHAINS
     assert not set(deleted) & chains().keys()

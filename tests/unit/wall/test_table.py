@@ -92,6 +92,7 @@ def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters
     run_nft("-f", str(ruleset.file()))
     after = loaded()
     assert after.intact
+    del before.counters["refusals"]  # of a rule that is no more
     assert after.counters == before.counters
     assert after.sets["vpn"] == ("wg0",)
     assert not way.passes()
