@@ -38,4 +38,6 @@ def vpn(context: typer.Context, as_json: JsonList = False) -> None:
 def _place(entry: dict[str, Any]) -> str:
     if entry["counts"]:
         return "VPN"
+    if entry["interface"] == "lo":
+        return "local"
     return "inside" if entry.get("inside") else "outside"

@@ -32,7 +32,7 @@ from stunwall.vpn.interfaces import KINDS, Assessment, Link, Snapshot
 
 
 class Sign(IntEnum):
-    """What shows that an interface leads out, the clearest last."""
+    """What shows that an interface leads out, the clearest last; only a default route leaves no doubt."""
 
     ADDRESS = 1
     GATEWAY = 2
@@ -40,10 +40,11 @@ class Sign(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """What the interface did."""
-        return _SENTENCES[self]
+        """What the interface did, and what to do if it leads inside nevertheless."""
+        return _SENTENCES[self] + ("" if self is Sign.DEFAULT else _NAME_IT)
 
 
+_NAME_IT = "; name it in inside if it leads only to machines behind this one"
 _SENTENCES = {
     Sign.ADDRESS: "has had an address from DHCP or a router advertisement",
     Sign.GATEWAY: "has carried a route with a gateway",
@@ -54,7 +55,6 @@ Evidence = dict[int, Sign]
 
 # No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
 _WIDEST = 8
-_NAME_IT = "; name it in inside if it leads only to machines behind this one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class _Network:
         against = self._against(link)
         what = _what(link)
         if against:
-            return replace(before, why=f"{what}{against}{_NAME_IT}")
+            return replace(before, why=f"{what}{against}")
         if link.tap:
             what += " (name it in interfaces if it is your VPN)"
         return replace(before, inside=True, why=f"{what}, and nothing shows that it leads out")
@@ -167,7 +167,7 @@ class _Network:
             return f" that is connected to {segment.foreign}"
         if segment.evidenced and not segment.foreign:
             return f" that is connected to {segment.evidenced}"
-        return "" if self._elsewhere else ", but perhaps the only way out"
+        return "" if self._elsewhere else f", but perhaps the only way out{_NAME_IT}"
 
     def _named(self, inside: Collection[str]) -> dict[int, str]:
         """Return why an interface is inside, by index, for those that the configuration names, and a bridge's ports."""
