@@ -63,8 +63,9 @@ def merge(config: Config, file: Path) -> Config:
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)
     merged = replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
-    for key in table.keys() & {"inside", "interfaces"}:
-        reader.check_inside(key, merged)
+    for key in ("inside", "interfaces"):
+        if key in table:
+            reader.check_inside(key, merged)
     return merged
 
 
