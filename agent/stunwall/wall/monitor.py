@@ -14,9 +14,8 @@ _GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 _NEWGEN = 15  # linux/netfilter/nf_tables.h: NFT_MSG_NEWGEN, which ends a transaction
 _ELEMENTS = (12, 14)  # NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM: stunwalld fills sets all the time
-_FIXED_SET = (
-    b"classic_lengths"  # the set whose elements the file defines: a change of it is a change of the rules
-)
+# The sets whose elements the file defines: a change of them is a change of the rules.
+_FIXED_SETS = (b"classic_lengths", b"classic_ipv4_lengths")
 _DELTABLE, _DELSET = 2, 11  # NFT_MSG_DELTABLE, NFT_MSG_DELSET: the elements are gone, too
 _NAME = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, NFTA_OBJ_TABLE
 _SET_NAME = 2  # NFTA_SET_NAME, NFTA_SET_ELEM_LIST_SET
@@ -86,7 +85,7 @@ class RulesetMonitor:
                 if kind != _NEWGEN:
                     ours = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE
                     if kind in _ELEMENTS:
-                        ours &= attributes.get(_SET_NAME, b"").rstrip(b"\0") == _FIXED_SET
+                        ours &= attributes.get(_SET_NAME, b"").rstrip(b"\0") in _FIXED_SETS
                     self._touched |= ours
                     self._wiped |= ours and _wipes(kind, attributes)
                 elif self._touched:

@@ -38,11 +38,11 @@ class Wall:
 
     @property
     def intact(self) -> bool:
-        """Whether every rule of the file is in its place, and the set of lengths is as in the file."""
+        """Whether every rule of the file is in its place, and the sets that it fills are as in the file."""
         text = ruleset.text()
-        lengths = ruleset.lengths(text)
-        if frozenset(self.sets.get("classic_lengths", lengths)) != lengths:
-            return False
+        for name, elements in ruleset.fixed_sets(text).items():
+            if frozenset(self.sets.get(name, elements)) != elements:
+                return False
         loaded = [(rule.chain, rule.comment) for rule in self.rules if rule.chain not in _FILLED_CHAINS]
         # Chain by chain, as the kernel may list chains in another order. sorted() keeps the order within each.
         by_chain = itemgetter(0)
