@@ -30,7 +30,7 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
     In postrouting the interface comes first; whether any VPN is up only matters for what does not leave by it.
     """
     if detection is None:
-        # Only look-alikes of classic STUN get here: the table cannot read attributes.
+        # The table sees neither attributes nor every length, so look-alikes get here, too.
         return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
     if arrival.outgoing in view.inside:
         # A container or VM appeared between the table's look at its set and ours. At the output hook this lets nothing
