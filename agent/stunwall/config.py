@@ -11,7 +11,9 @@ from stunwall.model import GUARD_PORTS, Transport
 Network = IPv4Network | IPv6Network
 
 # The keys of [[allow]], in the order in which they are shown.
-EXCEPTION_KEYS = ("to", "port", "protocol", "user", "unit", "interface", "why")
+EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "interface", "why")
+# The fields of Allow that cannot have the name of their key, which is a word of Python's.
+ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
 FIXED_KEYS = ("queue", "mark_mask", "state_dir", "run_dir")
 
@@ -45,8 +47,8 @@ class WhenVpnDown(StrEnum):
 class Allow:
     """An exception that the user wrote. All keys that are given must match; `why` is required.
 
-    `user`: a user's number. `unit`: a systemd unit as `tailscaled.service`, or a cgroup's path from the root of
-    the hierarchy.
+    `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
+    `tailscaled.service`, or a cgroup's path from the root of the hierarchy.
     """
 
     why: str
@@ -56,10 +58,12 @@ class Allow:
     user: int | None = None
     unit: str | None = None
     interface: str | None = None
+    source: Network | None = None
+    source_port: int | None = None
 
     def plain(self) -> dict[str, str | int]:
         """Return the exception as it stands in TOML and JSON: only the keys that were given."""
-        values = {key: getattr(self, key) for key in EXCEPTION_KEYS}
+        values = {key: getattr(self, ALLOW_FIELDS.get(key, key)) for key in EXCEPTION_KEYS}
         return {
             key: value if isinstance(value, int) else str(value)
             for key, value in values.items()
@@ -84,6 +88,7 @@ class Config:
     when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
     allow_lan: bool = False
     interfaces: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
     leave_wall_on_stop: bool = False
     queue: int = 4780

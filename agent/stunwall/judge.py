@@ -40,7 +40,7 @@ from stunwall.stun import packet
 from stunwall.stun.detect import Detection, classify
 
 # These are no attempt to bypass the VPN, or the packet is judged once more.
-_UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.WALL_DECIDES})
+_UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.INSIDE, Reason.WALL_DECIDES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         decision.reason,
         event=_event(decision, detection, arrival),
         retracted=_retracted(decision, detection, arrival),
-        refusal=_refusal(decision, detection, arrival),
+        refusal=_refusal(decision, detection, arrival, view),
     )
 
 
@@ -105,8 +105,9 @@ def _retracted(decision: Decision, detection: Detection, arrival: Arrival) -> Ev
     return _event(Decision(Verdict.REDIRECT, Reason.REDIRECTED), detection, arrival)
 
 
-def _refusal(decision: Decision, detection: Detection, arrival: Arrival) -> Refusal | None:
-    # A packet that leaves by the interface it came in by has its sender out there, or a forged one.
-    if decision.refusal is None or arrival.incoming == arrival.outgoing:
+def _refusal(decision: Decision, detection: Detection, arrival: Arrival, view: View) -> Refusal | None:
+    # Whatever came in by a way out or through the VPN has its sender out there: a refusal would tell a stranger that
+    # stunwall runs here, and a forged address would make it a tool.
+    if decision.refusal is None or (arrival.incoming and arrival.incoming not in view.inside):
         return None
     return Refusal(detection.datagram, detection.framing, decision.refusal, arrival.incoming)

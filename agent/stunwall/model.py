@@ -72,6 +72,7 @@ class Reason(StrEnum):
 
     NOT_STUN = "not-stun"
     THROUGH_VPN = "through-vpn"
+    INSIDE = "inside"
     VPN_DOWN_ALLOWED = "vpn-down-allowed"
     REDIRECTED = "redirected"
     WALL_DECIDES = "wall-decides"
@@ -94,6 +95,7 @@ class Reason(StrEnum):
 _SENTENCES = {
     Reason.NOT_STUN: "it looks like STUN, but is not",
     Reason.THROUGH_VPN: "it leaves through the VPN",
+    Reason.INSIDE: "it goes to a machine behind this one",
     Reason.VPN_DOWN_ALLOWED: 'no VPN is up, and when_vpn_down = "allow"',
     Reason.REDIRECTED: "it would have bypassed the VPN, so it was redirected into the VPN",
     Reason.WALL_DECIDES: "it is judged again once its outgoing interface is final",
@@ -142,7 +144,12 @@ class TcpNumbers:
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """A UDP datagram or TCP segment with its IP addresses; `payload` may be cut by the capture."""
+    """A UDP or UDP-Lite datagram or TCP segment with its IP addresses; `payload` may be cut by the capture.
+
+    `lengths`: how many bytes the payload has, by the IP header and, if that says something else, by the UDP header: a
+    receiver may go by either. `partial`: this is the first fragment, and more payload follows than `lengths` says.
+    `lite`: it is UDP-Lite (RFC 3828), which is judged as UDP.
+    """
 
     transport: Transport
     source: Address
@@ -151,6 +158,9 @@ class Datagram:
     destination_port: int
     payload: bytes
     tcp: TcpNumbers | None = None
+    lengths: tuple[int, ...] = ()
+    partial: bool = False
+    lite: bool = False
 
     @property
     def family(self) -> int:

@@ -12,13 +12,15 @@ from stunwall.stun.message import error_response
 class View:
     """The network as stunwalld knows it.
 
-    `vpn`: the names of the interfaces that are the VPN. `families`: the IP versions (4, 6) that can be redirected into
-    it. `known`: False while the network can't be read, so that an empty `vpn` does not mean 'no VPN is up'.
+    `vpn`: the names of the interfaces that are the VPN. `inside`: those of the interfaces that lead only to machines
+    behind this one. `families`: the IP versions (4, 6) that can be redirected into the VPN. `known`: False while the
+    network can't be read, so that an empty `vpn` does not mean 'no VPN is up'.
     """
 
     vpn: frozenset[str]
     families: frozenset[int]
     known: bool = True
+    inside: frozenset[str] = frozenset()
 
 
 def decide(detection: Detection | None, arrival: Arrival, view: View, config: Config) -> Decision:
@@ -28,8 +30,12 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
     In postrouting the interface comes first; whether any VPN is up only matters for what does not leave by it.
     """
     if detection is None:
-        # Only look-alikes of classic STUN get here: the table cannot read attributes.
+        # The table sees neither attributes nor every length, so look-alikes get here, too.
         return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
+    if arrival.outgoing in view.inside:
+        # A container or VM appeared between the table's look at its set and ours. At the output hook this lets nothing
+        # out: if another interface is chosen after it, postrouting sees that.
+        return Decision(Verdict.ACCEPT, Reason.INSIDE)
     if arrival.hook is Hook.OUTPUT:
         if config.mode is Mode.REDIRECT and detection.datagram.family in view.families:
             return Decision(Verdict.REDIRECT, Reason.REDIRECTED)

@@ -10,7 +10,7 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --since --limit -n --why --to --port --protocol --user --unit --interface
+            case --config --since --limit -n --why --to --port --from --source-port --protocol --user --unit --interface
                 set skip 1
             case '-*'
             case '*'
@@ -44,7 +44,7 @@ complete --command stunwall --condition '__stunwall_at' --long-option version --
 complete --command stunwall --condition '__stunwall_at' --arguments status --description 'Show whether STUN can bypass the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments log --description 'List what was blocked'
 complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
-complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces count as the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces are the VPN, inside or a way out'
 complete --command stunwall --condition '__stunwall_at' --arguments rules --description 'Show the rules loaded in the kernel'
 complete --command stunwall --condition '__stunwall_at' --arguments doctor --description 'Find out why something does not work'
 complete --command stunwall --condition '__stunwall_at' --arguments pause --description 'Let all STUN through for a while'
@@ -68,6 +68,8 @@ complete --command stunwall --condition '__stunwall_at allow' --arguments remove
 complete --command stunwall --condition '__stunwall_in allow add' --long-option why --exclusive --description 'The reason, for whoever reads the configuration later'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option to --exclusive --description 'Destination address or network'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option port --exclusive --description 'Destination port'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option from --exclusive --description 'Sender\'s address or network, before source NAT'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option source-port --exclusive --description 'Source port'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option protocol --exclusive --arguments 'udp tcp' --description 'Transport protocol'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Programs of this user'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option unit --exclusive --arguments '(__stunwall_units)' --description 'Programs of this systemd unit, or cgroup path'

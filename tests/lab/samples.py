@@ -173,4 +173,8 @@ OTHERS = (
     Sample("tcp_cookie_elsewhere", _http("POST /", messages.COOKIE), SOCK_STREAM, 8080),
     Sample("tcp_two_megabytes", _random(2 << 20), SOCK_STREAM, 8080),
     Sample("tcp_random_on_the_stun_port", _random(99, b"\xa7"), SOCK_STREAM),
+    # "GET " and "HTTP" look like ChannelData but for their length.
+    Sample("tcp_http_get_on_the_stun_port", _http("GET /"), SOCK_STREAM),
+    Sample("tcp_http_answer_to_the_stun_port", _http("HTTP/1.1 200 OK"), SOCK_STREAM),
+    Sample("udp_text_on_the_stun_port", _http("OPTIONS sip:a@example.org")),
 )

@@ -57,6 +57,7 @@ CHANGES = {
         "add rule inet stunwall to_stunwalld accept", "chain to_stunwalld", leaks=False
     ),
     "a VPN": Change(f"add element inet stunwall vpn {{ {PHYSICAL} }}", "vpn"),
+    "a machine behind this one": Change(f"add element inet stunwall inside {{ {PHYSICAL} }}", "inside"),
     "a server of the VPN": Change(
         f"add element inet stunwall vpn_transport4 {{ {SERVER} . {PORT} }}", "vpn_transport4"
     ),

@@ -85,26 +85,29 @@ def test_daemon_in_block_mode_removes_the_redirect_of_a_killed_one(lab: Lab) -> 
 # Several VPNs, and VPNs that go down
 
 
-# WireGuard's protocol, §5.4.6: type 4, a header of 16 bytes and a tag of 16. With nothing between them it is a
-# keepalive.
-TRANSPORT, KEEPALIVE_BYTES = 4, 32
+# WireGuard's protocol, §5.4.6: type 4, a header of 16 bytes, the packet padded to a multiple of 16, and a tag of 16.
+# A request over IPv4 has 20 + 8 + 20 bytes, which is such a multiple.
+TRANSPORT, CARRIED_REQUEST_BYTES = 4, 16 + 48 + 16
 
 
-def carries_traffic(packet: Packet) -> bool:
-    """Whether a tunnel's packet contains a packet of the client; tunnels also send some of their own."""
+def carries_request(packet: Packet) -> bool:
+    """Whether a tunnel's packet contains a Binding Request over IPv4, without attributes.
+
+    Tunnels also send packets of their own, and the kernel reports its IPv6 multicast groups into a new one for some
+    seconds (RFC 3810 §6.1: 76 bytes or more).
+    """
     if packet.destination_port == VPN_PORT:
-        return packet.payload[0] == TRANSPORT and len(packet.payload) > KEEPALIVE_BYTES
-    # The kernel itself reports its IPv6 multicast groups into a new tunnel (RFC 3810 §6.1).
+        return packet.payload[0] == TRANSPORT and len(packet.payload) == CARRIED_REQUEST_BYTES
     return packet.destination_port == PROXY_PORT and inside(packet.payload)[0] >> 4 == 4
 
 
 def carried(lab: Lab, work: Callable[[], object]) -> dict[int, int]:
-    """How many of the client's packets each VPN carries during `work()`, by port; `work` uses IPv4."""
+    """How many requests each VPN carries during `work()`, by port; `work` sends them over IPv4."""
     with Wire(lab) as wire:
         work()
         assert not wire.stun()
         sent = [packet for packet in wire.packets() if packet.destination == VPN_SERVER[AF_INET]]
-    ports = [packet.destination_port for packet in sent if carries_traffic(packet)]
+    ports = [packet.destination_port for packet in sent if carries_request(packet)]
     return {port: ports.count(port) for port in (VPN_PORT, PROXY_PORT)}
 
 

@@ -38,7 +38,7 @@ def shown(agent: Agent, interface: str) -> dict[str, Any]:
     """What `stunwall vpn --json` says about an interface, which must be listed once."""
     listed = json_of(agent, "vpn")
     (found,) = (entry for entry in listed if entry["interface"] == interface)
-    assert set(found) == {"interface", "kind", "counts", "why"}
+    assert set(found) == {"interface", "kind", "counts", "why", "inside", "doubt"}
     assert found["why"]
     return dict(found)
 
@@ -166,6 +166,7 @@ def test_interface_that_carries_the_default_route_counts_only_when_named(
             assert address_seen(lab) is None
             entry = shown(agent, port)
             assert (entry["kind"], entry["counts"]) == (kind, False)
+            assert not shown(agent, "eth9")["inside"]
         with Agent(lab, interfaces=[f"{port[:-1]}*"]) as agent:
             assert address_seen(lab) == REAL[AF_INET]
             assert shown(agent, port)["counts"]

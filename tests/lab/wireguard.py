@@ -1,11 +1,14 @@
 """The VPN: WireGuard in user space, routed on the client as wg-quick does it."""
 
 import subprocess
+from functools import partial
 from socket import AF_INET, AF_INET6, AF_UNIX, SOCK_STREAM, socket
 
-from lab.addresses import TUNNEL, VPN, VPN_PORT, VPN_SERVER
+from lab.addresses import ECHO_SERVER, TUNNEL, VPN, VPN_PORT, VPN_SERVER
 from lab.deadline import until
+from lab.echo import UDP_PORTS
 from lab.namespace import Namespace
+from lab.probe import ask
 from lab.process import Process
 
 # Unlike the client's: wireguard-go names its control sockets by interface, in one folder for all namespaces.
@@ -55,7 +58,7 @@ class WireGuard:
         self._server_end.stop()
 
     def up(self, ipv6: bool = False) -> None:
-        """Makes the interface, its addresses, routes and rules, and returns after the first handshake.
+        """Makes the interface, its addresses, routes and rules, and returns once it carries packets.
 
         With `ipv6` both families go through the tunnel; without it only IPv4 does, and IPv6 stays outside.
         """
@@ -82,6 +85,15 @@ class WireGuard:
             self._client.ip(f"route add default dev {VPN} table {TABLE}", family)
         self._rules("add")
         wait_handshake(VPN)
+        # On a busy machine the kernel may still drop what comes in for an IPv6 address of an interface that came up
+        # some milliseconds ago (in ip6_forward, as if the address were another machine's).
+        for family in self._families:
+            echo = (ECHO_SERVER[family], UDP_PORTS[0])
+            until(
+                partial(ask, self._client, echo, b"carries packets?"),
+                10,
+                f"an echo from {echo} through the VPN",
+            )
 
     def _rules(self, verb: str) -> None:
         # wg-quick's: every packet but WireGuard's own uses the VPN's table, unless the main table has a route to

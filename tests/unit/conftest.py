@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, settings
 
 from stunwall.wall.nft import Nft
 from unit.fake_machine import FakeMachine, make
+from unit.wall import Wall
 
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unit")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def lab() -> None:
     """Root in namespaces of the tests' own, where rules and routes may be changed."""
     if not os.environ.get("STUNWALL_LAB"):
@@ -35,3 +36,11 @@ def nft(lab: None) -> Iterator[Nft]:
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     """The machine that `stunwall doctor` examines: a healthy fake."""
     return make(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def wall(lab: None) -> Iterator[Wall]:
+    """The chains of rules/stunwall.nft that find STUN, in the kernel."""
+    made = Wall()
+    yield made
+    made.close()

@@ -26,8 +26,33 @@ STATUS: dict[str, Any] = {
     "gaps": [],
     "counters": {"into_vpn": 3, "over_limit": 0, "unattended": 0},
     "interfaces": [
-        {"interface": "wg0", "kind": "wireguard", "counts": True, "why": "a wireguard interface"},
-        {"interface": "eth0", "kind": "", "counts": False, "why": "a network card"},
+        {
+            "interface": "wg0",
+            "kind": "wireguard",
+            "counts": True,
+            "why": "a wireguard interface",
+            "inside": False,
+            "doubt": False,
+        },
+        {
+            "interface": "eth0",
+            "kind": "",
+            "counts": False,
+            "why": "a network card",
+            "inside": False,
+            "doubt": False,
+        },
+        *(
+            {
+                "interface": name,
+                "kind": "veth",
+                "counts": False,
+                "why": "a veth interface",
+                "inside": True,
+                "doubt": False,
+            }
+            for name in ("veth0", "veth1")
+        ),
     ],
     "wall": "up",
     "differences": [],

@@ -18,7 +18,7 @@ from vectors.programs import message, teams
 
 REQUEST = message(0x0001)
 REDIRECT = Config(mode=Mode.REDIRECT)
-VPN = View(frozenset({"wg0"}), frozenset({4, 6}))
+VPN = View(frozenset({"wg0"}), frozenset({4, 6}), inside=frozenset({"docker0"}))
 NO_VPN = View(frozenset(), frozenset())
 NOW = 1_700_000_000.25
 
@@ -63,11 +63,22 @@ def test_a_refusal_goes_back_by_the_interface_that_its_packet_came_in_by() -> No
     assert refusal.incoming == "docker0"
 
 
-def test_a_packet_that_leaves_where_it_came_in_is_blocked_without_a_refusal() -> None:
-    judgement = judge(arrival(incoming="eth0"), VPN, Config())
+@pytest.mark.parametrize("incoming", ["eth0", "eth1", "wg0", "docker", "#7"])
+def test_a_packet_that_came_in_from_outside_or_the_vpn_is_blocked_without_a_refusal(incoming: str) -> None:
+    judgement = judge(arrival(incoming=incoming), VPN, Config())
     assert judgement.verdict is Verdict.BLOCK
     assert judgement.event is not None
     assert judgement.refusal is None
+
+
+@pytest.mark.parametrize("config", [Config(), REDIRECT])
+@pytest.mark.parametrize("hook", list(Hook))
+@pytest.mark.parametrize("incoming", ["", "eth0", "wg0", "docker0"])
+def test_what_goes_to_a_machine_behind_this_one_passes_unrecorded(
+    incoming: str, hook: Hook, config: Config
+) -> None:
+    queued = arrival(incoming=incoming, outgoing="docker0", hook=hook)
+    assert judge(queued, VPN, config) == Judgement(Verdict.ACCEPT, Reason.INSIDE)
 
 
 def test_a_refusal_is_framed_as_its_request_was() -> None:

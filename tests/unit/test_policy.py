@@ -17,8 +17,9 @@ from vectors.programs import SAMPLES, Sample, attribute, classic, framed, messag
 
 BLOCK, ACCEPT, MOVE = Verdict.BLOCK, Verdict.ACCEPT, Verdict.REDIRECT
 OUTPUT, WALL = Hook.OUTPUT, Hook.POSTROUTING
-ETH, WG = "eth0", "wg0"
+ETH, WG, BOX = "eth0", "wg0", "docker0"
 UP, DOWN = frozenset({WG}), frozenset[str]()
+INSIDE = frozenset({BOX})
 BOTH, ONLY4, NONE = frozenset({4, 6}), frozenset({4}), frozenset[int]()
 REQUEST, TLS = message(0x0001), bytes.fromhex("1603010200010001fc0303")
 
@@ -52,7 +53,7 @@ class Case:
     @property
     def view(self) -> View:
         """The network as it is known."""
-        return View(self.vpn, self.families, self.known)
+        return View(self.vpn, self.families, self.known, INSIDE)
 
 
 def arrival(hook: Hook, interface: str, marked: bool, forwarded: bool) -> Arrival:
@@ -70,6 +71,12 @@ CASES = [
     Case("IPv6 outside the VPN is blocked", BLOCK, Reason.OUTSIDE_VPN, True, version=6),
     Case("TCP outside the VPN is blocked", BLOCK, Reason.OUTSIDE_VPN, True, transport="tcp"),
     Case("through the VPN it passes", ACCEPT, Reason.THROUGH_VPN, interface=WG),
+    Case("to a machine behind this one it passes", ACCEPT, Reason.INSIDE, interface=BOX),
+    Case(
+        "to a machine behind this one it passes without a VPN", ACCEPT, Reason.INSIDE, interface=BOX, vpn=DOWN
+    ),
+    Case("from a machine behind this one it is blocked", BLOCK, Reason.OUTSIDE_VPN, True, forwarded=True),
+    Case("redirect leaves it alone", ACCEPT, Reason.INSIDE, interface=BOX, hook=OUTPUT, config=REDIRECT),
     Case("a longer name than the VPN's is not the VPN", BLOCK, Reason.OUTSIDE_VPN, True, interface="wg01"),
     Case("an unknown interface is not the VPN", BLOCK, Reason.OUTSIDE_VPN, True, interface=""),
     Case("an interface that is gone is not the VPN", BLOCK, Reason.OUTSIDE_VPN, True, interface="#7"),
@@ -306,9 +313,12 @@ CONFIGS = [
     for mode, on_block, down in itertools.product(Mode, OnBlock, WhenVpnDown)
 ]
 ARRIVALS = [
-    arrival(*way) for way in itertools.product(Hook, (ETH, WG, "", "#7"), (False, True), (False, True))
+    arrival(*way) for way in itertools.product(Hook, (ETH, WG, BOX, "", "#7"), (False, True), (False, True))
 ]
-VIEWS = [View(*known) for known in itertools.product((UP, DOWN), (BOTH, ONLY4, NONE), (True, False))]
+VIEWS = [
+    View(*known)
+    for known in itertools.product((UP, DOWN), (BOTH, ONLY4, NONE), (True, False), (INSIDE, frozenset[str]()))
+]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -328,13 +338,16 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
     for queued, view, config in itertools.product(ARRIVALS, VIEWS, CONFIGS):
         decision = decide(seen, queued, view, config)
         assert (decision.refusal is None) or decision.verdict is BLOCK
+        if queued.outgoing in view.inside:
+            assert decision.verdict is ACCEPT
+            continue
         if queued.hook is OUTPUT:  # the wall is still to come
             moved = config.mode is Mode.REDIRECT and version in view.families
             assert decision.verdict is (MOVE if moved else ACCEPT)
             continue
-        inside = queued.outgoing in view.vpn
+        through = queued.outgoing in view.vpn
         said = view.known and not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW
-        assert decision.verdict is (ACCEPT if inside or said else BLOCK), (queued, view, config)
+        assert decision.verdict is (ACCEPT if through or said else BLOCK), (queued, view, config)
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:

@@ -1,132 +1,121 @@
-"""What rules/stunwall.nft says about a packet, read from the file itself: the part of nft that it uses.
+"""What rules/stunwall.nft says about a packet: the chains that find STUN, loaded into the kernel by themselves.
 
-Independent of the agent's code, so that the wall and the daemon can be held against each other.
+Packets go through them by raw sockets, so this shares no code with the agent, and nothing is left to a reading of the
+rules.
 """
 
+import errno
+import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import socket
 from pathlib import Path
 
-from unit.build import tcp, udp
+from unit.build import DESTINATIONS
+from unit.wall_kernel import ip, run_nft
 
 FILE = Path(__file__).resolve().parents[2] / "rules" / "stunwall.nft"
-CHAINS = {"udp": "classify_udp", "tcp": "classify_tcp"}
+_NEXT_HOP = "02:00:00:00:00:07"
 
-
-@dataclass(frozen=True)
-class Seen:
-    """A packet as nft sees it: the transport header with what follows, and where the payload starts."""
-
-    segment: bytes
-    payload: bytes = b""
-    guarded: bool = False  # whether the destination port is in the set guard_ports
-    icmp: str = ""  # "icmp" or "icmpv6"
-    lengths: frozenset[tuple[int, ...]] = frozenset()  # the set classic_lengths
-
-    def bits(self, base: str, offset: int, length: int) -> int | None:
-        """`@th,offset,length` or `@ih,…`; None if the packet ends before, when no rule matches."""
-        data = self.segment if base == "th" else self.payload
-        if offset + length > len(data) * 8:
-            return None
-        return int.from_bytes(data, "big") >> (len(data) * 8 - offset - length) & (1 << length) - 1
-
-
-Test = Callable[[Seen], bool]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule: all of its tests must hold. `verdict` is `drop`, or the chain it leads to."""
-
-    tests: tuple[Test, ...]
-    verdict: str
-    comment: str
+# Not in Python's socket module: linux/in.h, linux/in6.h.
+_IP_RECVERR, _IP_NODEFRAG, _IPV6_RECVERR, _IPV6_HDRINCL = 11, 22, 25, 36
+_OPTIONS = {
+    4: [(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IP, _IP_NODEFRAG)],
+    6: [(socket.IPPROTO_IPV6, _IPV6_RECVERR), (socket.IPPROTO_IPV6, _IPV6_HDRINCL)],
+}
+_HOOKS = {
+    "inet": 'type filter hook postrouting priority 0; policy accept;\noifname != "{link}" accept\n',
+    "netdev": 'type filter hook egress device "{link}" priority 0; policy accept;\n',
+}
 
 
 class Wall:
-    """The chains that find STUN, and the one that finds ICMP errors which quote it."""
+    """The chains that find STUN in a table of the family `inet` or `netdev`, at a way out of their own."""
 
-    def __init__(self, text: str) -> None:
-        self.chains = {
-            name: tuple(_rules(body))
-            for name, body in re.findall(r"^    chain (\w+) \{\n(.*?)^    \}", text, re.M | re.S)
-            if name in ("classify_udp", "classify_classic_stun", "classify_tcp", "drop_icmp_quotes")
+    def __init__(self, family: str = "inet") -> None:
+        self._table, self._link = f"{family} classify", f"{family}0"
+        _make_link(self._link)
+        hook = _HOOKS[family].format(link=self._link)
+        run_nft("-f", "-", text=_table(self._table, hook, FILE.read_text()))
+        self._sockets = {4: _raw(4, self._link), 6: _raw(6, self._link)}
+
+    def close(self) -> None:
+        for raw in self._sockets.values():
+            raw.close()
+        run_nft("delete", "table", *self._table.split())
+        ip("link", "delete", self._link)
+
+    def takes(self, packet: bytes) -> bool:
+        """Whether the chains take a whole IP packet for STUN, or for ICMP that quotes it; else it passes.
+
+        The kernel sets an IPv4 packet's length and checksum.
+        """
+        version = packet[0] >> 4
+        try:
+            self._sockets[version].sendto(packet, (DESTINATIONS[version], 0))
+        except OSError as error:
+            # How the sender is told of a drop: by inet and by netdev.
+            if error.errno in (errno.EPERM, errno.ENOBUFS):
+                return True
+            raise
+        return False
+
+    def rule(self, packet: bytes) -> str | None:
+        """The comment of the rule that takes the packet, None if it passes."""
+        before = self._counts()
+        taken = self.takes(packet)
+        found = [comment for comment, count in self._counts().items() if count > before[comment]]
+        assert len(found) == taken
+        return found[0] if taken else None
+
+    def _counts(self) -> dict[str, int]:
+        listing = json.loads(run_nft("-j", "list", "table", *self._table.split()))["nftables"]
+        rules = [item["rule"] for item in listing if "rule" in item]
+        return {
+            rule["comment"]: part["counter"]["packets"]
+            for rule in rules
+            for part in rule["expr"]
+            if "counter" in part
         }
-        pairs = re.findall(
-            r"\d+ \. \d+", _found(r"add element inet stunwall classic_lengths (\{[^}]*\})", text)
-        )
-        self.lengths = frozenset(tuple(map(int, pair.split(" . "))) for pair in pairs)
-        self.guard_ports = _values(_found(r"set guard_ports \{[^}]*elements = (\{[^}]*\})", text))
 
-    def sends(self, transport: str, payload: bytes, port: int) -> str | None:
-        """The comment of the rule that takes the packet for STUN, None if it passes."""
-        segment = udp(payload, port) if transport == "udp" else tcp(payload, port)
-        return self._taken(
-            Seen(segment, payload, port in self.guard_ports, lengths=self.lengths), CHAINS[transport]
-        )
 
-    def drops_error(self, version: int, message: bytes) -> str | None:
-        """The comment of the rule that drops an ICMP or ICMPv6 message, None if it passes."""
-        return self._taken(Seen(message, icmp="icmp" if version == 4 else "icmpv6"), "drop_icmp_quotes")
+def _make_link(name: str) -> None:
+    ip("link", "add", name, "mtu", "65535", "type", "veth", "peer", f"{name}peer", "mtu", "65535")
+    for end in (name, f"{name}peer"):
+        ip("link", "set", end, "up")
+    for version, address in DESTINATIONS.items():
+        # Another wall may have a route with another metric; each socket is bound to its own link.
+        metric = str(1000 + len(name))
+        ip(f"-{version}", "route", "add", address, "dev", name, "metric", metric)
+        ip(f"-{version}", "neighbour", "add", address, "lladdr", _NEXT_HOP, "dev", name)
 
-    def _taken(self, seen: Seen, chain: str) -> str | None:
-        while True:
-            matches = (rule for rule in self.chains[chain] if all(test(seen) for test in rule.tests))
-            rule = next(matches, None)
-            if rule is None or rule.verdict in ("decide", "drop"):
-                return rule.comment if rule else None
-            chain = rule.verdict
+
+def _table(name: str, hook: str, text: str) -> str:
+    chains = re.findall(r"^    chain classify\w* \{\n.*?^    \}\n", text, re.M | re.S)
+    chains = [chain for chain in chains if not chain.startswith("    chain classify_output ")]
+    sets = re.findall(r"^    set (?:guard_ports|classic_\w+) \{\n.*?^    \}\n", text, re.M | re.S)
+    elements = re.findall(r"^add element inet stunwall classic_\w+ \{[^}]*\}\n", text, re.M)
+    base = 'jump classify comment "is it STUN?"\n'
+    if name.startswith("inet"):
+        chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)
+        base += _found(r"^        (meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n)", text)
+        sets.append("    set vpn {\ntype ifname\n}\n")
+    decide = "chain decide {\ndrop\n}\n"
+    own = f"chain out {{\n{hook}{base}}}\n"
+    return f"table {name} {{\n{''.join([*sets, decide, *chains, own])}}}\n" + "".join(
+        element.replace("inet stunwall", name) for element in elements
+    )
 
 
 def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
+    match = re.search(pattern, text, re.M)
     assert match, f"{pattern} is not in the file"
     return match[1]
 
 
-def _rules(body: str) -> Iterator[Rule]:
-    text = re.sub(r"^\s*#.*$", "", body, flags=re.M)
-    while text.strip():
-        tests, verdict = [], ""
-        while not (match := re.match(r'\s*comment "([^"]*)"\n', text)):
-            size, test, verdict = _token(text)
-            text = text[size:]
-            tests.append(test)
-        text = text[match.end() :]
-        yield Rule(tuple(tests), verdict, match[1])
-
-
-def _token(text: str) -> tuple[int, Test, str]:
-    """Return the size of the first token, its test, and its verdict if it is one."""
-    if match := re.match(r"\s*udp length \. @(\w+),(\d+),(\d+) @classic_lengths(?= )", text):
-        base, offset, length = match[1], int(match[2]), int(match[3])
-        return (
-            match.end(),
-            lambda seen: (len(seen.segment), seen.bits(base, offset, length)) in seen.lengths,
-            "",
-        )
-    if match := re.match(r"\s*udp length (\d+)", text):
-        size = int(match[1])
-        return match.end(), lambda seen: len(seen.segment) == size, ""
-    if match := re.match(r"\s*@(\w+),(\d+),(\d+) (\{[^}]*\}|[\w-]+)", text):
-        base, offset, length, wanted = match[1], int(match[2]), int(match[3]), _values(match[4])
-        return match.end(), lambda seen: seen.bits(base, offset, length) in wanted, ""
-    if match := re.match(r"\s*(?:udp|tcp) dport @guard_ports(?= )", text):
-        return match.end(), lambda seen: seen.guarded, ""
-    if match := re.match(r"\s*counter(?= )", text):
-        return match.end(), lambda seen: True, ""
-    if match := re.match(r"\s*(icmp|icmpv6) type destination-unreachable(?= )", text):
-        icmp, type_ = match[1], {"icmp": 3, "icmpv6": 1}[match[1]]  # RFC 792, RFC 4443 §3.1
-        return match.end(), lambda seen: seen.icmp == icmp and seen.segment[:1] == bytes([type_]), ""
-    match = re.match(r"\s*(?:goto )?(\w+)", text)
-    assert match, f"not understood: {text[:60]!r}"
-    return match.end(), lambda seen: True, match[1]
-
-
-def _values(text: str) -> frozenset[int]:
-    found: set[int] = set()
-    for item in text.strip("{} ").split(","):
-        low, _, high = item.strip().partition("-")
-        found |= set(range(int(low, 0), int(high or low, 0) + 1))
-    return frozenset(found)
+def _raw(version: int, link: str) -> socket.socket:
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
+    for level, option in _OPTIONS[version]:
+        raw.setsockopt(level, option, 1)
+    return raw

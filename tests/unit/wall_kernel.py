@@ -21,6 +21,7 @@ VERSION_0_1_0 = (Path(__file__).parents[1] / "vectors" / "stunwall-0.1.0.nft").r
 QUEUE = 4781
 LINK, ADDRESS4, ADDRESS6 = "stw0", "192.0.2.17", "2001:db8:17::17"
 SERVER4, SERVER6 = "203.0.113.7", "2001:db8:7::7"
+SENDER_PORT = 3999
 TIMEOUT = 30  # seconds until a test fails that waits in vain
 HIERARCHY = Path("/sys/fs/cgroup")
 EMPTY = Contents(vpn=frozenset(), guard_ports=frozenset({3478, 5349}))
@@ -58,6 +59,7 @@ class Way:
         """Send a datagram, and another that nobody stops; say whether the first comes before the second."""
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sender:
+            sender.bind(("", SENDER_PORT))
             try:
                 sender.sendto(payload, (server, port))
             except PermissionError:  # how the sender is told that it was dropped

@@ -15,22 +15,36 @@ from stunwall.wall.nft import Nft, NftPermissionError
 app = typer.Typer(help="Manage exceptions: STUN that may bypass the VPN.", no_args_is_help=True)
 
 
+Why = Annotated[
+    str, typer.Option(metavar="TEXT", help="The reason, for whoever reads the configuration later.")
+]
+To = Annotated[str | None, typer.Option(metavar="NETWORK", help="Destination address or network.")]
+Port = Annotated[int | None, typer.Option(metavar="PORT", help="Destination port.")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="NETWORK", help="Sender's address or network, before source NAT."),
+]
+SourcePort = Annotated[int | None, typer.Option(metavar="PORT", help="Source port.")]
+Protocol = Annotated[str | None, typer.Option(metavar="udp|tcp", help="Transport protocol.")]
+User = Annotated[str | None, typer.Option(metavar="USER", help="Programs of this user, by name or number.")]
+Unit = Annotated[
+    str | None, typer.Option(metavar="UNIT", help="Programs of this systemd unit, or cgroup path.")
+]
+Interface = Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")]
+
+
 @app.command()
 def add(
     context: typer.Context,
-    why: Annotated[
-        str, typer.Option(metavar="TEXT", help="The reason, for whoever reads the configuration later.")
-    ],
-    to: Annotated[str | None, typer.Option(metavar="NETWORK", help="Destination address or network.")] = None,
-    port: Annotated[int | None, typer.Option(metavar="PORT", help="Destination port.")] = None,
-    protocol: Annotated[str | None, typer.Option(metavar="udp|tcp", help="Transport protocol.")] = None,
-    user: Annotated[
-        str | None, typer.Option(metavar="USER", help="Programs of this user, by name or number.")
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option(metavar="UNIT", help="Programs of this systemd unit, or cgroup path.")
-    ] = None,
-    interface: Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")] = None,
+    why: Why,
+    to: To = None,
+    port: Port = None,
+    source: From = None,
+    source_port: SourcePort = None,
+    protocol: Protocol = None,
+    user: User = None,
+    unit: Unit = None,
+    interface: Interface = None,
     as_json: Json = False,
 ) -> None:
     """Add an exception for packets that match all given options.
@@ -43,10 +57,14 @@ def add(
           --why "Tailscale finds its peers by STUN"
       sudo stunwall allow add --to 10.20.0.0/16 --protocol udp \\
           --why "the office's video bridge"
+      sudo stunwall allow add --from 172.17.0.2 --source-port 10000 \\
+          --why "the video bridge that I host in a container"
     """
     given = {
         "to": to,
         "port": port,
+        "from": source,
+        "source_port": source_port,
         "protocol": protocol,
         "user": int(user) if user and user.isdecimal() else user,
         "unit": unit,

@@ -65,6 +65,8 @@ class Report:
     wall: str = "unknown"
     vpn: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that count as the VPN, and why."""
+    inside: list[tuple[str, str]] = field(default_factory=list)
+    """The interfaces that lead only to machines behind this one, and why."""
     problems: list[str] = field(default_factory=list)
     next: str = ""
     daemon: Status | None = None
@@ -111,7 +113,8 @@ def _of_daemon(daemon: Status) -> Report:
         headline,
         leak=state in _LEAKING or wall != "up",
         wall=wall,
-        vpn=[(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry["counts"]],
+        vpn=_interfaces(daemon, "counts"),
+        inside=_interfaces(daemon, "inside"),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
@@ -147,6 +150,7 @@ def _of_kernel(found: Inspection | None) -> Report:
         leak=False,
         wall="up",
         vpn=[(str(name), why) for name in wall.sets.get("vpn", ())],
+        inside=[(str(name), why) for name in wall.sets.get("inside", ())],
         problems=[hints.NO_DAEMON] if found.complete else [hints.NO_DAEMON, hints.LESS_COMPARED],
         next=f"Start it with {hints.START}.",
     )
@@ -154,6 +158,10 @@ def _of_kernel(found: Inspection | None) -> Report:
 
 def _damaged(differences: Sequence[str]) -> str:
     return f"the wall is damaged: {hints.changed(differences)}"
+
+
+def _interfaces(daemon: Status, key: str) -> list[tuple[str, str]]:
+    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry.get(key)]
 
 
 def _unrecorded(daemon: Status) -> list[str]:
@@ -182,6 +190,7 @@ def plain(report: Report) -> dict[str, Any]:
         "headline": report.headline,
         "wall": report.wall,
         "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
+        "inside": [{"interface": name, "why": why} for name, why in report.inside],
         "blocked_today": report.blocked,
         "problems": report.problems,
         "next": report.next,

@@ -73,6 +73,7 @@ def _sentence(differences: tuple[str, ...]) -> str:
 _ALWAYS = ("vpn", "guard_ports")
 _SETS = {
     "vpn": "VPN interfaces",
+    "inside": "Interfaces that lead to machines behind this one",
     "guard_ports": "Ports where TLS counts as TURN",
     "redirectable": "IP versions that can be redirected",
     "vpn_transport4": "Servers of the VPN itself, IPv4",
@@ -82,7 +83,16 @@ _SETS = {
     "paused": "Paused",
 }
 _CHAINS = {
-    "Recognised as outgoing STUN": ("classify_udp", "classify_classic_stun", "classify_tcp"),
+    "Recognised as outgoing STUN": (
+        "classify_udp",
+        "classify_udp_low",
+        "classify_classic_stun",
+        "classify_unmeasured",
+        "classify_tcp",
+        "classify_guarded_tcp",
+        "classify_ipv6_fragment",
+        "classify_hidden",
+    ),
     "Allowed outside the VPN (numbers as in `stunwall allow list`)": (
         "may_leave",
         "allow_rules",

@@ -52,6 +52,8 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
         yield "VPN", "no VPN is up" if found.daemon else "unknown"
     for name, why in found.vpn:
         yield "VPN", f"{name}: {why}"
+    for why, names in _by_reason(found.inside).items():
+        yield "Inside", f"{', '.join(names)}: {why}"
     yield "Wall", f"{found.wall} (the rules in the kernel)"
     if found.daemon is not None:
         yield from _daemon(found.daemon)
@@ -66,6 +68,14 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
         yield "Problem", problem
     if found.next:
         yield "Next", found.next
+
+
+def _by_reason(interfaces: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names by the reason: a host of containers has many with the same."""
+    found: dict[str, list[str]] = {}
+    for name, why in interfaces:
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:

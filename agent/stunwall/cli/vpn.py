@@ -1,4 +1,6 @@
-"""`stunwall vpn`: which interfaces count as the VPN, and why."""
+"""`stunwall vpn`: which interfaces are the VPN, inside, or a way out, and why."""
+
+from typing import Any
 
 import typer
 
@@ -8,7 +10,10 @@ from stunwall.cli.options import JsonList
 
 
 def vpn(context: typer.Context, as_json: JsonList = False) -> None:
-    """Show which interfaces count as the VPN, and why.
+    """Show which interfaces are the VPN, inside or a way out, and why.
+
+    STUN is blocked only on its way out. Inside are interfaces that lead
+    only to machines behind this one, such as containers.
 
     \b
     Example:
@@ -20,7 +25,7 @@ def vpn(context: typer.Context, as_json: JsonList = False) -> None:
         return
     wide = max((len(entry["interface"]) for entry in found), default=0) + 2
     terminal.rows(
-        [(entry["interface"], ("VPN: " if entry["counts"] else "no: ") + entry["why"]) for entry in found],
+        [(entry["interface"], f"{_place(entry)}: {entry['why']}") for entry in found],
         wide,
     )
     if not any(entry["counts"] for entry in found):
@@ -28,3 +33,11 @@ def vpn(context: typer.Context, as_json: JsonList = False) -> None:
             "\nNo interface counts as the VPN. If yours is up, name its interface in the configuration: "
             'interfaces = ["NAME"]'
         )
+
+
+def _place(entry: dict[str, Any]) -> str:
+    if entry["counts"]:
+        return "VPN"
+    if entry["interface"] == "lo":
+        return "local"
+    return "inside" if entry.get("inside") else "outside"

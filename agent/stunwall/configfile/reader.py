@@ -4,10 +4,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import Allow, Config, Retention
+from stunwall.config import ALLOW_FIELDS, Allow, Config, Retention
 from stunwall.configfile.errors import ConfigError, ConfigPermissionError
 from stunwall.configfile.values import ALLOW_KEYS, KEYS, LOG_KEYS, Check, UnfitError
 
@@ -61,7 +62,11 @@ def merge(config: Config, file: Path) -> Config:
     reader = _Reader(file, text)
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)
-    return replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
+    merged = replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
+    for key in ("inside", "interfaces"):
+        if key in table:
+            reader.check_inside(key, merged)
+    return merged
 
 
 class _Reader:
@@ -85,6 +90,17 @@ class _Reader:
                 raise self._error(f"{error} expected, found {_shown(value)}", (*path, key)) from None
         return found
 
+    def check_inside(self, key: str, config: Config) -> None:
+        """Raise if an interface is both inside and the VPN; `key` is in this file."""
+        for one in config.inside:
+            for other in config.interfaces:
+                if fnmatchcase(one, other) or fnmatchcase(other, one):
+                    raise self._error(
+                        f"{one!r} in inside and {other!r} in interfaces name the same: an interface is the VPN, or "
+                        "leads to machines behind this one",
+                        (key,),
+                    )
+
     def log(self, table: object, before: Retention) -> Retention:
         if not isinstance(table, dict):
             raise self._error(f"a table [log] expected, found {_shown(table)}", ("log",))
@@ -102,7 +118,10 @@ class _Reader:
             if len(rule) == 1:
                 others = ", ".join(key for key in ALLOW_KEYS if key != "why")
                 raise self._error(f"matches everything; give at least one of {others}", path)
-            rules.append(Allow(**rule))
+            if "from" in rule and "to" in rule and rule["from"].version != rule["to"].version:
+                versions = f"IPv{rule['from'].version} and IPv{rule['to'].version}"
+                raise self._error(f"the IP version of to expected, found {versions}", (*path, "from"))
+            rules.append(Allow(**{ALLOW_FIELDS.get(key, key): value for key, value in rule.items()}))
         return tuple(rules)
 
     def _error(self, message: str, path: tuple[str | int, ...]) -> ConfigError:

@@ -79,7 +79,7 @@ def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
         if any(not glob.strip("*?") for glob in value):
             raise UnfitError(
-                "names of the VPN's interfaces, not a pattern that matches every interface (nothing would be blocked),"
+                "names of interfaces, not a pattern that matches every interface (nothing would be blocked),"
             )
         return tuple(value)
     raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
@@ -121,6 +121,7 @@ KEYS: dict[str, Check] = {
     "on_block": _choice(OnBlock),
     "when_vpn_down": _choice(WhenVpnDown),
     "interfaces": _globs,
+    "inside": _globs,
     "guard_ports": _ports,
     "allow_lan": _flag,
     "leave_wall_on_stop": _flag,
@@ -137,6 +138,8 @@ LOG_KEYS: dict[str, Check] = {
 ALLOW_KEYS: dict[str, Check] = {
     "to": _network,
     "port": _number(1, 65535),
+    "from": _network,
+    "source_port": _number(1, 65535),
     "protocol": _choice(Transport),
     "user": _user,
     "unit": _unit,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from stunwall.config import Config, Mode
 from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
-from stunwall.vpn import interfaces, wireguard
+from stunwall.vpn import inside, interfaces, wireguard
 from stunwall.vpn.interfaces import Assessment, Snapshot
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
@@ -47,6 +47,7 @@ class NetworkSync:
         self._exceptions_changed = exceptions_changed
         self._report = report
         self._problem = problem
+        self._evidence: inside.Evidence = {}
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
         self._refused = ""  # why no exception is in force, where the kernel took none
         self._rtnetlink = Rtnetlink(versions)
@@ -147,12 +148,19 @@ class NetworkSync:
         """Read the network into `view` and `assessments`; return what belongs in the wall. Raises StunwallError."""
         config = self._config
         snapshot = self._rtnetlink.snapshot()
-        self.assessments = interfaces.assess(snapshot, config.interfaces)
-        vpn = interfaces.vpn_names(self.assessments)
+        self.assessments, self._evidence = inside.assess(
+            snapshot,
+            interfaces.assess(snapshot, config.interfaces),
+            config.interfaces,
+            config.inside,
+            self._evidence,
+        )
+        vpn, behind = interfaces.vpn_names(self.assessments), inside.inside_names(self.assessments)
         families = frozenset(f for f in FAMILIES if self._target(snapshot, f) is not None)
-        self.view = View(vpn, families)
+        self.view = View(vpn, families, inside=behind)
         contents = Contents(
             vpn=vpn,
+            inside=behind,
             guard_ports=config.guard_ports,
             families=families,
             addresses=interfaces.own_addresses(snapshot, vpn) if families else frozenset(),

@@ -24,9 +24,10 @@ class Presence:
 
 
 _FORWARDED = Advice(
-    "STUN from its containers or virtual machines is blocked outside the VPN, but never redirected. "
-    "Exceptions by `unit` or `user` do not apply to it; exceptions by `to` do",
-    "nothing to do; if one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`",
+    "STUN from its containers or virtual machines is blocked outside the VPN, but never redirected; STUN to them "
+    "passes. Exceptions by `unit` or `user` do not apply to what they send; exceptions by `to` and `from` do",
+    "nothing to do; if one of them needs STUN: `sudo stunwall allow add --to ADDRESS --port PORT --why ...`; if it "
+    "serves others: `sudo stunwall allow add --from ITS-ADDRESS --source-port PORT --why ...`",
 )
 _FIREWALL = Advice(
     "none of its rules can let out what stunwall drops, and reloading it leaves stunwall's table alone",

@@ -1,6 +1,7 @@
-"""The check `vpn`: which interfaces count as the VPN, and whether flows can be redirected into one."""
+"""The check `vpn`: which interfaces are the VPN or inside, and whether flows can be redirected into one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from stunwall.config import Mode
 from stunwall.doctor.findings import Finding, ok, warning
@@ -31,6 +32,7 @@ def check(machine: Machine) -> Iterator[Finding]:
             )
         else:
             yield ok("vpn", f"{name}: {each['why']}")
+    yield from _inside(machine.daemon["interfaces"])
     if counting and machine.settings.mode is Mode.REDIRECT and not machine.daemon["redirects"]:
         yield warning(
             "vpn",
@@ -38,3 +40,17 @@ def check(machine: Machine) -> Iterator[Finding]:
             why="its interface has no address or default route that they could use",
             next="see `stunwall vpn`",
         )
+
+
+def _inside(interfaces: list[dict[str, Any]]) -> Iterator[Finding]:
+    inside = [each for each in interfaces if each.get("inside")]
+    for each in inside:
+        if each["doubt"]:
+            yield warning(
+                "vpn",
+                f"{each['interface']} is {each['why']}",
+                why="STUN that leaves by it reveals your real address, unless only machines behind this one are there",
+                next="remove it from `inside` in the configuration, if it leads to the Internet",
+            )
+    if sure := [each["interface"] for each in inside if not each["doubt"]]:
+        yield ok("vpn", f"STUN passes to machines behind this one, by {', '.join(sure)}")

@@ -6,10 +6,6 @@ from struct import pack
 
 from stunwall.model import FAMILIES, Address, Datagram, Framing, Refusal, Transport
 
-# A refusal carries both of stunwall's mark bits, and this one too if the blocked sender is behind this machine. The
-# table looks for these marks: a refusal to a local sender never leaves by another interface than "lo", even if
-# the sender's address is gone.
-BEHIND = 0x1
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
 # Level and option by which a raw socket sends the IP header that it is given.
 _HEADER_INCLUDED = {4: (socket.IPPROTO_IP, socket.IP_HDRINCL), 6: (socket.IPPROTO_IPV6, _IPV6_HDRINCL)}
@@ -21,12 +17,14 @@ _RST_ACK = 0x14
 class RefusalSender:
     """Sends refusals. Making it needs CAP_NET_RAW; it sends in the namespace where it was made.
 
-    `mark`: both of stunwall's bits. `versions`: the IP versions (4, 6) that the system has.
+    `mark`: both of stunwall's bits, by which the table knows a refusal: it drops one that would leave by another
+    interface than "lo" or an inside one, because the sender's address is gone or forged. `versions`: the IP versions
+    (4, 6) that the system has.
     """
 
     def __init__(self, mark: int, versions: frozenset[int]) -> None:
         self._local = {version: _raw(version, mark) for version in versions}
-        self._behind = {version: _raw(version, mark | BEHIND) for version in versions}
+        self._behind = {version: _raw(version, mark) for version in versions}
 
     def close(self) -> None:
         """Close the sockets."""
@@ -57,7 +55,9 @@ def reply(refusal: Refusal) -> bytes:
     blocked, payload = refusal.blocked, _framed(refusal)
     if blocked.transport is Transport.UDP:
         ports = pack("!HH", blocked.destination_port, blocked.source_port)
-        return _packet(blocked, 17, ports + pack("!HH", 8 + len(payload), 0) + payload, checksum_at=6)
+        protocol = 136 if blocked.lite else 17
+        segment = ports + pack("!HH", 8 + len(payload), 0) + payload
+        return _packet(blocked, protocol, segment, checksum_at=6)
     return _packet(blocked, 6, _tcp(blocked, 0, _PSH_ACK) + payload, checksum_at=16)
 
 

@@ -12,6 +12,13 @@ _TEAMS_HEADER = 12  # bytes: ff 10, u16 length, 8 bytes of session
 _DISCORD = bytes.fromhex("00010046")
 _DISCORD_LENGTH = 74  # bytes: type, length, 70 bytes
 
+# RFC 6335 §6: the ports below are servers'. What comes from there answers a client whose port happens to be guarded.
+_FIRST_CLIENT_PORT = 1024
+# ChannelData's length field is below this, 0x09 being a tab: text has a character in the field's first byte.
+_TEXT = 0x0900
+# The first byte of a type that is in use (WhatsApp's are 0x0800 to 0x0805) is below this.
+_FIRST_BYTES_OF_STUN = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:
@@ -32,9 +39,10 @@ class Detection:
 def detect(packet: bytes, guard_ports: Collection[int] = GUARD_PORTS) -> Detection | None:
     """Return what STUN is in a whole IPv4 or IPv6 packet (no link layer), or None. Never raises.
 
-    UDP and TCP, any port: STUN by its cookie; classic STUN (RFC 3489) by type, exact length and attributes;
-    STUN behind RFC 4571 framing or Teams' header; Discord's IP discovery. To `guard_ports` also TLS, DTLS and
-    TURN ChannelData. Bytes that are no such packet give None.
+    UDP, UDP-Lite and TCP, any port: STUN by its cookie; classic STUN (RFC 3489) by type, exact length and attributes;
+    STUN behind RFC 4571 framing or Teams' header; Discord's IP discovery. To `guard_ports` also TLS, DTLS and TURN
+    ChannelData. Where the IP and the UDP header differ about the length, it is STUN if it is by either. Bytes that are
+    no such packet give None.
     """
     try:
         datagram = ip.parse(packet)
@@ -44,7 +52,10 @@ def detect(packet: bytes, guard_ports: Collection[int] = GUARD_PORTS) -> Detecti
 
 
 def classify(datagram: Datagram, guard_ports: Collection[int] = GUARD_PORTS) -> Detection | None:
-    """As `detect`, for a datagram that is parsed already."""
+    """As `detect`, for a datagram that is parsed already.
+
+    None means that it is positively something else: if bytes are missing, as in a first fragment, they count as STUN's.
+    """
     payload = datagram.payload
     if stun.has_cookie(payload):
         return _message(datagram, 0, Framing.PLAIN)
@@ -53,13 +64,10 @@ def classify(datagram: Datagram, guard_ports: Collection[int] = GUARD_PORTS) -> 
     if datagram.transport is Transport.TCP:
         if stun.has_cookie(payload[2:]):  # RFC 4571 §2
             return _message(datagram, 2, Framing.RFC4571)
-    else:
-        if stun.is_classic(payload):
-            return _message(datagram, 0, Framing.PLAIN)
-        if len(payload) == _DISCORD_LENGTH and payload.startswith(_DISCORD):
-            return Detection(datagram, Protocol.DISCORD, "IPDiscovery")
-    if datagram.destination_port in guard_ports:
-        return _guarded(datagram)
+    elif detection := _without_cookie(datagram):
+        return detection
+    if datagram.destination_port in guard_ports and datagram.source_port >= _FIRST_CLIENT_PORT:
+        return _guarded_tcp(datagram) if datagram.transport is Transport.TCP else _guarded_udp(datagram)
     return None
 
 
@@ -77,15 +85,54 @@ def _message(datagram: Datagram, offset: int, framing: Framing) -> Detection:
     return Detection(datagram, protocol, message.name, framing, message, payload)
 
 
-def _guarded(datagram: Datagram) -> Detection | None:
-    head = datagram.payload[:4]
-    if len(head) < 4:
-        return None
-    # RFC 8446 §5.1, RFC 9147 §4 (with RFC 9146's content type 25): content type, then the version.
-    version = 0x03 if datagram.transport is Transport.TCP else 0xFE
-    if 20 <= head[0] <= 25 and head[1] == version:
-        method = "TLS" if datagram.transport is Transport.TCP else "DTLS"
-        return Detection(datagram, Protocol.TURN_TLS, method)
-    if 0x40 <= head[0] <= 0x4F:  # RFC 8656 §12
-        return Detection(datagram, Protocol.TURN, "ChannelData")
+def _without_cookie(datagram: Datagram) -> Detection | None:
+    payload = datagram.payload
+    if any(stun.is_classic(payload, size) for size in _sizes(datagram, payload)):
+        if len(payload) < stun.HEADER:  # the rest is in another fragment
+            return Detection(datagram, Protocol.CLASSIC_STUN, "fragment")
+        return _message(datagram, 0, Framing.PLAIN)
+    if payload.startswith(_DISCORD) and _DISCORD_LENGTH in _sizes(datagram, payload):
+        return Detection(datagram, Protocol.DISCORD, "IPDiscovery")
     return None
+
+
+def _sizes(datagram: Datagram, payload: bytes) -> set[int]:
+    """Return how many bytes the payload may have for a receiver, as far as that can be a message without cookie."""
+    sizes = set(datagram.lengths)
+    if datagram.partial:
+        # Fragments hide the whole length: the message's own may be right, if there is not already more.
+        named = stun.HEADER + int.from_bytes(payload[2:4], "big")
+        sizes |= {size for size in (named, _DISCORD_LENGTH) if size >= len(payload)}
+    return sizes
+
+
+def _guarded_udp(datagram: Datagram) -> Detection | None:
+    payload = datagram.payload
+    # RFC 9147 §4, with RFC 9146's content type 25: content type, then the version.
+    if payload[1:2] == b"\xfe" and 20 <= payload[0] <= 25:
+        return Detection(datagram, Protocol.TURN_TLS, "DTLS")
+    if _is_channel_data(payload):
+        # RFC 8656 §12.6: a datagram too short for the length that it names is discarded.
+        end = 4 + int.from_bytes(payload[2:4], "big")
+        if datagram.partial or end <= max(datagram.lengths, default=len(payload)):
+            return Detection(datagram, Protocol.TURN, "ChannelData")
+    return None
+
+
+def _guarded_tcp(datagram: Datagram) -> Detection | None:
+    payload = datagram.payload
+    # RFC 8446 §5.1: content type, then the version.
+    if payload[1:2] in (b"", b"\x03") and 20 <= int.from_bytes(payload[:1], "big") <= 25:
+        return Detection(datagram, Protocol.TURN_TLS, "TLS")
+    if _is_channel_data(payload):
+        return Detection(datagram, Protocol.TURN, "ChannelData")
+    # Cut before the cookie, by the sender or by a server whose window is that small.
+    if 1 <= len(payload) < 8 and payload[0] < _FIRST_BYTES_OF_STUN:
+        return Detection(datagram, Protocol.STUN, "segment")
+    return None
+
+
+def _is_channel_data(payload: bytes) -> bool:
+    # RFC 8656 §12: channel numbers 0x4000 to 0x4fff, then the length.
+    channel, length = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+    return len(payload) >= 4 and 0x4000 <= channel <= 0x4FFF and length < _TEXT

@@ -117,12 +117,18 @@ def has_cookie(payload: bytes) -> bool:
     return payload[4:8] == MAGIC_COOKIE and payload[0] < 0x40
 
 
-def is_classic(payload: bytes) -> bool:
-    """Whether this is a STUN message without the cookie (RFC 3489): known type, exact length, attributes."""
+def is_classic(payload: bytes, size: int) -> bool:
+    """Whether this is a STUN message without the cookie (RFC 3489): known type, exact length, attributes.
+
+    `size` is how many bytes it has. `payload` may hold fewer, if it is cut: what is missing counts as it should be.
+    """
     # RFC 8489 §5: all attributes are padded to 4 bytes. The wall's list of lengths goes in the same steps.
-    if not HEADER <= len(payload) <= CLASSIC_MAX or len(payload) % 4:
+    if not HEADER <= size <= CLASSIC_MAX or size % 4 or len(payload) < 4:
         return False
-    return int.from_bytes(payload[:2], "big") in CLASSIC_TYPES and parse(payload).exact
+    type_, length = int.from_bytes(payload[:2], "big"), int.from_bytes(payload[2:4], "big")
+    if type_ not in CLASSIC_TYPES or size != HEADER + length:
+        return False
+    return _attributes(payload[HEADER:size], length)[1]
 
 
 def parse(payload: bytes) -> Message:
@@ -134,28 +140,38 @@ def parse(payload: bytes) -> Message:
         raise StunError(f"a STUN message starts with 8 bytes, {len(payload)} seen")
     length = int.from_bytes(payload[2:4], "big")
     cookie = payload[4:8] == MAGIC_COOKIE
-    attributes, whole = _attributes(payload[HEADER : HEADER + length])
+    attributes, fit = _attributes(payload[HEADER : HEADER + length], length)
     return Message(
         type=int.from_bytes(payload[:2], "big"),
         length=length,
         cookie=cookie,
         transaction_id=payload[8 if cookie else 4 : HEADER],
         attributes=attributes,
-        exact=whole and len(payload) == HEADER + length,
+        exact=fit and len(payload) == HEADER + length,
     )
 
 
-def _attributes(body: bytes) -> tuple[tuple[tuple[int, bytes], ...], bool]:
+def _attributes(body: bytes, length: int) -> tuple[tuple[tuple[int, bytes], ...], bool]:
+    """Return the attributes that are whole, and whether none ends behind the message's `length`.
+
+    `body` may be cut, and hold less than `length`.
+    """
     # RFC 8489 §14: type, length, value, and padding to 4 bytes, which some leave out at the end.
     found: list[tuple[int, bytes]] = []
     offset = 0
     while offset < len(body):
         start = offset + 4
-        length = int.from_bytes(body[offset + 2 : start], "big")
-        if len(body) < start + length:
+        if start > length:
             return tuple(found), False
-        found.append((int.from_bytes(body[offset : offset + 2], "big"), body[start : start + length]))
-        offset = start + (length + 3 & ~3)
+        if start > len(body):
+            break
+        end = start + int.from_bytes(body[offset + 2 : start], "big")
+        if end > length:
+            return tuple(found), False
+        if end > len(body):
+            break
+        found.append((int.from_bytes(body[offset : offset + 2], "big"), body[start:end]))
+        offset = end + (-(end - start) % 4)
     return tuple(found), True
 
 

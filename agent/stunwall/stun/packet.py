@@ -1,5 +1,6 @@
 """IPv4 or IPv6 bytes to the UDP datagram or TCP segment inside."""
 
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 
@@ -7,15 +8,19 @@ from stunwall.model import Address, Datagram, StunwallError, TcpNumbers, Transpo
 
 _TCP = 6
 _UDP = 17
-# RFC 8200 §4 and the IANA registry of IPv6 extension headers. AH (51) counts its length otherwise,
-# and what follows ESP (50) is encrypted, so neither is walked through.
-_IPV6_EXTENSIONS = frozenset({0, 43, 60, 135, 139, 140})
+_UDP_LITE = 136
+_TRANSPORTS = (_TCP, _UDP, _UDP_LITE)
+# RFC 8200 §4: hop by hop, routing, destination options; the kernel walks through the same (nft's `meta l4proto`,
+# net/ipv6/exthdrs_core.c, ipv6_find_hdr). Behind others, such as AH (51) or mobility (135), it finds no UDP or TCP: the
+# wall stops what they carry, and it is an error here.
+_IPV6_EXTENSIONS = frozenset({0, 43, 60})
 _IPV6_FRAGMENT = 44
 _MAX_EXTENSIONS = 16  # more than any real packet has; bounds the walk
 
 _UDP_HEADER = Struct("!HHHH")
 _TCP_HEADER = Struct("!HHIIBB")
 _TCP_MIN = 20  # bytes, RFC 9293 §3.1
+_MORE_FRAGMENTS = 0x2000  # RFC 791 §3.1
 _FRAGMENT_OFFSET = 0x1FFF  # RFC 791 §3.1: the low 13 bits
 
 
@@ -23,12 +28,22 @@ class PacketError(StunwallError):
     """The bytes are no IP packet with a whole UDP or TCP header."""
 
 
-def parse(packet: bytes) -> Datagram:
-    """Return the datagram in a whole IPv4 or IPv6 packet (no link layer).
+@dataclass(frozen=True, slots=True)
+class _Carrier:
+    """What the IP headers say; `end` is where the packet ends by its length, `partial` whether fragments follow."""
 
-    The payload ends where the IP header says, or earlier if the packet was cut. IPv6 extension
-    headers are skipped. Raises PacketError for everything else: other protocols, later fragments,
-    lengths that do not fit.
+    source: Address
+    destination: Address
+    end: int
+    partial: bool = False
+
+
+def parse(packet: bytes) -> Datagram:
+    """Return the datagram in a whole IPv4 or IPv6 packet (no link layer), or in its first fragment.
+
+    The payload is what follows the UDP or TCP header, to the last byte. Lengths may lie: `Datagram.lengths` has them.
+    Raises PacketError where not every receiver would find UDP or TCP: other protocols, later fragments, headers that do
+    not fit, extension headers that receivers read differently.
     """
     if not packet:
         raise PacketError("empty packet")
@@ -45,13 +60,17 @@ def _ipv4(packet: bytes) -> Datagram:
     header = (packet[0] & 0x0F) * 4
     if header < 20 or len(packet) < header:
         raise PacketError(f"IPv4 header of {header} bytes in a packet of {len(packet)}")
-    if int.from_bytes(packet[6:8], "big") & _FRAGMENT_OFFSET:
+    fragment = int.from_bytes(packet[6:8], "big")
+    if fragment & _FRAGMENT_OFFSET:
         raise PacketError("a later IPv4 fragment has no UDP or TCP header")
-    # Segmentation offload can leave a total length of 0 (net/ipv4/ip_output.c): then all counts.
-    end = int.from_bytes(packet[2:4], "big") or len(packet)
-    source = IPv4Address(packet[12:16])
-    destination = IPv4Address(packet[16:20])
-    return _transport(packet[9], packet[header:end], source, destination)
+    carrier = _Carrier(
+        source=IPv4Address(packet[12:16]),
+        destination=IPv4Address(packet[16:20]),
+        # Segmentation offload can leave a total length of 0 (net/ipv4/ip_output.c): then all counts.
+        end=int.from_bytes(packet[2:4], "big") or len(packet),
+        partial=bool(fragment & _MORE_FRAGMENTS),
+    )
+    return _transport(packet[9], packet, header, carrier)
 
 
 def _ipv6(packet: bytes) -> Datagram:
@@ -59,46 +78,85 @@ def _ipv6(packet: bytes) -> Datagram:
     if len(packet) < 40:
         raise PacketError(f"IPv6 header of 40 bytes in a packet of {len(packet)}")
     length = int.from_bytes(packet[4:6], "big")
-    end = 40 + length if length else len(packet)  # 0: a jumbogram, RFC 2675 §3
-    source = IPv6Address(packet[8:24])
-    destination = IPv6Address(packet[24:40])
+    carrier = _Carrier(
+        source=IPv6Address(packet[8:24]),
+        destination=IPv6Address(packet[24:40]),
+        end=40 + length if length else len(packet),  # 0: a jumbogram, RFC 2675 §3
+    )
     following, offset = packet[6], 40
     for _ in range(_MAX_EXTENSIONS):
-        if following in (_UDP, _TCP):
-            return _transport(following, packet[offset:end], source, destination)
+        if following in _TRANSPORTS:
+            return _transport(following, packet, offset, carrier)
         if following != _IPV6_FRAGMENT and following not in _IPV6_EXTENSIONS:
             raise PacketError(f"UDP or TCP expected, IPv6 next header {following} seen")
         if len(packet) < offset + 8:
             raise PacketError("an IPv6 extension header is cut short")
         if following == _IPV6_FRAGMENT:
-            if int.from_bytes(packet[offset + 2 : offset + 4], "big") >> 3:  # RFC 8200 §4.5
-                raise PacketError("a later IPv6 fragment has no UDP or TCP header")
+            carrier = replace(carrier, partial=_first_fragment(packet[offset : offset + 8]))
             following, offset = packet[offset], offset + 8
         else:
             following, offset = packet[offset], offset + 8 + packet[offset + 1] * 8
     raise PacketError(f"more than {_MAX_EXTENSIONS} IPv6 extension headers")
 
 
-def _transport(protocol: int, segment: bytes, source: Address, destination: Address) -> Datagram:
-    if protocol == _UDP:
-        # RFC 768
-        if len(segment) < _UDP_HEADER.size:
-            raise PacketError(f"UDP header of 8 bytes in {len(segment)}")
-        source_port, destination_port, _, _ = _UDP_HEADER.unpack_from(segment)
-        # The UDP length is not believed: one that is too small would hide what the receiver still gets.
-        payload = segment[_UDP_HEADER.size :]
-        return Datagram(Transport.UDP, source, destination, source_port, destination_port, payload)
+def _first_fragment(header: bytes) -> bool:
+    """Return whether more fragments follow the one with this header. Raises PacketError for a later one."""
+    # RFC 8200 §4.5
+    fields = int.from_bytes(header[2:4], "big")
+    if fields >> 3:
+        raise PacketError("a later IPv6 fragment has no UDP or TCP header")
+    if header[0] not in _TRANSPORTS:
+        # They can fill the first fragment, and receivers differ in what they do then (RFC 7112).
+        raise PacketError(f"UDP or TCP expected behind an IPv6 fragment header, {header[0]} seen")
+    return bool(fields & 1)
+
+
+def _transport(protocol: int, packet: bytes, offset: int, carrier: _Carrier) -> Datagram:
+    segment, size = packet[offset:], carrier.end - offset
+    if protocol in (_UDP, _UDP_LITE):
+        return _udp(segment, size, carrier, lite=protocol == _UDP_LITE)
     if protocol == _TCP:
-        # RFC 9293 §3.1
-        if len(segment) < _TCP_MIN:
-            raise PacketError(f"TCP header of 20 bytes in {len(segment)}")
-        fields = _TCP_HEADER.unpack_from(segment)
-        source_port, destination_port, sequence, acknowledgment, offset, _ = fields
-        header = (offset >> 4) * 4
-        if header < _TCP_MIN or len(segment) < header:
-            raise PacketError(f"TCP header of {header} bytes in {len(segment)}")
-        numbers = TcpNumbers(sequence, acknowledgment)
-        return Datagram(
-            Transport.TCP, source, destination, source_port, destination_port, segment[header:], numbers
-        )
+        return _tcp(segment, size, carrier)
     raise PacketError(f"UDP or TCP expected, IP protocol {protocol} seen")
+
+
+def _udp(segment: bytes, size: int, carrier: _Carrier, *, lite: bool) -> Datagram:
+    # RFC 768, RFC 3828 §3.1
+    if min(len(segment), size) < _UDP_HEADER.size:
+        raise PacketError(f"UDP header of 8 bytes in {min(len(segment), size)}")
+    source_port, destination_port, length, _ = _UDP_HEADER.unpack_from(segment)
+    by_ip = size - _UDP_HEADER.size
+    # UDP-Lite has its checksum's coverage there. 0: a jumbogram, RFC 2675 §4.
+    by_udp = length - _UDP_HEADER.size if length and not lite else by_ip
+    return Datagram(
+        transport=Transport.UDP,
+        source=carrier.source,
+        destination=carrier.destination,
+        source_port=source_port,
+        destination_port=destination_port,
+        payload=segment[_UDP_HEADER.size :],
+        lengths=(by_ip,) if by_udp == by_ip else (by_ip, by_udp),
+        partial=carrier.partial,
+        lite=lite,
+    )
+
+
+def _tcp(segment: bytes, size: int, carrier: _Carrier) -> Datagram:
+    # RFC 9293 §3.1
+    if len(segment) < _TCP_MIN:
+        raise PacketError(f"TCP header of 20 bytes in {len(segment)}")
+    source_port, destination_port, sequence, acknowledgment, offset, _ = _TCP_HEADER.unpack_from(segment)
+    header = (offset >> 4) * 4
+    if header < _TCP_MIN or min(len(segment), size) < header:
+        raise PacketError(f"TCP header of {header} bytes in {min(len(segment), size)}")
+    return Datagram(
+        transport=Transport.TCP,
+        source=carrier.source,
+        destination=carrier.destination,
+        source_port=source_port,
+        destination_port=destination_port,
+        payload=segment[header:],
+        tcp=TcpNumbers(sequence, acknowledgment),
+        lengths=(size - header,),
+        partial=carrier.partial,
+    )

@@ -27,7 +27,9 @@ _IPV4_ALL = IPv4Network("0.0.0.0/0")
 class Link:
     """An interface: `kind` is IFLA_INFO_KIND or "" for hardware, `tap` a tun device in tap mode.
 
-    `up`: administratively up; `running`: it has a carrier, which for a tun device means a program holds it.
+    `up`: administratively up; `running`: it has a carrier, which for a tun device means a program holds it. `master`:
+    the index of the bridge, bond or VRF that it belongs to, 0 if none. `peer`: the index of the other end of a veth
+    pair, or of the interface on which it lies (VLAN, macvlan), 0 if there is none in this network namespace.
     """
 
     index: int
@@ -36,11 +38,16 @@ class Link:
     tap: bool
     up: bool
     running: bool
+    master: int = 0
+    peer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A unicast route: its table, destination, the indexes of its outgoing links, and whether by a gateway."""
+    """A unicast route: its table, destination, the indexes of its outgoing links, and whether by a gateway.
+
+    A route by a nexthop object names no link where the sysctl nexthop_compat_mode is 0.
+    """
 
     table: int
     destination: Network
@@ -54,7 +61,8 @@ class Snapshot:
 
     `tables`: by IP version, the routing tables that a rule reaches. `addresses`: by (link's index, IP version)
     its first address that is not link-local. `egress`: by IP version, the index of the link that a packet
-    without source or mark to the Internet leaves by, 0 if none.
+    without source or mark to the Internet leaves by, 0 if none. `dynamic`: the indexes of the links with an address
+    that has a lifetime, or is from a router advertisement.
     """
 
     links: tuple[Link, ...]
@@ -62,16 +70,22 @@ class Snapshot:
     tables: dict[int, frozenset[int]]
     addresses: dict[tuple[int, int], Address] = field(default_factory=dict)
     egress: dict[int, int] = field(default_factory=dict)
+    dynamic: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Whether an interface counts as the VPN, and a sentence that says why."""
+    """Whether an interface counts as the VPN or is inside (see inside.py), and a sentence that says why.
+
+    `doubt`: the configuration says that it is inside, but it has carried a default route.
+    """
 
     interface: str
     kind: str
     counts: bool
     why: str
+    inside: bool = False
+    doubt: bool = False
 
 
 def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:

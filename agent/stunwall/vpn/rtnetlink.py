@@ -14,6 +14,10 @@ from stunwall.vpn.interfaces import Link, Route, Snapshot
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
 # RTNLGRP_IPV6_RULE (19) as a bit
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1)
+_IFA_F_PERMANENT, _IFAPROT_KERNEL_RA = (
+    0x80,
+    2,
+)  # linux/if_addr.h: without a lifetime; by a router advertisement
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
 _RTN_UNICAST = 1  # linux/rtnetlink.h
 _FR_ACT_TO_TBL = 1  # linux/fib_rules.h
@@ -87,12 +91,16 @@ class Rtnetlink:
             rules = self._netlink.get_rules(family=family)
             tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
         addresses: dict[tuple[int, int], Address] = {}
+        dynamic = set()
         for message in self._netlink.get_addr():
+            if not message["flags"] & _IFA_F_PERMANENT or message.get("proto") == _IFAPROT_KERNEL_RA:
+                dynamic.add(message["index"])
             if message["scope"] < _RT_SCOPE_LINK and message["family"] in _VERSIONS:
                 # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
                 own = ip_address(message.get("local") or message.get("address"))
                 addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
-        return Snapshot(links, tuple(routes), tables, addresses, {v: self._egress(v) for v in self._versions})
+        egress = {version: self._egress(version) for version in self._versions}
+        return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic))
 
     def _egress(self, version: int) -> int:
         try:
@@ -110,10 +118,17 @@ def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
         index=message["index"],
         name=message.get("ifname") or "",
         kind=kind,
-        tap=bool(data and data.get("type") == _TUN_TAP),
+        tap=bool(data and data.get("tun_type") == _TUN_TAP),
         up=bool(message["flags"] & _IFF_UP),
         running=bool(message["flags"] & _IFF_RUNNING),
+        master=message.get("master") or 0,
+        peer=_peer(message),
     )
+
+
+def _peer(message: Any) -> int:  # noqa: ANN401
+    # IFLA_LINK is an index in the namespace IFLA_LINK_NETNSID, which is not there if that is our own.
+    return int(message.get("link") or 0) if message.get("link_netnsid") is None else 0
 
 
 def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401

@@ -17,7 +17,7 @@ _MAPS = ("vpn_address4", "vpn_address6")
 class Contents:
     """Everything that stunwalld puts into the table's sets and chains.
 
-    `vpn`: names of interfaces. `guard_ports`: ports. `families`: the IP versions (4, 6) that can be redirected.
+    `vpn`, `inside`: names of interfaces. `guard_ports`: ports. `families`: IP versions (4, 6) that can be redirected.
     `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
     endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
     """
@@ -30,6 +30,7 @@ class Contents:
     lan: frozenset[tuple[Network, str]] = frozenset()
     allow: tuple[Allow, ...] = ()
     cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    inside: frozenset[str] = frozenset()
 
 
 def elements(contents: Contents) -> dict[str, list[str]]:
@@ -38,6 +39,7 @@ def elements(contents: Contents) -> dict[str, list[str]]:
     units = any(rule.unit for rule in contents.allow)
     sets: dict[str, list[str]] = {
         "vpn": [f'"{name}"' for name in contents.vpn],
+        "inside": [f'"{name}"' for name in contents.inside],
         "guard_ports": [str(port) for port in contents.guard_ports],
         "redirectable": [f"ipv{version}" for version in contents.families],
         "by_program": ["ipv4", "ipv6"] if units else [],
@@ -102,11 +104,15 @@ def _conditions(rule: Allow) -> str:
     parts = []
     if rule.to is not None:
         parts.append(f"{'ip' if rule.to.version == 4 else 'ip6'} daddr {rule.to}")
-    if rule.port is not None:
-        protocols = rule.protocol.value if rule.protocol else "{ udp, tcp }"
-        parts.append(f"meta l4proto {protocols} th dport {rule.port}")
-    elif rule.protocol is not None:
+    if rule.source is not None:
+        parts.append(f"{'ip' if rule.source.version == 4 else 'ip6'} saddr {rule.source}")
+    ports = [("sport", rule.source_port), ("dport", rule.port)]
+    matches = [f"th {side} {port}" for side, port in ports if port is not None]
+    if rule.protocol is not None:
         parts.append(f"meta l4proto {rule.protocol.value}")
+    elif matches:
+        parts.append("meta l4proto { udp, tcp }")
+    parts += matches
     if rule.user is not None:
         parts.append(f"meta skuid {rule.user}")
     if rule.interface is not None:

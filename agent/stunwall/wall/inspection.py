@@ -118,6 +118,6 @@ def _other_comments(wall: Wall) -> Iterator[str]:
     for chain in dict.fromkeys(chain for chain, _ in (*expected, *loaded)):
         if [each for each in loaded if each[0] == chain] != [each for each in expected if each[0] == chain]:
             yield f"chain {chain}"
-    text = ruleset.lengths(ruleset.text())
-    if frozenset(map(str, wall.sets.get("classic_lengths", ()))) != text:
-        yield "set classic_lengths"
+    for name, lengths in ruleset.fixed_sets(ruleset.text()).items():
+        if frozenset(wall.sets.get(name, ())) != lengths:
+            yield f"set {name}"

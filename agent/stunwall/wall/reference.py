@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from stunwall.config import Config
-from stunwall.wall import listing, queue_rules, state
+from stunwall.wall import listing, queue_rules, ruleset, state
 from stunwall.wall.contents import CHECKSUM, checksum
 from stunwall.wall.listing import Listing, normal
 
@@ -37,7 +37,10 @@ def differences(expected: Listing, seen: Listing, filled: Filled, *, again: bool
     elements: dict[str, frozenset[str]] = {}
     ignored = _PAUSED
     if filled.elements is None:
-        ignored |= frozenset(name.split()[-1] for name in expected.blocks) - {"classic_lengths"}
+        ignored |= (
+            frozenset(name.split()[-1] for name in expected.blocks)
+            - ruleset.fixed_sets(ruleset.text()).keys()
+        )
     else:
         elements = {name: frozenset(map(normal, some)) for name, some in filled.elements.items()}
         elements[CHECKSUM] = frozenset({f"{checksum(filled.elements):#010x}"})

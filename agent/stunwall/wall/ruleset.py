@@ -32,10 +32,10 @@ def expected(rules: str) -> list[tuple[str, str]]:
     return found
 
 
-def lengths(rules: str) -> frozenset[str]:
-    """Return the elements of the set `classic_lengths` in the text of stunwall.nft, as in `28 . 0`."""
-    elements = re.search(r"^add element inet stunwall classic_lengths \{([^}]*)\}", rules, re.MULTILINE)
-    return frozenset(re.findall(r"\d+ \. \d+", elements[1])) if elements else frozenset()
+def fixed_sets(rules: str) -> dict[str, frozenset[str]]:
+    """Return the sets that the text of stunwall.nft fills itself, and their elements, as in `28 . 0`."""
+    filled = re.findall(r"^add element inet stunwall (\w+) \{([^}]*)\}", rules, re.MULTILINE)
+    return {name: frozenset(re.findall(r"\d+ \. \d+", elements)) for name, elements in filled}
 
 
 def with_marks(rules: str, mask: int) -> str:
@@ -45,7 +45,6 @@ def with_marks(rules: str, mask: int) -> str:
         "redirected": redirected,
         "permitted": permitted,
         "both": mask,
-        "behind": mask | 1,
         "others": mask ^ 0xFFFFFFFF,
         "unpermitted": permitted ^ 0xFFFFFFFF,
     }

@@ -26,6 +26,7 @@ LISTED = (
         ("--unit a.service", {"unit": "a.service"}),
         ("--to 10.0.0.0/8 --port 1 --protocol udp", {"to": "10.0.0.0/8", "port": 1, "protocol": "udp"}),
         ("--user 1000 --interface eth0", {"user": 1000, "interface": "eth0"}),
+        ("--from 172.17.0.2 --source-port 10000", {"from": "172.17.0.2", "source_port": 10000}),
         ("--user alice", {"user": "alice"}),
         ("--port -1", {"port": -1}),
     ],

@@ -59,10 +59,11 @@ def test_without_a_daemon_the_kernel_says_whether_stun_can_leak(
 def test_without_a_daemon_the_interfaces_in_the_wall_are_shown(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = replace(wall(), sets={"vpn": ("wg0",)})
+    loaded = replace(wall(), sets={"vpn": ("wg0",), "inside": ("docker0",)})
     monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(loaded))
     values = json.loads(stunwall("status", "--json").out)
     assert values["vpn"] == [{"interface": "wg0", "why": "as stunwalld left it"}]
+    assert values["inside"] == [{"interface": "docker0", "why": "as stunwalld left it"}]
     assert values["problems"] == [hints.NO_DAEMON]
 
 

@@ -60,6 +60,17 @@ def test_the_exit_code_is_0_only_while_no_stun_can_leak(
     assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
 
 
+def test_interfaces_to_machines_behind_this_one_are_listed_by_their_reason(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    assert re.search("^Inside +veth0, veth1: a veth interface$", stunwall("status").out, re.M)
+    values = json.loads(stunwall("status", "--json").out)
+    assert values["inside"] == [{"interface": name, "why": "a veth interface"} for name in ("veth0", "veth1")]
+    old = ("interface", "kind", "counts", "why")  # what a daemon of version 0.1.0 answers
+    daemon["interfaces"] = [{key: entry[key] for key in old} for entry in daemon["interfaces"]]
+    assert "Inside" not in stunwall("status").out
+
+
 def test_flows_of_today_are_counted(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     midnight = datetime.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     before = event(3, seen=midnight - 1)

@@ -8,11 +8,21 @@ import pytest
 from unit.cli.command import Daemon, Result, Stunwall
 from unit.status import STATUS
 
+LOOPBACK = {"interface": "lo", "kind": "", "counts": False, "why": "the loopback interface", "inside": False}
+
 
 def test_every_interface_is_listed_with_the_reason(stunwall: Stunwall, served: Daemon) -> None:
+    served.reply = STATUS | {"interfaces": [LOOPBACK, *STATUS["interfaces"]]}
     result = stunwall("vpn")
-    assert result == Result(0, "wg0   VPN: a wireguard interface\neth0  no: a network card\n", "")
-    assert json.loads(stunwall("vpn", "--json").out) == STATUS["interfaces"]
+    listed = (
+        "lo     local: the loopback interface\n"
+        "wg0    VPN: a wireguard interface\n"
+        "eth0   outside: a network card\n"
+        "veth0  inside: a veth interface\n"
+        "veth1  inside: a veth interface\n"
+    )
+    assert result == Result(0, listed, "")
+    assert json.loads(stunwall("vpn", "--json").out) == served.reply["interfaces"]
     assert served.asked == [{"command": "status"}] * 2
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stunwall import config
-from stunwall.config import Allow, Config, Mode, OnBlock, Retention, WhenVpnDown
+from stunwall.config import EXCEPTION_KEYS, Allow, Config, Mode, OnBlock, Retention, WhenVpnDown
 from stunwall.configfile import reader
 from stunwall.configfile.errors import ConfigError
 from stunwall.configfile.reader import load
@@ -67,8 +67,8 @@ def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(t
         *(field.name for field in fields(Config)),
         *(field.name for field in fields(Retention)),
     }
-    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 2
-    keys = {field.name for field in fields(Allow)}
+    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 3
+    keys = set(EXCEPTION_KEYS)
     assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys - {"user"}
     assert 'user = "' in allow
 
@@ -78,6 +78,7 @@ mode = "redirect"
 on_block = "drop"
 when_vpn_down = "allow"
 interfaces = ["wg0", "tun*"]
+inside = ["lan0", "vm?"]
 guard_ports = [443]
 leave_wall_on_stop = true
 queue = 1
@@ -106,6 +107,10 @@ why = "three"
 user = "root"
 unit = "user.slice/user-1000.slice/app\\\\x2da.scope"
 why = "four"
+[[allow]]
+from = "fd88::/64"
+source_port = 10000
+why = "five"
 """
 
 
@@ -115,6 +120,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
         on_block=OnBlock.DROP,
         when_vpn_down=WhenVpnDown.ALLOW,
         interfaces=("wg0", "tun*"),
+        inside=("lan0", "vm?"),
         guard_ports=frozenset({443}),
         leave_wall_on_stop=True,
         queue=1,
@@ -129,6 +135,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
             Allow("two", ip_network("2001:db8::7/128")),
             Allow("three", user=1000, unit="tailscaled.service"),
             Allow("four", user=0, unit="user.slice/user-1000.slice/app\\x2da.scope"),
+            Allow("five", source=ip_network("fd88::/64"), source_port=10000),
         ),
     )
 
@@ -170,6 +177,8 @@ WRONG = {
         '"fe80::1%eth0 accept #"',
     ],
     "allow.port": ["0", "65536", "true", '"3478"', "[3478]"],
+    "allow.from": ['"10.0.0.1/8"', '"box"', "1", '"fe80::1%docker0"', '"172.17.0.2:3478"'],
+    "allow.source_port": ["0", "65536", "true", '"3478"', "[3478]", '"3478-3480"'],
     "allow.protocol": ['"sctp"', '"UDP"', "17"],
     "allow.interface": ['"eth*"', '"eth 0"', '""', "0", '"a2345678901234567"', '"eth0\\n"'],
     "allow.user": ['"no such user"', '"1000"', '""', '"a\\u0000"', "-1", "4294967295", "true", "1.5", "[0]"],
@@ -205,13 +214,37 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, interfaces"),
+        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, inside, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
         ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),
-        (f"[[allow]]\nports = 1\n{WHY}", 2, "allow.ports", "interface, port, protocol, to, unit, user, why"),
+        (
+            f"[[allow]]\nports = 1\n{WHY}",
+            2,
+            "allow.ports",
+            "from, interface, port, protocol, source_port, to, unit",
+        ),
         (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
         (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
+        (
+            "interfaces = ['wg0']\ninside = ['lan0', 'wg0']",
+            2,
+            "inside",
+            "'wg0' in inside and 'wg0' in interfaces",
+        ),
+        ("interfaces = ['wg*']\ninside = ['wg0']", 2, "inside", "'wg0' in inside and 'wg*' in interfaces"),
+        (
+            "inside = ['lan?']\n\ninterfaces = ['lan0']",
+            1,
+            "inside",
+            "'lan?' in inside and 'lan0' in interfaces",
+        ),
+        (
+            f"[[allow]]\nto = '::1'\nfrom = '10.0.0.0/8'\n{WHY}",
+            3,
+            "allow.from",
+            "the IP version of to expected, found IPv4 and IPv6",
+        ),
         ("[allow]\nport = 1", 1, "allow", "tables [[allow]] expected"),
         ("log = 5", 1, "log", "a table [log] expected, found 5"),
         ("\n[[log]]\nkeep_days = 5", 2, "log", "a table [log] expected"),

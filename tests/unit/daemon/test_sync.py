@@ -112,6 +112,29 @@ def test_a_vpn_that_comes_and_goes_is_in_the_set_while_it_is_there(blocking: Run
     assert set(blocking.problems) == {""}
 
 
+def test_what_leads_to_machines_behind_this_one_is_in_the_set_until_it_is_seen_to_lead_out() -> None:
+    # A bridge whose default route shows that it leads out stands for the network card that the tests do not have.
+    for link in (("stn2", "bridge"), ("stn3", "veth"), ("stn4", "bridge")):
+        ip("link", "add", link[0], "up", "type", link[1])
+    ip("address", "add", "10.66.0.1/24", "dev", "stn2")
+    ip("address", "add", "10.77.0.1/24", "dev", "stn4")
+    ip("route", "add", "default", "via", "10.66.0.2", "metric", "7")
+    peer = "veth0"  # the kernel's name for the other end
+    try:
+        for one in running(Config(interfaces=("stn1",), inside=(peer,))):
+            assert set(one.wall.sets["inside"]) == {"stn3", "stn4", peer}
+            assert one.network.view.inside == {"stn3", "stn4", peer}
+            ip("route", "add", "10.88.0.0/16", "via", "10.77.0.2")
+            assert set(one.follow().sets["inside"]) == {"stn3", peer}
+            ip("route", "delete", "10.88.0.0/16")
+            assert set(one.follow().sets["inside"]) == {"stn3", peer}
+            one.network.configure(Config(interfaces=("stn1",), inside=("stn4",)))
+            assert set(one.wall.sets["inside"]) == {"stn3", "stn4", peer}
+    finally:
+        for name in ("stn2", "stn3", "stn4"):
+            ip("link", "delete", name)
+
+
 def test_by_kind_it_counts_with_its_default_route() -> None:
     # Of its own kind the physical interface of this test is a tun device too.
     one = Running(Config())
@@ -223,7 +246,9 @@ def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
         monkeypatch.setattr(Rtnetlink, "snapshot", fail)
         blocking.network.follow()
         assert blocking.wall.sets["vpn"] == NOTHING
+        assert blocking.wall.sets["inside"] == ()
         assert blocking.network.view.vpn == frozenset()
+        assert blocking.network.view.inside == frozenset()
         assert blocking.network.failing
         assert blocking.problems[-1] == "it cannot be read. Until that works again all STUN is blocked"
         monkeypatch.undo()

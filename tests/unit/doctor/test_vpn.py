@@ -10,7 +10,10 @@ from unit.fake_machine import OK, WARNING, FakeMachine, status
 
 def test_every_vpn_interface_is_listed_and_none_is_a_warning(fake: FakeMachine) -> None:
     eth0 = {"interface": "eth0", "counts": False, "why": "an Ethernet card"}
-    assert fake.one("vpn", OK).what == "wg0: a wireguard interface"
+    assert [each.what for each in fake.find("vpn")[OK]] == [
+        "wg0: a wireguard interface",
+        "STUN passes to machines behind this one, by veth0, veth1",
+    ]
     fake.daemon = status(interfaces=[eth0])
     assert fake.one("vpn", WARNING).what == "no interface counts as the VPN"
 
@@ -32,3 +35,25 @@ def test_in_mode_redirect_a_vpn_that_cannot_carry_redirected_flows_is_a_warning(
     machine = fake.machine
     machine.settings = Config(mode=mode)
     assert (WARNING in fake.find("vpn", machine)) == warns
+
+
+def test_interfaces_that_are_inside_are_listed_and_a_doubtful_one_is_a_warning(fake: FakeMachine) -> None:
+    lan = {
+        "interface": "lan0",
+        "counts": False,
+        "why": 'named by inside = ["lan0"]',
+        "inside": True,
+        "doubt": True,
+    }
+    boxes = [lan | {"interface": name, "doubt": False} for name in ("docker0", "veth1")]
+    wg0 = {
+        "interface": "wg0",
+        "counts": True,
+        "why": "a wireguard interface",
+        "inside": False,
+        "doubt": False,
+    }
+    fake.daemon = status(interfaces=[wg0, lan, *boxes])
+    found = fake.find("vpn")
+    assert [each.what for each in found[WARNING]] == ['lan0 is named by inside = ["lan0"]']
+    assert found[OK][-1].what == "STUN passes to machines behind this one, by docker0, veth1"

@@ -17,6 +17,7 @@ from stunwall.stun import message as stun
 from stunwall.stun import packet
 from unit.build import DESTINATIONS, SOURCE_PORT, SOURCES, TCP, ip4, ip6, tcp
 from unit.build import packet as build
+from unit.envelope import UDP_LITE, Envelope
 from vectors.programs import framed, message, teams
 
 REQUEST = message(0x0001)
@@ -157,8 +158,7 @@ def test_a_refusal_in_the_servers_name_is_marked_with_our_bits_alone(
     refuser = refusal.RefusalSender(mark, frozenset({4, 6}))
     marks = [each.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) & 0xFFFFFFFF for each in made]
     refuser.close()
-    # To a sender on this machine, and behind it: the wall lets only the second leave by an interface.
-    assert marks == [mark, mark, mark | refusal.BEHIND, mark | refusal.BEHIND]
+    assert marks == [mark] * 4
     assert {each.fileno() for each in made} == {-1}
 
 
@@ -166,3 +166,14 @@ def test_a_reply_to_udp_has_no_numbers_and_a_reply_to_tcp_has() -> None:
     for transport in Transport:
         replied = packet.parse(refusal.reply(plain(blocked(transport, 4))))
         assert (replied.transport, replied.tcp is not None) == (transport, transport is Transport.TCP)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_udp_lite_is_refused_over_udp_lite_with_a_checksum_over_everything(version: int) -> None:
+    request = packet.parse(Envelope(version, UDP_LITE).packet(REQUEST))
+    raw = refusal.reply(plain(request))
+    pseudo, segment = _segment(raw)
+    assert raw[9 if version == 4 else 6] == UDP_LITE
+    # RFC 3828 §3.1: the coverage counts the header too.
+    assert int.from_bytes(segment[4:6], "big") == len(segment) == 8 + len(REFUSAL)
+    assert _sum(pseudo + segment) == 0xFFFF

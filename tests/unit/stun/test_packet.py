@@ -143,6 +143,11 @@ V4, V6, SEGMENT = ip4(UDP, udp(PAYLOAD)), ip6(UDP, udp(PAYLOAD)), ip4(TCP, tcp(P
         ip6(UDP, udp(PAYLOAD), _with(extension(UDP), 1, 255), first=0),
         ip6(UDP, udp(PAYLOAD), extension(60) * 16 + extension(UDP), first=60),
         ip6(UDP, b"", extension(60) * 8000, first=60),
+        # Headers behind which receivers differ about where UDP begins.
+        *(ip6(UDP, udp(PAYLOAD), extension(UDP), first=header) for header in (51, 135, 139, 140)),
+        ip4(51, extension(UDP, 2) + udp(PAYLOAD)),
+        ip6(UDP, udp(PAYLOAD), fragment(60, 0) + extension(UDP), first=44),
+        ip6(UDP, udp(PAYLOAD), fragment(44, 0) + fragment(UDP, 0), first=44),
     ],
     ids=lambda raw: raw[:48].hex(),
 )
@@ -154,8 +159,8 @@ def test_what_has_no_whole_udp_or_tcp_header_is_packet_error(hostile: bytes) -> 
 @pytest.mark.parametrize(
     ("raw", "payload"),
     [
-        (V4 + b"trailer", PAYLOAD),
-        (V6 + b"trailer", PAYLOAD),
+        (V4 + b"trailer", PAYLOAD + b"trailer"),
+        (V6 + b"trailer", PAYLOAD + b"trailer"),
         (_with(V4, 2, 0, 0), PAYLOAD),  # segmentation offload leaves 0
         (_with(V6, 4, 0, 0), PAYLOAD),  # a jumbogram
         (_with(V4, 2, 0xFF, 0xFF), PAYLOAD),
@@ -164,10 +169,51 @@ def test_what_has_no_whole_udp_or_tcp_header_is_packet_error(hostile: bytes) -> 
     ],
     ids=lambda raw: raw.hex(),
 )
-def test_the_payload_ends_where_the_ip_header_says_and_the_udp_length_is_not_believed(
-    raw: bytes, payload: bytes
-) -> None:
+def test_no_length_hides_a_part_of_the_payload(raw: bytes, payload: bytes) -> None:
     assert parse(raw).payload == payload
+
+
+@pytest.mark.parametrize(
+    ("raw", "lengths"),
+    [
+        (V4, (7,)),
+        (V6, (7,)),
+        (V4 + b"trailer", (7,)),
+        (_with(V4, 24, 0, 12), (7, 4)),
+        (_with(V4, 24, 0, 99), (7, 91)),
+        (_with(V4, 24, 0, 0), (7,)),  # RFC 2675 §4
+        (_with(V6, 44, 0, 12), (7, 4)),
+        (_with(V6, 4, 0, 0), (7,)),
+        (_with(V6, 4, 0, 10), (2, 7)),
+        (ip4(136, _with(udp(PAYLOAD), 4, 0, 8)), (7,)),  # UDP-Lite: a checksum coverage
+        (SEGMENT, (7,)),
+        (SEGMENT[:-3], (7,)),
+    ],
+)
+def test_the_lengths_are_those_of_the_ip_and_the_udp_header(raw: bytes, lengths: tuple[int, ...]) -> None:
+    assert parse(raw).lengths == lengths
+
+
+@pytest.mark.parametrize(
+    ("raw", "partial"),
+    [
+        (V4, False),
+        (WHOLE["IPv4, first fragment"], True),
+        (WHOLE["IPv4, don't fragment"], False),
+        (WHOLE["IPv6, first fragment"], True),
+        (ip6(UDP, udp(PAYLOAD), struct.pack("!BBHI", UDP, 0, 0, 7), first=44), False),  # RFC 6946
+        (ip4(TCP, tcp(PAYLOAD), fragment=0x2000), True),
+    ],
+)
+def test_a_first_fragment_is_told_from_a_whole_packet(raw: bytes, partial: bool) -> None:
+    assert parse(raw).partial is partial
+
+
+def test_udp_lite_is_udp_with_a_mark() -> None:
+    for raw in (ip4(136, udp(PAYLOAD)), ip6(136, udp(PAYLOAD))):
+        read = parse(raw)
+        assert (read.transport, read.lite, read.payload) == (Transport.UDP, True, PAYLOAD)
+    assert not parse(V4).lite
 
 
 @given(st.binary(max_size=120), st.sampled_from([0x45, 0x46, 0x4F, 0x60, 0x65, 0x00, 0xF5]))

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,11 +17,13 @@ from stunwall.model import Transport
 from stunwall.wall import queue_rules, state, table
 from stunwall.wall.nft import Nft
 from unit.wall_kernel import (
+    ADDRESS4,
     EMPTY,
     HIERARCHY,
     LINK,
     MASK,
     QUEUE,
+    SENDER_PORT,
     SERVER4,
     SERVER6,
     Way,
@@ -76,6 +78,27 @@ UDP, TCP = Transport.UDP, Transport.TCP
         ),
         (Allow("w", to=ip_network(SERVER4), port=3478, protocol=UDP, user=1, interface=LINK), SERVER4, False),
         (Allow("w", port=3478, unit="not-there.service"), SERVER4, False),
+        (Allow("w", source=ip_network(ADDRESS4)), SERVER4, True),
+        (Allow("w", source=ip_network(ADDRESS4)), SERVER6, False),
+        (Allow("w", source=ip_network("192.0.2.0/28")), SERVER4, False),
+        (Allow("w", source=ip_network(SERVER4)), SERVER4, False),  # the destination is not meant
+        (Allow("w", source=ip_network("2001:db8:17::/64")), SERVER6, True),
+        (Allow("w", source_port=SENDER_PORT), SERVER4, True),
+        (Allow("w", source_port=SENDER_PORT), SERVER6, True),
+        (Allow("w", source_port=3478), SERVER4, False),  # the destination's port is not meant
+        (Allow("w", port=SENDER_PORT), SERVER4, False),
+        (Allow("w", source_port=SENDER_PORT, protocol=TCP), SERVER4, False),
+        (
+            Allow("w", source=ip_network(ADDRESS4), source_port=SENDER_PORT, port=3478, protocol=UDP),
+            SERVER4,
+            True,
+        ),
+        (Allow("w", source=ip_network(ADDRESS4), source_port=SENDER_PORT, port=3479), SERVER4, False),
+        (
+            Allow("w", source=ip_network(ADDRESS4), to=ip_network(SERVER4), source_port=SENDER_PORT),
+            SERVER4,
+            True,
+        ),
     ],
 )
 @pytest.mark.parametrize("families", [frozenset[int](), frozenset({4, 6})])
@@ -122,6 +145,17 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(nft: Nft, way: Way) -> No
         assert not way.passes(SERVER6)
 
 
+def test_what_goes_inside_passes_whatever_it_is_and_is_not_counted(nft: Nft, way: Way) -> None:
+    table.load(nft, replace(EMPTY, inside=frozenset({LINK})), MASK)
+    before = loaded().counters
+    for server in (SERVER4, SERVER6):
+        assert way.passes(server)
+    assert loaded().counters == before
+    table.load(nft, replace(EMPTY, inside=frozenset({"stw", "stw1"})), MASK)
+    assert not way.passes(SERVER4)
+    assert not way.passes(SERVER6)
+
+
 @pytest.fixture
 def unit() -> Iterator[str]:
     """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
@@ -153,10 +187,16 @@ def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, u
     assert not way.passes()
 
 
+VERSIONS: st.SearchStrategy[Literal[4, 6]] = st.sampled_from((4, 6))
+NETWORKS = VERSIONS.flatmap(
+    lambda version: st.tuples(
+        *[st.none() | st.ip_addresses(v=version, network=None).map(ip_network) for _ in range(2)]
+    )
+)
 ALLOWS = st.builds(
-    Allow,
-    why=st.just("w"),
-    to=st.none() | st.ip_addresses(network=None).map(ip_network),
+    lambda networks, **given: Allow("w", to=networks[0], source=networks[1], **given),
+    NETWORKS,
+    source_port=st.none() | st.integers(1, 65535),
     port=st.none() | st.integers(1, 65535),
     protocol=st.none() | st.sampled_from(Transport),
     user=st.none() | st.integers(0, 2**32 - 2),

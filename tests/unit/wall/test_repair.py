@@ -108,6 +108,9 @@ CHANGES = {
     "add element inet stunwall checksum { 1 }": "set checksum (has: 0x00000001)",
     "add element inet stunwall classic_lengths { 9 . 9 }": "set classic_lengths (has: 9 . 9)",
     "delete element inet stunwall classic_lengths { 28 . 0 }": "set classic_lengths (lacks: 28 . 0)",
+    "add element inet stunwall classic_ipv4_lengths { 9 . 9 }": "set classic_ipv4_lengths (has: 9 . 9)",
+    "delete element inet stunwall classic_ipv4_lengths { 48 . 0 }": "set classic_ipv4_lengths (lacks: 48 . 0)",
+    'add element inet stunwall inside { "eth0" }': "set inside (has: eth0)",
     "add set inet stunwall more { type mark; }": "set more (added)",
 }
 

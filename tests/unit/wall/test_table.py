@@ -75,12 +75,20 @@ def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(nft
     assert [rule for rule in after.rules if rule.chain in ("allow_rules", "to_stunwalld")] == []
 
 
-@pytest.mark.parametrize("change", ["add element {} {{ 9 . 9 }}", "delete element {} {{ 28 . 0 }}"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "add element inet stunwall classic_lengths { 9 . 9 }",
+        "delete element inet stunwall classic_lengths { 28 . 0 }",
+        "add element inet stunwall classic_ipv4_lengths { 9 . 9 }",
+        "delete element inet stunwall classic_ipv4_lengths { 48 . 0 }",
+    ],
+)
 def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(
     nft: Nft, change: str
 ) -> None:
     table.load(nft, FULL, MASK)
-    run_nft(change.format("inet stunwall classic_lengths"))
+    run_nft(change)
     assert damage(FULL)
     table.load(nft, FULL, MASK)
     assert damage(FULL) == ()
@@ -98,6 +106,7 @@ def test_the_file_replaces_that_of_version_0_1_0_and_keeps_its_sets_and_counters
     after = loaded()
     # Version 0.1.0 left no checksum of what it had put into the sets.
     assert damage() == ("the elements of its sets",)
+    del before.counters["refusals"]  # of a rule that is no more
     assert after.counters == before.counters
     assert after.sets["vpn"] == ("wg0",)
     assert not way.passes()
@@ -113,7 +122,7 @@ def test_loading_replaces_everything_but_the_named_counters(nft: Nft, way: Way) 
     table.load(nft, EMPTY, MASK)
     wall = loaded()
     assert damage() == ()
-    others = {"checksum", "classic_lengths"}
+    others = {"checksum", "classic_lengths", "classic_ipv4_lengths"}
     assert {name: elements for name, elements in wall.sets.items() if elements and name not in others} == {
         "guard_ports": (3478, 5349)
     }
