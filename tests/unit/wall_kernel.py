@@ -23,6 +23,13 @@ SERVER4, SERVER6 = "203.0.113.7", "2001:db8:7::7"
 SENDER_PORT = 3999
 TIMEOUT = 30  # seconds until a test fails that waits in vain
 HIERARCHY = Path("/sys/fs/cgroup")
+LENGTH_CHANGES = (
+    "add element inet stunwall classic_lengths { 9 . 9 }",
+    "delete element inet stunwall classic_lengths { 28 . 0 }",
+    "add element inet stunwall classic_ipv4_lengths { 9 . 9 }",
+    "delete element inet stunwall classic_ipv4_lengths { 48 . 0 }",
+)
+"""What another program may do to the sets that the file fills."""
 EMPTY = Contents(vpn=frozenset(), guard_ports=frozenset({3478, 5349}))
 
 

@@ -9,6 +9,7 @@ from stunwall.wall import queue_rules, state, table
 from stunwall.wall.contents import Contents
 from stunwall.wall.repair import Gap, Repair
 from stunwall.wall.state import Wall
+from unit.wall_kernel import LENGTH_CHANGES, run_nft
 
 MASK = 0x90000000
 
@@ -54,20 +55,12 @@ def test_what_was_put_up_is_no_gap(repair: Repair, gaps: list[Gap]) -> None:
     assert gaps == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "add element inet stunwall classic_lengths { 9 . 9 }",
-        "delete element inet stunwall classic_lengths { 28 . 0 }",
-        "add element inet stunwall classic_ipv4_lengths { 9 . 9 }",
-        "delete element inet stunwall classic_ipv4_lengths { 48 . 0 }",
-    ],
-)
+@pytest.mark.parametrize("change", LENGTH_CHANGES)
 def test_a_changed_length_of_classic_stun_is_a_gap_and_put_back(
     repair: Repair, gaps: list[Gap], change: str
 ) -> None:
     repair.inspect()
-    subprocess.run(["nft", change], check=True)
+    run_nft(change)
     assert not stands()
     repair.inspect()
     (gap,) = gaps

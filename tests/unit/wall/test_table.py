@@ -14,6 +14,7 @@ from stunwall.wall.nft import NftError
 from unit.wall_kernel import (
     EMPTY,
     FULL,
+    LENGTH_CHANGES,
     MASK,
     QUEUE,
     SERVER4,
@@ -72,15 +73,7 @@ def test_the_file_alone_keeps_what_is_in_the_sets_the_counters_and_the_pause(way
     assert [rule for rule in after.rules if rule.chain in ("allow_rules", "to_stunwalld")] == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "add element inet stunwall classic_lengths { 9 . 9 }",
-        "delete element inet stunwall classic_lengths { 28 . 0 }",
-        "add element inet stunwall classic_ipv4_lengths { 9 . 9 }",
-        "delete element inet stunwall classic_ipv4_lengths { 48 . 0 }",
-    ],
-)
+@pytest.mark.parametrize("change", LENGTH_CHANGES)
 def test_another_programs_change_of_the_lengths_is_damage_until_the_file_is_loaded_again(change: str) -> None:
     table.load(FULL, MASK)
     run_nft(change)
