@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from socket import AF_INET6, SOCK_DGRAM, SOCK_STREAM
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 
-from lab.addresses import BOX_NETWORK, CLIENT, COTURN, FAMILIES, NOBODY, PHYSICAL, both
+from lab.addresses import BOX, BOX_NETWORK, CLIENT, COTURN, FAMILIES, NOBODY, PHYSICAL, both
 from lab.namespace import Namespace
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask
 from lab.topology import Lab
@@ -79,6 +79,16 @@ def set_tunnel(lab: Lab, tunnel: Tunnel) -> None:
             lab.vpn.up()
         case Tunnel.BOTH:
             lab.vpn.up(ipv6=True)
+
+
+@contextmanager
+def route_via_box(lab: Lab) -> Iterator[None]:
+    """The container routes to another network, so its cable may lead out, for all that stunwall can know."""
+    lab.client.ip(f"route add 10.50.0.0/16 via {BOX[AF_INET]} dev box0")
+    try:
+        yield
+    finally:
+        lab.client.ip("route del 10.50.0.0/16")
 
 
 # sing-box, v2rayN (SagerNet sing-tun's rules): packets from the physical address bypass the VPN.

@@ -21,7 +21,7 @@ from lab.addresses import (
 )
 from lab.agent import Agent
 from lab.deadline import until
-from lab.leaks import CONTAINER, SOURCE_RULE
+from lab.leaks import CONTAINER, SOURCE_RULE, route_via_box
 from lab.messages import (
     binding_request,
     error_code,
@@ -192,16 +192,6 @@ def test_what_the_vpn_brings_to_a_published_port_is_answered_through_the_vpn(
 # Strangers
 
 
-@contextmanager
-def gateway_behind_box(lab: Lab) -> Iterator[None]:
-    """The container routes to another network, so its cable may lead out, for all that stunwall can know."""
-    lab.client.ip(f"route add 10.50.0.0/16 via {BOX[AF_INET]} dev box0")
-    try:
-        yield
-    finally:
-        lab.client.ip("route del 10.50.0.0/16")
-
-
 def closed(lab: Lab, family: int) -> None:
     """A request to a published port on which nobody listens: the container answers with an ICMP error."""
     stranger_asks(lab, family, SOCK_DGRAM, CLOSED_PORT, 0.3)
@@ -243,7 +233,7 @@ def test_a_stranger_is_never_answered(
     """Neither where the request reaches a machine behind this one, nor where it is blocked on its way to it."""
     with ExitStack() as stack:
         if behind == "outside":
-            stack.enter_context(gateway_behind_box(lab))
+            stack.enter_context(route_via_box(lab))
         stack.enter_context(CONTAINER.made(lab, *FAMILIES))
         stack.enter_context(published(lab, BOX))
         stack.enter_context(Responder(lab.box, SERVED_PORT, *BOX.values()))
@@ -298,7 +288,7 @@ def test_a_stranger_who_asks_a_routed_machine_by_ipv6_is_not_answered(lab: Lab) 
                 until(lambda: attempt(SERVED_PORT) is not None, 5, "the answer without stunwall")
                 attempt(CLOSED_PORT)
                 assert len(wire.stun()) >= 2, NO_LEAK
-            for make in (None, gateway_behind_box):
+            for make in (None, route_via_box):
                 with ExitStack() as stack:
                     if make is not None:
                         stack.enter_context(make(lab))

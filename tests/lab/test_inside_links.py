@@ -13,7 +13,7 @@ import pytest
 from lab.addresses import BOX, COTURN, FAMILIES, ROUTER, VPN
 from lab.agent import Agent
 from lab.deadline import until
-from lab.leaks import CONTAINER
+from lab.leaks import CONTAINER, route_via_box
 from lab.messages import binding_request, error_code, reflexive_address, transaction_of
 from lab.namespace import Namespace
 from lab.observe import NO_LEAK, NOTICED, json_of
@@ -178,7 +178,7 @@ def test_a_gateways_lan_side_is_inside_once_it_is_named(lab: Lab) -> None:
     for named in (False, True):
         for family in FAMILIES:
             with ExitStack() as stack:
-                stack.enter_context(via_box(lab))
+                stack.enter_context(route_via_box(lab))
                 stack.enter_context(CONTAINER.made(lab, family))
                 stack.enter_context(Responder(lab.box, PORT, BOX[family]))
                 agent = stack.enter_context(Agent(lab, inside=["box*"] if named else []))
@@ -199,16 +199,6 @@ def test_an_interface_cannot_be_both_the_vpn_and_inside(lab: Lab) -> None:
         assert "'wgc' in inside and 'wg*' in interfaces" in done.stderr
     finally:
         agent.close()
-
-
-@contextmanager
-def via_box(lab: Lab) -> Iterator[None]:
-    """Another network is reached through the container."""
-    lab.client.ip(f"route add 10.50.0.0/16 via {BOX[AF_INET]} dev box0")
-    try:
-        yield
-    finally:
-        lab.client.ip("route del 10.50.0.0/16")
 
 
 # What leads out

@@ -365,25 +365,17 @@ def test_a_folder_that_is_missing_is_told_and_the_events_wait_for_it(tmp_path: P
 
 
 FULL = """
-import threading
 from pathlib import Path
-from unit.record.writing import event, running, stored
-from stunwall.record import schema, writer
+from unit.record.writing import event, full_disk, running, stored
+from stunwall.record import writer
 writer.BATCH = 0.001
 folder = Path({folder!r})
 with running(folder) as run:
     run.write(event(1))
-    filler = (folder / "filler").open("wb", buffering=0)
-    try:
-        while True:
-            filler.write(bytes(512))
-    except OSError:
-        pass
-    for port in range(2, 300):
-        run.recorder.record(event(port))
-    run.until_said("Make room on the disk")
-    (folder / "filler").unlink()
-    filler.close()
+    with full_disk(folder):
+        for port in range(2, 300):
+            run.recorder.record(event(port))
+        run.until_said("Make room on the disk")
     run.until(lambda: len(stored(folder)) == 299)
 assert run.recorder.lost == 0
 assert sum(each.count for each in stored(folder)) == 299
@@ -391,33 +383,29 @@ assert len(run.announced) == 299
 print("all there")
 """
 FULL_AT_START = """
+from contextlib import ExitStack
 from pathlib import Path
-from unit.record.writing import event, running, stored
+from unit.record.writing import event, full_disk, running, stored
 from stunwall.record import schema, writer
 from stunwall.record.reader import RecordReader
 writer.BATCH = 0.001
 folder = Path({folder!r})
 with running(folder) as run:
     run.write(event(1))
-filler = (folder / "filler").open("wb", buffering=0)
-try:
-    while True:
-        filler.write(bytes(512))
-except OSError:
-    pass
-with running(folder) as run:
-    run.recorder.record(event(2))
-    run.until_said("disk I/O error")
-    run.until_said("Make room on the disk")
-    try:
-        list(RecordReader(folder).events())
-    except schema.RecordError as error:
-        assert "disk I/O error. The disk is full: make room on it" in str(error), error
-    else:
-        raise AssertionError("read on a full disk")
-    (folder / "filler").unlink()
-    filler.close()
-    run.until(lambda: len(stored(folder)) == 2)
+with ExitStack() as full:
+    full.enter_context(full_disk(folder))
+    with running(folder) as run:
+        run.recorder.record(event(2))
+        run.until_said("disk I/O error")
+        run.until_said("Make room on the disk")
+        try:
+            list(RecordReader(folder).events())
+        except schema.RecordError as error:
+            assert "disk I/O error. The disk is full: make room on it" in str(error), error
+        else:
+            raise AssertionError("read on a full disk")
+        full.close()
+        run.until(lambda: len(stored(folder)) == 2)
 print("all there")
 """
 

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from stunwall.config import Retention
@@ -99,3 +99,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 def asides(folder: Path) -> list[Path]:
     return sorted(folder.glob("events.db.*.broken"))
+
+
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """The file system of `folder` is full, to the last byte; it should be a small one."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(512))
+    yield
+    filler.unlink()
