@@ -106,7 +106,7 @@ class Config:
 
 
 def mark_bits(mask: int) -> tuple[int, int]:
-    """Return the bits `redirected` and `permitted` of a mask that has two: the lower and the higher one."""
+    """Return the bits `redirected` and `passed` of a mask that has two: the lower and the higher one."""
     low = mask & -mask
     return low, mask ^ low
 

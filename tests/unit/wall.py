@@ -98,7 +98,7 @@ def _table(name: str, hook: str, text: str) -> str:
     if name.startswith("inet"):
         chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)
         base += _found(r"^        (meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n)", text)
-        sets.append("    set vpn {\ntype ifname\n}\n")
+        sets += [f"    set {name} {{\ntype ifname\n}}\n" for name in ("vpn", "inside")]
     decide = "chain decide {\ndrop\n}\n"
     own = f"chain out {{\n{hook}{base}}}\n"
     return f"table {name} {{\n{''.join([*sets, decide, *chains, own])}}}\n" + "".join(

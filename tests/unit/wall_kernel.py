@@ -102,6 +102,7 @@ def until(holds: Callable[[], bool]) -> None:
 FULL = Contents(
     vpn=frozenset({"wg0", "tun-1", "a.b:c@d_e"}),
     guard_ports=frozenset({443, 5349}),
+    redirect=True,
     families=frozenset({4, 6}),
     addresses=frozenset({("wg0", ip_address("10.9.8.7")), ("wg0", ip_address("fd00::7"))}),
     transport=frozenset({(ip_address(SERVER4), 51820), (ip_address(SERVER6), 51821)}),

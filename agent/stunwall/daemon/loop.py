@@ -40,7 +40,7 @@ def run(config: Config, file: Path, journal: Journal, stopping: socket.socket, l
             loop = Loop(parts)
             stack.callback(loop.close)
             loop.serve(stopping)
-            queue_rules.detach(nft)
+            queue_rules.detach(nft, parts.sync.additions)
         leave_wall = leave_wall or parts.config.leave_wall_on_stop
         if not leave_wall:
             table.remove(nft)

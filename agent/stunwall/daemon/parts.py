@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stunwall.config import Config, changed_keys
+from stunwall.config import Config, changed_keys, mark_bits
 from stunwall.daemon import ip_versions
 from stunwall.daemon.folders import make_folder
 from stunwall.daemon.journal import Journal
@@ -52,14 +52,20 @@ class Parts:
             make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(nft, config.queue)
-        self.queue = nfqueue.Queue(config.queue, config.redirected_bit)
+        self.queue = nfqueue.Queue(config.queue, *mark_bits(config.mark_mask))
         stack.callback(self.queue.close)
         refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
         self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
         stack.callback(self.writer.close)
         self.sync = NetworkSync(
-            config, nft, self.versions, journal.notice, partial(problem, "links"), self._exceptions_changed
+            config,
+            nft,
+            self.versions,
+            journal.notice,
+            partial(problem, "links"),
+            self._exceptions_changed,
+            self._renew,
         )
         stack.callback(self.sync.close)
         self.repair = Repair(nft, self._put_up_wall, self._filled, self._report_gap, partial(problem, "wall"))
@@ -95,11 +101,14 @@ class Parts:
         """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""
         self.sync.put_up_wall()
         self.pause.renew()
-        queue_rules.attach(self.nft, self.config.queue)
+        queue_rules.attach(self.nft, self.config.queue, self.sync.additions)
         self.queued_before = self.queue.received
 
     def _filled(self) -> Filled:
         return Filled(self.sync.filled, self.pause.left, self.pause.times_out)
+
+    def _renew(self) -> None:
+        self.repair.renew()
 
     def _exceptions_changed(self) -> None:
         self.repair.exceptions_changed()

@@ -12,7 +12,7 @@ from stunwall.vpn.interfaces import Assessment, Snapshot
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
-from stunwall.wall.contents import Contents, elements
+from stunwall.wall.contents import Addition, Contents, elements
 from stunwall.wall.nft import Nft, NftError
 
 # Nothing is known of the network, so everything is blocked.
@@ -26,6 +26,7 @@ class NetworkSync:
         nft: loads and fills the wall.
         versions: the IP versions (4, 6) that the system has.
         exceptions_changed: is called when the rules of the exceptions have been replaced.
+        renew: is called when the wall has to be made anew, since it needs other files of rules. It calls put_up_wall().
         report: is called when the VPN changes.
         problem: is called when the network can't be followed, and with "" when it can again. What was the VPN may be
             something else by then, so everything is blocked until it works.
@@ -39,12 +40,16 @@ class NetworkSync:
         report: Callable[[str], None],
         problem: Callable[[str], None],
         exceptions_changed: Callable[[], None],
+        renew: Callable[[], None],
     ) -> None:
         self.assessments: tuple[Assessment, ...] = ()
         self.view = _UNKNOWN
         self._config = config
         self._nft = nft
         self._exceptions_changed = exceptions_changed
+        self._renew = renew
+        self.additions: frozenset[Addition] = frozenset()
+        """The files that the wall was made of besides stunwall.nft."""
         self._report = report
         self._problem = problem
         self._evidence: inside.Evidence = {}
@@ -73,16 +78,16 @@ class NetworkSync:
         """Load the wall as the network is now, without its queue rules. Raises StunwallError."""
         contents, snapshot = self._look()
         try:
-            table.load(self._nft, contents, self._config.mark_mask)
+            contents = table.load(self._nft, contents, self._config.mark_mask)
         except NftError as error:
             if not contents.allow:
                 raise
             self._config = replace(self._config, allow=())
-            contents = replace(contents, allow=())
-            table.load(self._nft, contents, self._config.mark_mask)
+            contents = table.load(self._nft, replace(contents, allow=()), self._config.mark_mask)
             self._refused = f"no exception is in force: the kernel refuses [[allow]] ({error})"
             self._problem(self._refused)
         self._filled = contents
+        self.additions = contents.additions
         self._point(snapshot)
 
     def follow(self) -> None:
@@ -112,14 +117,20 @@ class NetworkSync:
         vpn = self.view.vpn
         try:
             contents, snapshot = self._look()
-            self._fill(contents, None)
-            if config.mode is Mode.REDIRECT:
+            if contents.additions == self.additions:
+                self._fill(contents, None)
                 self._point(snapshot)
             else:
+                self._renew()
+                if self._refused:
+                    raise NftError(self._refused)
+            if config.mode is not Mode.REDIRECT:
                 self._policy_route.remove()
             self._refused = ""
         except StunwallError:
-            self._config = before
+            self._config, self._refused = before, ""
+            with suppress(StunwallError):  # it is tried again
+                self._renew()
             self.follow()
             raise
         self._report_change(vpn)
@@ -127,7 +138,7 @@ class NetworkSync:
     def _seal(self, error: StunwallError) -> None:
         """No interface counts as the VPN any more, until the network can be followed again."""
         self.view = _UNKNOWN
-        sealed = Contents(frozenset(), self._config.guard_ports)
+        sealed = Contents(frozenset(), self._config.guard_ports, redirect=self._redirect)
         with suppress(StunwallError):
             self._fill(sealed, None)
         self._problem(f"{error}. Until that works again all STUN is blocked")
@@ -168,8 +179,14 @@ class NetworkSync:
             lan=interfaces.on_link(snapshot) if config.allow_lan else frozenset(),
             allow=config.allow,
             cgroups=self._units.find(rule.unit for rule in config.allow if rule.unit),
+            redirect=self._redirect,
         )
         return contents, snapshot
+
+    @property
+    def _redirect(self) -> bool:
+        """Whether the wall is to hold back redirected flows: those of an earlier mode, too."""
+        return self._config.mode is Mode.REDIRECT or Addition.REDIRECT in self.additions
 
     def _target(self, snapshot: Snapshot, family: int) -> int | None:
         if self._config.mode is not Mode.REDIRECT:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from stunwall.config import Allow, Network, mark_bits
 from stunwall.model import Address
@@ -13,6 +14,13 @@ CHECKSUM = "checksum"
 _MAPS = ("vpn_address4", "vpn_address6")
 
 
+class Addition(StrEnum):
+    """A file that is loaded after stunwall.nft when the configuration needs it, in this order."""
+
+    OUTPUT = "output.nft"
+    REDIRECT = "redirect.nft"
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Everything that stunwalld puts into the table's sets and chains.
@@ -20,6 +28,7 @@ class Contents:
     `vpn`, `inside`: names of interfaces. `guard_ports`: ports. `families`: IP versions (4, 6) that can be redirected.
     `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
     endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
+    `redirect`: whether flows may be, or have been, redirected.
     """
 
     vpn: frozenset[str]
@@ -31,6 +40,14 @@ class Contents:
     allow: tuple[Allow, ...] = ()
     cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     inside: frozenset[str] = frozenset()
+    redirect: bool = False
+
+    @property
+    def additions(self) -> frozenset[Addition]:
+        """The files that are loaded after stunwall.nft."""
+        if self.redirect:
+            return frozenset(Addition)
+        return frozenset({Addition.OUTPUT} if any(rule.unit for rule in self.allow) else ())
 
 
 def elements(contents: Contents) -> dict[str, list[str]]:
@@ -41,7 +58,6 @@ def elements(contents: Contents) -> dict[str, list[str]]:
         "vpn": [f'"{name}"' for name in contents.vpn],
         "inside": [f'"{name}"' for name in contents.inside],
         "guard_ports": [str(port) for port in contents.guard_ports],
-        "redirectable": [f"ipv{version}" for version in contents.families],
         "by_program": ["ipv4", "ipv6"] if units else [],
         "lan4": [],
         "lan6": [],
@@ -52,6 +68,9 @@ def elements(contents: Contents) -> dict[str, list[str]]:
         sets[networks[network.version]].append(f'{network} . "{interface}"')
     for address, port in contents.transport:
         sets[f"vpn_transport{address.version}"].append(f"{address} . {port}")
+    if Addition.REDIRECT not in contents.additions:
+        return sets
+    sets["redirectable"] = [f"ipv{version}" for version in contents.families]
     maps: dict[str, list[str]] = {name: [] for name in _MAPS}
     for interface, own in contents.addresses:
         maps[f"vpn_address{own.version}"].append(f'"{interface}" : {own}')
@@ -85,14 +104,17 @@ def checksum(filled: Mapping[str, Iterable[str]]) -> int:
 
 def fill_exceptions(contents: Contents, mask: int) -> str:
     """Return the statements that replace the rules of the exceptions."""
-    text = f"flush chain {TABLE} allow_rules\nflush chain {TABLE} allow_programs\n"
-    permit = f"ct mark set ct mark | {mark_bits(mask)[1]:#010x}"
+    asked = Addition.OUTPUT in contents.additions
+    text = "".join(
+        f"flush chain {TABLE} {chain}\n" for chain in ("allow_rules", *(("allow_programs",) if asked else ()))
+    )
+    permit = f"meta mark set meta mark | {mark_bits(mask)[1]:#010x} accept"
     for number, rule in enumerate(contents.allow, 1):
         conditions = _conditions(rule)
         comment = f'comment "allow {number}"'
         if rule.unit is None:
-            text += f"add rule {TABLE} allow_rules {conditions} counter accept {comment}\n"
-        elif rule.unit in contents.cgroups:  # else it does not run
+            text += f"add rule {TABLE} allow_rules {conditions} counter goto pass {comment}\n"
+        elif asked and rule.unit in contents.cgroups:  # else it does not run
             path, _ = contents.cgroups[rule.unit]
             level = path.count("/") + 1
             cgroup = f'socket cgroupv2 level {level} "{path}"'

@@ -49,9 +49,9 @@ def inspect(settings: Config) -> Inspection | None:
         return None
     wall = state.wall(seen)
     try:
-        expected = listing.parse(in_child(lambda: _made_anew(settings)))
+        expected = listing.parse(in_child(lambda: _made_anew(settings, seen)))
     except NftError:
-        return Inspection(wall, tuple(_other_comments(wall)), complete=False)
+        return Inspection(wall, tuple(_other_comments(wall, _contents(settings, seen))), complete=False)
     return Inspection(wall, tuple(_differences(expected, seen, settings)), complete=True)
 
 
@@ -66,39 +66,51 @@ def _list_ruleset() -> str:
         return json.dumps(nft.list_ruleset())
 
 
-def _made_anew(settings: Config) -> str:
+def _redirects(seen: Listing) -> bool:
+    """Whether the table was made with redirect.nft. If all of that is gone, the checksum of the sets does not fit."""
+    return "set redirected4" in seen.blocks
+
+
+def _contents(settings: Config, seen: Listing) -> Contents:
+    """Return contents that need the files of which the table was made, without what only the network tells."""
+    asked = "chain ask_output" in seen.blocks  # not at boot
+    allow = tuple(rule for rule in settings.allow if asked or not rule.unit)
+    return Contents(frozenset(), settings.guard_ports, allow=allow, redirect=_redirects(seen))
+
+
+def _made_anew(settings: Config, seen: Listing) -> str:
     """Load the table in a new network namespace, with the exceptions and the queue rules; return its listing."""
     if ctypes.CDLL(None).unshare(_NEW_NETWORK) != 0:
         raise NftError("this process may not make a network namespace")
+    contents = _contents(settings, seen)
     with closing(UnitWatch()) as watch:
-        cgroups = watch.find(rule.unit for rule in settings.allow if rule.unit)
-    contents = Contents(frozenset(), settings.guard_ports, allow=settings.allow, cgroups=cgroups)
+        cgroups = watch.find(rule.unit for rule in contents.allow if rule.unit)
     with closing(Nft()) as nft:
-        table.load(nft, contents, settings.mark_mask)
+        table.load(nft, replace(contents, cgroups=cgroups), settings.mark_mask)
         with suppress(NftError):  # without NFQUEUE here, stunwalld can't have put in queue rules either
-            queue_rules.attach(nft, settings.queue)
+            queue_rules.attach(nft, settings.queue, contents.additions)
         return nft.list_table(TABLE, handles=True) or ""
 
 
 def _differences(expected: Listing, seen: Listing, settings: Config) -> Iterator[str]:
     """Yield what is not as expected. Queue rules or exceptions that are missing let nothing out."""
     for name in reference.FILLED:
-        known = expected.blocks.get(name, ())
-        if _is_part(seen.blocks.get(name, ()), known):
+        there = seen.blocks.get(name)
+        if there is not None and _is_part(there, expected.blocks.get(name, ())):
             # The handle of a rule that nft cannot print is another one there.
-            expected = replace(expected, blocks={**expected.blocks, name: seen.blocks.get(name, ())})
-    filled = elements(Contents(frozenset(), frozenset()))
+            expected = replace(expected, blocks={**expected.blocks, name: there})
+    filled = elements(Contents(frozenset(), frozenset(), redirect=_redirects(seen)))
     ignored = frozenset({*filled, CHECKSUM, "paused"})
     yield from listing.differences(expected, seen, {}, ignored)
-    there = {name: [normal(each) for each in seen.elements.get(name, ())] for name in filled}
+    elements_there = {name: [normal(each) for each in seen.elements.get(name, ())] for name in filled}
     default = Config().guard_ports
     # From the configuration, from the file, or from the file when it was loaded again.
     ports = (settings.guard_ports, default, settings.guard_ports | default)
-    if set(there["guard_ports"]) not in [set(map(str, each)) for each in ports]:
+    if set(elements_there["guard_ports"]) not in [set(map(str, each)) for each in ports]:
         yield "set guard_ports"
     summed = seen.elements.get(CHECKSUM, ())
-    at_boot = not summed and not any(there[name] for name in there.keys() - {"guard_ports"})
-    if not at_boot and summed != (f"{checksum(there):#010x}",):
+    at_boot = not summed and not any(elements_there[name] for name in elements_there.keys() - {"guard_ports"})
+    if not at_boot and summed != (f"{checksum(elements_there):#010x}",):
         yield "the elements of its sets"
 
 
@@ -110,11 +122,11 @@ def _is_part(rules: tuple[str, ...], known: tuple[str, ...]) -> bool:
     return all(listing.bare(rule) in left for rule in living)
 
 
-def _other_comments(wall: Wall) -> Iterator[str]:
+def _other_comments(wall: Wall, contents: Contents) -> Iterator[str]:
     """Yield the chains whose rules do not have the comments of the file, in order."""
     filled = {name.removeprefix("chain ") for name in reference.FILLED}
     loaded = [(rule.chain, rule.comment) for rule in wall.rules if rule.chain not in filled]
-    expected = ruleset.expected(ruleset.text())
+    expected = ruleset.expected(ruleset.text(contents.additions))
     for chain in dict.fromkeys(chain for chain, _ in (*expected, *loaded)):
         if [each for each in loaded if each[0] == chain] != [each for each in expected if each[0] == chain]:
             yield f"chain {chain}"

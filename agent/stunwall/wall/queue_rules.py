@@ -1,8 +1,9 @@
 """The queue rules, which hand STUN to stunwalld while it runs."""
 
 import struct
+from collections.abc import Collection
 
-from stunwall.wall.contents import TABLE
+from stunwall.wall.contents import TABLE, Addition
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 _NFPROTO_INET = 1  # linux/netfilter.h
@@ -13,20 +14,30 @@ _REQUEST = 0x0001  # linux/netlink.h: NLM_F_REQUEST
 _ADD = _REQUEST | 0x0400 | 0x0800 | 0x0004  # NLM_F_CREATE, NLM_F_APPEND, NLM_F_ACK
 _NESTED = 0x8000  # NLA_F_NESTED
 # The chains that hold a queue rule, and how the comment of the counting rule in each begins.
-CHAINS = {"to_stunwalld": "to stunwalld on queue", "output_to_stunwalld": "output: to stunwalld on queue"}
+CHAINS = {
+    "to_stunwalld": "to stunwalld on queue",
+    "response_to_stunwalld": "inbound: to stunwalld on queue",
+    "output_to_stunwalld": "output: to stunwalld on queue",
+}
+_OF_REDIRECT = "output_to_stunwalld"  # in redirect.nft; the others are in stunwall.nft
 
 
-def attach(nft: Nft, queue: int) -> None:
+def chains(additions: Collection[Addition]) -> list[str]:
+    """Return the chains that hold a queue rule, where these files are loaded after stunwall.nft."""
+    return [each for each in CHAINS if each != _OF_REDIRECT or Addition.REDIRECT in additions]
+
+
+def attach(nft: Nft, queue: int, additions: Collection[Addition] = ()) -> None:
     """Put the queue rules in front of the drop. Packets are dropped, too, while nobody listens on `queue`.
 
     Uses the statement `queue` if the kernel has it, otherwise the xtables target NFQUEUE. Raises NftError.
     """
     # The counting rule names the queue, because nft cannot read back the fallback's rule.
     counted = "".join(
-        f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{comment} {queue}"\n'
-        for chain, comment in CHAINS.items()
+        f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{CHAINS[chain]} {queue}"\n'
+        for chain in chains(additions)
     )
-    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in CHAINS)
+    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in chains(additions))
     try:
         nft.apply(counted + queued)
     except NftPermissionError:
@@ -34,7 +45,7 @@ def attach(nft: Nft, queue: int) -> None:
     except NftError as native:
         nft.apply(counted)
         try:
-            _attach_by_target(nft, queue)
+            _attach_by_target(nft, queue, chains(additions))
         except OSError as error:
             raise NftError(
                 "the kernel cannot hand packets to a program: it has neither the nftables statement `queue` "
@@ -45,12 +56,12 @@ def attach(nft: Nft, queue: int) -> None:
             ) from error
 
 
-def detach(nft: Nft) -> None:
+def detach(nft: Nft, additions: Collection[Addition] = ()) -> None:
     """Take the queue rules out: STUN outside the VPN is then dropped unseen. Raises NftError."""
-    nft.apply("".join(f"flush chain {TABLE} {chain}\n" for chain in CHAINS))
+    nft.apply("".join(f"flush chain {TABLE} {chain}\n" for chain in chains(additions)))
 
 
-def _attach_by_target(nft: Nft, queue: int) -> None:
+def _attach_by_target(nft: Nft, queue: int, chains: list[str]) -> None:
     """Add a rule with the xtables target NFQUEUE to each chain, which nft has no words for. Raises OSError."""
     # linux/netfilter/xt_NFQUEUE.h, struct xt_NFQ_info_v3: queue, number of queues, flags; padded to 8 bytes
     info = struct.pack("=HHHxx", queue, 1, 0)
@@ -59,7 +70,7 @@ def _attach_by_target(nft: Nft, queue: int) -> None:
     expressions = _attribute(4 | _NESTED, _attribute(1 | _NESTED, expression))
     rules = (
         _message(_NEWRULE, _ADD, _NFPROTO_INET, 0, _attribute(1, table) + _attribute(2, chain) + expressions)
-        for table, chain in ((b"stunwall\0", f"{chain}\0".encode()) for chain in CHAINS)
+        for table, chain in ((b"stunwall\0", f"{chain}\0".encode()) for chain in chains)
     )
     begin, end = (_message(kind, _REQUEST, 0, _SUBSYSTEM, b"") for kind in (_BEGIN, _END))
     nft.send(begin + b"".join(rules) + end)

@@ -12,6 +12,7 @@ from stunwall.wall.listing import Listing, normal
 # The chains of the exceptions, and all that stunwalld fills, as in Listing.blocks.
 EXCEPTIONS = ("chain allow_rules", "chain allow_programs")
 FILLED = (*EXCEPTIONS, *(f"chain {name}" for name in queue_rules.CHAINS))
+_OF_FILE = ("chain allow_rules", *(f"chain {name}" for name in queue_rules.chains(())))  # in stunwall.nft
 _PAUSED = frozenset({"paused"})
 _SLACK = 2  # seconds by which the kernel's clocks and ours may disagree about the end of a pause
 
@@ -53,8 +54,8 @@ def differences(expected: Listing, seen: Listing, filled: Filled, *, again: bool
 
 
 def loaded_again(expected: Listing) -> Listing:
-    """Return the table as it is when the file has been loaded again: without queue rules and exceptions."""
-    return replace(expected, blocks={**expected.blocks, **dict.fromkeys(FILLED, ())})
+    """Return the table as it is when stunwall.nft has been loaded again: without its queue rules and exceptions."""
+    return replace(expected, blocks={**expected.blocks, **dict.fromkeys(_OF_FILE, ())})
 
 
 def _pause_fits(elements: tuple[str, ...], filled: Filled) -> bool:

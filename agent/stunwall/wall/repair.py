@@ -84,6 +84,10 @@ class Repair:
         self._put_back()
         self._open = None  # what others did meanwhile is no gap: there was no wall of this daemon
 
+    def renew(self) -> None:
+        """Replace the wall by a new one, since it is to be another one from now on. Raises StunwallError."""
+        self._put_back()
+
     def inspect(self) -> None:
         """Look at what others did to the wall, and undo it."""
         now = time.time()

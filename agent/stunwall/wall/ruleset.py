@@ -1,27 +1,34 @@
-"""The text of rules/stunwall.nft: where it is, the rules that it holds, its mark bits."""
+"""The text of the files in rules/: where they are, the rules that they hold, their mark bits."""
 
 import re
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from stunwall.config import mark_bits
+from stunwall.wall.contents import Addition
+
+
+def text(additions: Collection[Addition] = ()) -> str:
+    """Return the text of stunwall.nft and of these additions."""
+    return "".join(map(_read, ("stunwall.nft", *(each for each in Addition if each in additions))))
+
+
+def file(name: str = "stunwall.nft") -> Path:
+    """Return where a file of rules is: in the installed package, else in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "rules" / name
+    return installed if installed.exists() else package.parents[1] / "rules" / name
 
 
 @cache
-def text() -> str:
-    """Return the text of stunwall.nft, read once: an upgrade may change the file under a daemon that still runs."""
-    return file().read_text()
-
-
-def file() -> Path:
-    """Return where stunwall.nft is: in the installed package, else in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "rules" / "stunwall.nft"
-    return installed if installed.exists() else package.parents[1] / "rules" / "stunwall.nft"
+def _read(name: str) -> str:
+    """Return the text of a file, read once: an upgrade may change it under a daemon that still runs."""
+    return file(name).read_text()
 
 
 def expected(rules: str) -> list[tuple[str, str]]:
-    """Return (chain, comment) of each rule in the text of stunwall.nft, in order."""
+    """Return (chain, comment) of each rule in a text of rules, in order."""
     found: list[tuple[str, str]] = []
     chain = ""
     for line in rules.splitlines():
@@ -33,20 +40,20 @@ def expected(rules: str) -> list[tuple[str, str]]:
 
 
 def fixed_sets(rules: str) -> dict[str, frozenset[str]]:
-    """Return the sets that the text of stunwall.nft fills itself, and their elements, as in `28 . 0`."""
+    """Return the sets that a text of rules fills itself, and their elements, as in `28 . 0`."""
     filled = re.findall(r"^add element inet stunwall (\w+) \{([^}]*)\}", rules, re.MULTILINE)
     return {name: frozenset(re.findall(r"\d+ \. \d+", elements)) for name, elements in filled}
 
 
 def with_marks(rules: str, mask: int) -> str:
     """Return the rules with the two bits of `mask` for the mark."""
-    redirected, permitted = mark_bits(mask)
+    redirected, passed = mark_bits(mask)
     bits = {
         "redirected": redirected,
-        "permitted": permitted,
+        "passed": passed,
         "both": mask,
         "others": mask ^ 0xFFFFFFFF,
-        "unpermitted": permitted ^ 0xFFFFFFFF,
+        "unredirected": redirected ^ 0xFFFFFFFF,
     }
     # A context of libnftables remembers a `define`, and refuses a second one.
     for name, value in bits.items():

@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 
 from stunwall.wall import requirements, ruleset, state
 from stunwall.wall.contents import TABLE, Contents, fill_exceptions, fill_sets
@@ -9,30 +10,34 @@ from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 
-def load(nft: Nft, contents: Contents, mask: int) -> None:
+def load(nft: Nft, contents: Contents, mask: int) -> Contents:
     """Replace the table by a new one, filled, without queue rules and pause, in one transaction.
 
     Whatever other programs did to the old table is gone. Its counts stay, and so does what packets put into its sets.
-    `mask` has two mark bits. Raises NftError, which names a missing kernel feature.
+    `mask` has two mark bits. Returns what it holds, which is more than asked for while it has redirected flows.
+    Raises NftError, which names a missing kernel feature.
     """
-    rules = ruleset.with_marks(ruleset.text(), mask)
-    filled = fill_sets(contents) + fill_exceptions(contents, mask)
     before = None
     with suppress(NftError):  # loading it says why
         before = state.read_listing(nft)
+    if before is not None and any(before.elements.get(name) for name in ("redirected4", "redirected6")):
+        contents = replace(contents, redirect=True)
+    rules = ruleset.with_marks(ruleset.text(contents.additions), mask)
+    filled = fill_sets(contents) + fill_exceptions(contents, mask)
     anew = f"add table {TABLE}\ndelete table {TABLE}\n"
     try:
         if before is not None:
             # Another program may have left something there that the new table does not take.
             with suppress(NftError):
                 nft.apply(anew + _counted(rules, before) + filled + _kept(rules, before))
-                return
+                return contents
         nft.apply(anew + rules + filled)
     except NftPermissionError:
         raise
     except NftError as error:
         lacking = requirements.missing(nft.refused)
         raise (NftError(lacking) if lacking else error) from error
+    return contents
 
 
 def _counted(rules: str, before: Listing) -> str:

@@ -32,8 +32,17 @@ class Running:
         self.replaced = 0  # how often it told that the rules of the exceptions were replaced
         self.nft = Nft()
         self.network = NetworkSync(
-            settings, self.nft, frozenset({4, 6}), self.told.append, self.problems.append, self._replaced
+            settings,
+            self.nft,
+            frozenset({4, 6}),
+            self.told.append,
+            self.problems.append,
+            self._replaced,
+            self._renew,
         )
+
+    def _renew(self) -> None:
+        self.network.put_up_wall()
 
     def _replaced(self) -> None:
         self.replaced += 1

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stunwall.wall import listing, ruleset, table
+from stunwall.wall.contents import Addition
 from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft
 from unit.wall_kernel import FULL, MASK, run_nft
 
 TABLE = "inet stunwall"
-CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.text())})
-SETS = re.findall(r"^    (?:set|map) (\w+) \{", ruleset.text(), re.M)
+CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.text(Addition))})
+SETS = re.findall(r"^    (?:set|map) (\w+) \{", ruleset.text(Addition), re.M)
 
 
 @given(st.text(alphabet='\t\n {}",=#abc'))
@@ -112,7 +113,10 @@ def test_elements_that_are_gone_are_told(before: Listing, nft: Nft, name: str) -
     ("change", "told"),
     [
         ("add table inet stunwall { flags dormant; }", "the table (flags dormant)"),
-        ("add chain inet stunwall output { policy drop; }", "chain output (has: type route hook output"),
+        (
+            "add chain inet stunwall ask_output { policy drop; }",
+            "chain ask_output (has: type filter hook output",
+        ),
         ("add chain inet stunwall more", "chain more (added)"),
         ("add set inet stunwall more { type mark; }", "set more (added)"),
         ("add counter inet stunwall more", "counter more (added)"),

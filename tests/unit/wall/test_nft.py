@@ -151,7 +151,7 @@ def test_replies_that_were_lost_are_an_error_and_the_next_call_is_right(
 
 def test_a_batch_that_the_kernel_refuses_is_an_error(nft: Nft) -> None:
     with pytest.raises(OSError, match="No such file"):
-        queue_rules._attach_by_target(nft, QUEUE)  # there is no table
+        queue_rules._attach_by_target(nft, QUEUE, queue_rules.chains(()))  # there is no table
     nft.apply("add table inet other")
 
 

@@ -39,7 +39,7 @@ def test_an_open_door_without_a_listener_drops(nft: Nft, way: Way) -> None:
 def test_loading_shuts_the_door_and_filling_leaves_it(nft: Nft) -> None:
     table.load(nft, EMPTY, MASK)
     queue_rules.attach(nft, QUEUE)
-    table.fill(nft, FULL, MASK, EMPTY)
+    table.fill(nft, replace(FULL, redirect=False, allow=()), MASK, EMPTY)
     assert loaded().queue == QUEUE
     table.load(nft, FULL, MASK)
     assert loaded().queue is None

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from math import inf
@@ -12,7 +12,7 @@ import pytest
 from stunwall.config import Allow
 from stunwall.model import Transport
 from stunwall.wall import queue_rules, ruleset, state, table
-from stunwall.wall.contents import Contents, elements
+from stunwall.wall.contents import Addition, Contents, elements
 from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft
 from stunwall.wall.reference import Filled
@@ -47,7 +47,7 @@ class Made:
 @pytest.fixture
 def made() -> Made:
     allow = (Allow("w", port=1, protocol=Transport.UDP),)
-    return Made(Contents(vpn=frozenset({"wg0"}), guard_ports=frozenset({3478}), allow=allow))
+    return Made(Contents(vpn=frozenset({"wg0"}), guard_ports=frozenset({3478}), allow=allow, redirect=True))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def repair(nft: Nft, made: Made, gaps: list[Gap], problems: list[str]) -> Iterat
         table.load(nft, made.contents, MASK)
         if made.pause_left:
             table.pause(nft, int(made.pause_left), int(time.time()))
-        queue_rules.attach(nft, 4780)
+        queue_rules.attach(nft, 4780, made.contents.additions)
 
     flush()
     repair = Repair(nft, put_up, made.filled, gaps.append, problems.append)
@@ -91,7 +91,7 @@ CHANGES = {
     "add rule inet stunwall allow_programs accept": "chain allow_programs (has: accept)",
     "insert rule inet stunwall to_stunwalld accept": "chain to_stunwalld (has: accept)",
     "add rule inet stunwall to_stunwalld accept": "chain to_stunwalld (has: accept)",
-    "flush chain inet stunwall hand_over": "chain hand_over (lacks: jump to_stunwalld",
+    "flush chain inet stunwall hand_over": "chain hand_over (lacks: limit rate over",
     "delete chain inet stunwall mark_replies": "chain mark_replies (removed)",
     "delete chain inet stunwall snat_redirected\n"
     "add chain inet stunwall snat_redirected { type nat hook postrouting priority 7; }": "chain snat_redirected (has:",
@@ -134,15 +134,13 @@ def test_whatever_another_program_changes_is_a_gap_and_put_back(
 
 def test_a_rule_under_the_comment_of_ours_is_a_gap(repair: Repair, nft: Nft, gaps: list[Gap]) -> None:
     other(
-        "flush chain inet stunwall hand_over\n"
-        'add rule inet stunwall hand_over jump to_stunwalld comment "to stunwalld, if it listens"\n'
-        'add rule inet stunwall hand_over counter name unattended accept comment "dropped: stunwalld does not listen"'
+        "flush chain inet stunwall pass\n"
+        "add rule inet stunwall pass meta mark & 0x90000000 == 0x90000000 "
+        'accept comment "output: postrouting asks again"'
     )
     repair.inspect()
     (gap,) = gaps
-    assert gap.what == (
-        'chain hand_over (has: counter name "unattended" accept comment "dropped: stunwalld…)',
-    )
+    assert gap.what == ('chain pass (has: meta mark & 0x90000000 == 0x90000000 accept comment "output: …)',)
     assert stands(nft, repair)
 
 
@@ -237,9 +235,9 @@ def test_a_flush_while_the_wall_is_put_back_belongs_to_the_same_gap(
     repair.inspect()
     attach = queue_rules.attach
 
-    def flushed_after(context: Nft, queue: int) -> None:
+    def flushed_after(context: Nft, queue: int, additions: Collection[Addition]) -> None:
         monkeypatch.setattr(queue_rules, "attach", attach)
-        attach(context, queue)
+        attach(context, queue, additions)
         flush()
 
     monkeypatch.setattr(queue_rules, "attach", flushed_after)
@@ -255,8 +253,8 @@ def test_a_wall_that_is_removed_again_and_again_is_a_problem_until_it_stands(
 ) -> None:
     attach = queue_rules.attach
 
-    def always_flushed(context: Nft, queue: int) -> None:
-        attach(context, queue)
+    def always_flushed(context: Nft, queue: int, additions: Collection[Addition]) -> None:
+        attach(context, queue, additions)
         flush()
 
     monkeypatch.setattr(queue_rules, "attach", always_flushed)
