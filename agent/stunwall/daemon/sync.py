@@ -114,10 +114,10 @@ class NetworkSync:
     def configure(self, config: Config) -> None:
         """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
         before, self._config = self._config, config
-        vpn = self.view.vpn
+        vpn, loaded = self.view.vpn, self.additions
         try:
             contents, snapshot = self._look()
-            if contents.additions == self.additions:
+            if contents.additions == loaded:
                 self._fill(contents, None)
                 self._point(snapshot)
             else:
@@ -129,8 +129,9 @@ class NetworkSync:
             self._refused = ""
         except StunwallError:
             self._config, self._refused = before, ""
-            with suppress(StunwallError):  # it is tried again
-                self._renew()
+            if self.additions != loaded:
+                with suppress(StunwallError):  # what the daemon notices of it, it tries again
+                    self._renew()
             self.follow()
             raise
         self._report_change(vpn)

@@ -13,8 +13,8 @@ from stunwall.wall.nft import Nft
 from unit.wall_kernel import FULL, MASK, run_nft
 
 TABLE = "inet stunwall"
-CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.text(Addition))})
-SETS = re.findall(r"^    (?:set|map) (\w+) \{", ruleset.text(Addition), re.M)
+CHAINS = sorted({chain for chain, _ in ruleset.expected(ruleset.text(frozenset(Addition)))})
+SETS = re.findall(r"^    (?:set|map) (\w+) \{", ruleset.text(frozenset(Addition)), re.M)
 
 
 @given(st.text(alphabet='\t\n {}",=#abc'))

@@ -140,7 +140,7 @@ def test_a_rule_under_the_comment_of_ours_is_a_gap(repair: Repair, nft: Nft, gap
     )
     repair.inspect()
     (gap,) = gaps
-    assert gap.what == ('chain pass (has: meta mark & 0x90000000 == 0x90000000 accept comment "output: …)',)
+    assert gap.what == ('chain pass (has: meta mark & 0x90000000 == 0x90000000 accept comment "output:…)',)
     assert stands(nft, repair)
 
 

@@ -177,14 +177,15 @@ def test_without_a_wall_there_is_nothing_to_fill_or_open(nft: Nft) -> None:
 
 
 def test_filling_replaces_everything(nft: Nft) -> None:
-    table.load(nft, EMPTY, MASK)
-    table.fill(nft, FULL, MASK, EMPTY)
+    empty = replace(EMPTY, redirect=True)
+    table.load(nft, empty, MASK)
+    table.fill(nft, FULL, MASK, empty)
     filled = loaded()
-    table.fill(nft, EMPTY, MASK, FULL)
+    table.fill(nft, empty, MASK, FULL)
     emptied = loaded()
     table.load(nft, FULL, MASK)
     assert filled.sets == loaded().sets
-    table.load(nft, EMPTY, MASK)
+    table.load(nft, empty, MASK)
     assert emptied.sets == loaded().sets
 
 
