@@ -104,6 +104,11 @@ class Config:
         """The bit of `mark_mask` that a redirected packet has."""
         return mark_bits(self.mark_mask)[0]
 
+    @property
+    def passed_bit(self) -> int:
+        """The bit of `mark_mask` that STUN has that may bypass the VPN."""
+        return mark_bits(self.mark_mask)[1]
+
 
 def mark_bits(mask: int) -> tuple[int, int]:
     """Return the bits `redirected` and `permitted` of a mask that has two: the lower and the higher one."""

@@ -13,7 +13,9 @@ from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
 from stunwall.wall.contents import Contents, elements
+from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
+from stunwall.wall.second_lock import SecondLock
 
 # Nothing is known of the network, so everything is blocked.
 _UNKNOWN = View(frozenset(), frozenset(), known=False)
@@ -24,6 +26,7 @@ class NetworkSync:
 
     Args:
         nft: loads and fills the wall.
+        second_lock: is brought in step with the network, too.
         versions: the IP versions (4, 6) that the system has.
         exceptions_changed: is called when the rules of the exceptions have been replaced.
         report: is called when the VPN changes.
@@ -35,6 +38,7 @@ class NetworkSync:
         self,
         config: Config,
         nft: Nft,
+        second_lock: SecondLock,
         versions: frozenset[int],
         report: Callable[[str], None],
         problem: Callable[[str], None],
@@ -44,6 +48,7 @@ class NetworkSync:
         self.view = _UNKNOWN
         self._config = config
         self._nft = nft
+        self._second_lock = second_lock
         self._exceptions_changed = exceptions_changed
         self._report = report
         self._problem = problem
@@ -62,8 +67,8 @@ class NetworkSync:
 
     @property
     def failing(self) -> bool:
-        """Whether the network could not be read, or the wall not filled."""
-        return not self.view.known
+        """Whether the network could not be read, or one of the locks not filled."""
+        return not self.view.known or self._second_lock.failing
 
     def sources(self) -> tuple[Rtnetlink, units.UnitWatch]:
         """Return what becomes readable when `follow` is to be called."""
@@ -83,6 +88,7 @@ class NetworkSync:
             self._refused = f"no exception is in force: the kernel refuses [[allow]] ({error})"
             self._problem(self._refused)
         self._filled = contents
+        self._second_lock.follow(self._egress(snapshot))
         self._point(snapshot)
 
     def follow(self) -> None:
@@ -94,6 +100,7 @@ class NetworkSync:
             contents, snapshot = self._look()
             if contents != self._filled:
                 self._fill(contents, self._filled)
+            self._second_lock.follow(self._egress(snapshot))
             self._point(snapshot)
         except StunwallError as error:
             self._seal(error)
@@ -113,6 +120,7 @@ class NetworkSync:
         try:
             contents, snapshot = self._look()
             self._fill(contents, None)
+            self._second_lock.follow(self._egress(snapshot))
             if config.mode is Mode.REDIRECT:
                 self._point(snapshot)
             else:
@@ -125,7 +133,10 @@ class NetworkSync:
         self._report_change(vpn)
 
     def _seal(self, error: StunwallError) -> None:
-        """No interface counts as the VPN any more, until the network can be followed again."""
+        """No interface counts as the VPN any more, until the network can be followed again.
+
+        The second lock stays as it is: what was a way out is locked.
+        """
         self.view = _UNKNOWN
         sealed = Contents(frozenset(), self._config.guard_ports)
         with suppress(StunwallError):
@@ -170,6 +181,17 @@ class NetworkSync:
             cgroups=self._units.find(rule.unit for rule in config.allow if rule.unit),
         )
         return contents, snapshot
+
+    def _egress(self, snapshot: Snapshot) -> Egress:
+        """Return what belongs in the second lock, after `_look`."""
+        view, config = self.view, self._config
+        names = {link.index: link.name for link in snapshot.links if link.name != "lo"}
+        return Egress(
+            out={index: name for index, name in names.items() if name not in view.vpn | view.inside},
+            vpn={index: name for index, name in names.items() if name in view.vpn},
+            guard_ports=config.guard_ports,
+            redirect=config.mode is Mode.REDIRECT,
+        )
 
     def _target(self, snapshot: Snapshot, family: int) -> int | None:
         if self._config.mode is not Mode.REDIRECT:

@@ -32,14 +32,15 @@ class QueueError(StunwallError):
 class Queue:
     """One NFQUEUE number, taken when this is made; packets wait until `serve`.
 
-    `mark` is what a packet gets that is redirected. `received` counts all packets, `faults` those on which the handler
-    raised: they are dropped.
+    `redirected` and `passed` are the mark bits of a packet that is moved into the VPN, and of one that may bypass it.
+    `received` counts all packets, `faults` those on which the handler raised: they are dropped.
     """
 
-    def __init__(self, number: int, mark: int) -> None:
+    def __init__(self, number: int, redirected: int, passed: int) -> None:
         self.received = 0
         self.faults = 0
-        self._mark = mark
+        self._redirected = redirected
+        self._passed = passed
         self._handle: Handler = lambda arrival: Verdict.BLOCK
         self._fault: Callable[[BaseException], None] = lambda error: None
         if portid := listener(number):
@@ -90,12 +91,14 @@ class Queue:
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
         self.received += 1
+        hook = None
         try:
+            hook = Hook(packet.hook)
             arrival = Arrival(
                 packet.get_payload(),
                 incoming=_interface(packet.indev) if packet.indev else "",
                 outgoing=_interface(packet.outdev),
-                hook=Hook(packet.hook),
+                hook=hook,
                 mark=packet.get_mark(),
                 time=time.time(),
             )
@@ -106,9 +109,11 @@ class Queue:
             self._fault(error)
         match verdict:
             case Verdict.ACCEPT:
+                if hook is Hook.POSTROUTING:  # before that, a packet may still be blocked
+                    packet.set_mark(packet.get_mark() | self._passed)
                 packet.accept()
             case Verdict.REDIRECT:
-                packet.set_mark(packet.get_mark() | self._mark)
+                packet.set_mark(packet.get_mark() | self._redirected)
                 packet.accept()
             case Verdict.BLOCK:
                 packet.drop()

@@ -91,7 +91,7 @@ def fill_exceptions(contents: Contents, mask: int) -> str:
         conditions = _conditions(rule)
         comment = f'comment "allow {number}"'
         if rule.unit is None:
-            text += f"add rule {TABLE} allow_rules {conditions} counter accept {comment}\n"
+            text += f"add rule {TABLE} allow_rules {conditions} counter goto pass {comment}\n"
         elif rule.unit in contents.cgroups:  # else it does not run
             path, _ = contents.cgroups[rule.unit]
             level = path.count("/") + 1

@@ -1,4 +1,4 @@
-"""The text of rules/stunwall.nft: where it is, the rules that it holds, its mark bits."""
+"""The text of the files in rules/: where they are, the rules that stunwall.nft holds, its mark bits."""
 
 import re
 from functools import cache
@@ -13,11 +13,17 @@ def text() -> str:
     return file().read_text()
 
 
-def file() -> Path:
-    """Return where stunwall.nft is: in the installed package, else in the checkout."""
+@cache
+def second_lock() -> str:
+    """Return the text of second_lock.nft, read once."""
+    return file("second_lock.nft").read_text()
+
+
+def file(name: str = "stunwall.nft") -> Path:
+    """Return where a file of rules is: in the installed package, else in the checkout."""
     package = Path(__file__).resolve().parents[1]
-    installed = package / "rules" / "stunwall.nft"
-    return installed if installed.exists() else package.parents[1] / "rules" / "stunwall.nft"
+    installed = package / "rules" / name
+    return installed if installed.exists() else package.parents[1] / "rules" / name
 
 
 def expected(rules: str) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
 from stunwall.wall import contents, state, table, units
 from stunwall.wall.nft import Nft, NftError
+from stunwall.wall.second_lock import SecondLock
 from stunwall.wall.state import Wall
 from unit.tun import Tun, ip, routing
 from unit.wall_kernel import listed
@@ -31,8 +32,11 @@ class Running:
         self.problems: list[str] = []
         self.replaced = 0  # how often it told that the rules of the exceptions were replaced
         self.nft = Nft()
+        self.second_lock = SecondLock(self.nft, settings.mark_mask, self.problems.append)
+        versions = frozenset({4, 6})
+        report, problem = self.told.append, self.problems.append
         self.network = NetworkSync(
-            settings, self.nft, frozenset({4, 6}), self.told.append, self.problems.append, self._replaced
+            settings, self.nft, self.second_lock, versions, report, problem, self._replaced
         )
 
     def _replaced(self) -> None:

@@ -29,7 +29,10 @@ REQUEST = message(0x0001)
 def queue(nft: Nft) -> Iterator[Queue]:
     """The queue of a wall that knows no VPN."""
     subprocess.run(["nft", "flush", "ruleset"], check=True)
-    with Tun("stq0", "192.168.7.2/24") as tun, closing(Queue(NUMBER, Config().redirected_bit)) as queue:
+    with (
+        Tun("stq0", "192.168.7.2/24") as tun,
+        closing(Queue(NUMBER, Config().redirected_bit, Config().passed_bit)) as queue,
+    ):
         ip("link", "set", "stq0", "mtu", "9000")
         tun.route("default")
         table.load(nft, Contents(frozenset(), frozenset()), Config().mark_mask)
@@ -135,7 +138,7 @@ def test_large_packets_with_a_mark_do_not_stop_the_queue(queue: Queue) -> None:
 
 def test_a_queue_that_is_taken_is_an_error_with_a_cure(queue: Queue) -> None:
     with pytest.raises(QueueError, match="another `queue` in the configuration"):
-        Queue(NUMBER, 0)
+        Queue(NUMBER, 0, 0)
 
 
 def waiting() -> int:

@@ -1,0 +1,158 @@
+"""The second lock, table `netdev stunwall`, as nft statements. No I/O."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from stunwall.config import mark_bits
+
+TABLE = "netdev stunwall"
+# After what others may do at this hook (their chains mostly have 0), so that the packet is what leaves.
+_PRIORITY = 1000
+# What nft takes between quotes as the name of a device; it has no escape, and a star at the end is a pattern.
+_NAME = re.compile(r'[^"*\\\s\x00-\x1f\x7f]{1,15}')
+_CHAIN = re.compile(r'^\tchain ((?:egress|vpn)_\d+) \{.*\n\t\ttype filter hook egress device "([^"]*)"', re.M)
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """What belongs in the second lock.
+
+    `out`: the name of every way out by its index, `vpn`: that of every VPN interface. `redirect`: the mode is
+    `redirect`. `bridged`: the hardware addresses of bridged machines that may send STUN by themselves.
+    """
+
+    out: Mapping[int, str]
+    vpn: Mapping[int, str]
+    guard_ports: frozenset[int]
+    redirect: bool = False
+    bridged: frozenset[str] = frozenset()
+
+    @property
+    def chains(self) -> dict[str, str]:
+        """The device of each base chain, by the chain's name."""
+        out = {f"egress_{index}": name for index, name in self.out.items()}
+        vpn = {f"vpn_{index}": name for index, name in self.vpn.items()} if self.redirect else {}
+        return {chain: name for chain, name in (out | vpn).items() if _NAME.fullmatch(name)}
+
+    @property
+    def unnameable(self) -> list[str]:
+        """The ways out whose names nft has no words for."""
+        return sorted(name for name in self.out.values() if not _NAME.fullmatch(name))
+
+
+def table(second: str, first: str, mask: int, flags: str, kept: Mapping[str, Iterable[str]]) -> str:
+    """Return the statements that make the table, without base chains.
+
+    Args:
+        second: the text of second_lock.nft.
+        first: the text of stunwall.nft, from which the chains `classify*` and their sets are taken.
+        mask: the two mark bits.
+        flags: those of the table, as in `owner`.
+        kept: elements to begin with, by set.
+    """
+    redirected, passed = mark_bits(mask)
+    rules = re.sub(r"^define .*\n", "", second, flags=re.MULTILINE)
+    for name, value in (("redirected", redirected), ("passed", passed)):
+        rules = re.sub(rf"\${name}\b", f"{value:#010x}", rules)
+    chains, sets = classify(first)
+    head = f"table {TABLE} {{\n"
+    text = rules.replace(head, f"{head}    flags {flags};\n{sets}{chains}")
+    for name in re.findall(r"^    set (\w+) \{", sets, re.MULTILINE):
+        for elements in re.findall(rf"^add element inet stunwall {name} (\{{[^}}]*\}})", first, re.MULTILINE):
+            text += f"add element {TABLE} {name} {elements}\n"
+    for name, elements in kept.items():
+        if elements:
+            text += f"add element {TABLE} {name} {{ {', '.join(elements)} }}\n"
+    return text
+
+
+def classify(first: str) -> tuple[str, str]:
+    """Return the chains of stunwall.nft to which `classify` leads, except `decide`, and the sets that they look up."""
+    chains: dict[str, str] = {}
+    wanted = ["classify"]
+    while wanted:
+        name = wanted.pop()
+        if name not in chains and name != "decide":
+            chains[name] = _block("chain", name, first)
+            wanted += re.findall(r"\b(?:jump|goto) (\w+)", chains[name])
+    names = {name for text in chains.values() for name in re.findall(r" @(\w+)(?![\w,])", text)}
+    return "".join(chains.values()), "".join(_block("set", name, first) for name in sorted(names))
+
+
+def _block(kind: str, name: str, text: str) -> str:
+    match = re.search(rf"^    {kind} {name} \{{\n.*?^    \}}\n", text, re.MULTILINE | re.DOTALL)
+    if match is None:
+        raise ValueError(f"stunwall.nft has no {kind} {name}")
+    return match[0]
+
+
+def fill(wanted: Egress, before: Egress | None) -> str:
+    """Return the statements that replace the ports and the bridged machines, "" if they are as before."""
+    text = ""
+    if before is None or wanted.guard_ports != before.guard_ports:
+        text += f"flush set {TABLE} guard_ports\n"
+        if wanted.guard_ports:
+            ports = ", ".join(map(str, sorted(wanted.guard_ports)))
+            text += f"add element {TABLE} guard_ports {{ {ports} }}\n"
+    if before is None or wanted.bridged != before.bridged:
+        text += f"flush chain {TABLE} bridged\n"
+        for address in sorted(wanted.bridged):
+            # Not `ether saddr`: nft would add a look at the incoming interface, which this hook does not have.
+            match = f"@ll,48,48 0x{address.replace(':', '')}"
+            text += f'add rule {TABLE} bridged {match} counter accept comment "bridged {address}"\n'
+    return text
+
+
+def add_chain(chain: str, device: str, *, redirect: bool) -> str:
+    """Return the statements that make a base chain anew."""
+    target = "remember" if chain.startswith("vpn_") else "redirected" if redirect else "out"
+    hook = f'type filter hook egress device "{device}" priority {_PRIORITY}; policy accept;'
+    return (
+        remove_chain(chain)
+        + f"add chain {TABLE} {chain} {{ {hook} }}\n"
+        + f"add rule {TABLE} {chain} goto {target}\n"
+    )
+
+
+def remove_chain(chain: str) -> str:
+    """Return the statements that remove a base chain, which may be gone with its device."""
+    return f"add chain {TABLE} {chain}\ndelete chain {TABLE} {chain}\n"
+
+
+def base_chains(listing: str) -> dict[str, str]:
+    """Return the device of each base chain in what nft prints, by the chain's name."""
+    return dict(_CHAIN.findall(_part(listing)))
+
+
+def is_in(listing: str) -> bool:
+    """Whether the table is in what nft prints of the family."""
+    return f"table {TABLE} {{" in listing
+
+
+def _part(listing: str) -> str:
+    """Return our table in a listing of the family."""
+    return listing.partition(f"table {TABLE} {{")[2].partition("\n}")[0]
+
+
+def changes(wanted: Egress, there: Mapping[str, str], before: Egress | None) -> list[str]:
+    """Return the statements that bring the base chains in step, a text a chain.
+
+    `there` has the chains that the kernel has and their devices. `before`: what was wanted last.
+    """
+    chains = wanted.chains
+    # A name is no proof that the hook is there: where a link was renamed, the kernel may still print the old one.
+    same = _same(wanted, before)
+    gone = [remove_chain(chain) for chain in there if chain not in chains]
+    return gone + [
+        add_chain(chain, device, redirect=wanted.redirect)
+        for chain, device in chains.items()
+        if there.get(chain) != device or chain not in same
+    ]
+
+
+def _same(wanted: Egress, before: Egress | None) -> Collection[str]:
+    """Return the chains that were wanted with the same device and rules before."""
+    if before is None or before.redirect != wanted.redirect:
+        return ()
+    return {chain for chain, device in wanted.chains.items() if before.chains.get(chain) == device}
