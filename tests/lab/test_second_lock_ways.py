@@ -57,6 +57,9 @@ WAYS = (
 @contextmanager
 def cables(lab: Lab) -> Iterator[None]:
     """The container has a macvlan on the physical interface, and one end on a bridge with a second cable out."""
+    # With br_netfilter, the rules of the first lock would see what is bridged.
+    for version in ("ip", "ip6"):
+        lab.client.sysctl(f"bridge/bridge-nf-call-{version}tables", 0)
     lab.client.ip(f"""
         link add macvlan0 link {PHYSICAL} netns box type macvlan mode bridge
         link add cable0 type veth peer name bridged netns isp
