@@ -1,6 +1,7 @@
 """What the tests of the second lock share: a machine without it, and frames that pass no rules of the first."""
 
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -8,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOBUFS
-from socket import AF_INET, AF_PACKET, IPPROTO_UDP, SOCK_RAW, inet_pton
+from socket import AF_INET, AF_PACKET, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW, inet_pton
 
 from lab.addresses import CLIENT, STUN_PORT, STUN_SERVER
 from lab.agent import Agent
 from lab.capture import Capture
 from lab.deadline import until
+from lab.leaks import DEVICE
 from lab.messages import binding_request, new_transaction
 from lab.namespace import Namespace
 from lab.observe import status
@@ -49,6 +51,19 @@ def owned_by_another(lab: Lab) -> Iterator[None]:
         until(lambda: lab.client.run("nft", "list", "table", *TABLE.split()).returncode == 0, 5, "the table")
         yield
         owner.stdin.close()
+
+
+def passes_first_lock(lab: Lab) -> bool:
+    """Whether STUN by the physical interface passes the first lock: it is answered, or the second lock drops it."""
+    before = _dropped(lab)
+    answered = DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5) is not None
+    return answered or _dropped(lab) > before
+
+
+def _dropped(lab: Lab) -> int:
+    printed = lab.client.run("nft", "list", "counter", *TABLE.split(), "dropped").stdout
+    counted = re.search(r"packets (\d+)", printed)
+    return int(counted[1]) if counted else 0
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
     for why, names in _by_reason(found.inside).items():
         yield "Inside", f"{', '.join(names)}: {why}"
     yield "Wall", f"{found.wall} (the rules in the kernel)"
+    if found.second_lock:
+        yield "Second lock", found.second_lock
     if found.daemon is not None:
         yield from _daemon(found.daemon)
     elif found.state != "unknown":

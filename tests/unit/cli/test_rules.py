@@ -81,7 +81,9 @@ def test_with_nft_the_table_is_printed_as_nft_lists_it(
 ) -> None:
     monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall()))
     monkeypatch.setattr(Nft, "list_table", lambda self, table: f"table {table} {{\n}}\n")
-    assert stunwall("rules", "--nft") == Result(0, "table inet stunwall {\n}\n", "")
+    assert stunwall("rules", "--nft") == Result(
+        0, "table inet stunwall {\n}\ntable netdev stunwall {\n}\n", ""
+    )
 
 
 @pytest.mark.parametrize(
