@@ -89,6 +89,7 @@ class Config:
     allow_lan: bool = False
     interfaces: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    bridged: frozenset[str] = frozenset()
     guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
     leave_wall_on_stop: bool = False
     queue: int = 4780

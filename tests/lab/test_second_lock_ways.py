@@ -1,5 +1,6 @@
 """What passes no rules of the first lock: packet sockets, a macvlan in another namespace, bridged machines."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,6 +110,26 @@ def test_stun_that_passes_no_rules_of_the_first_lock_is_dropped(
 ) -> None:
     assert first_lock_alone[way.name, family], NO_LEAK
     assert not way.leaks(lab, family)
+
+
+def test_a_machine_that_the_configuration_names_speaks_for_itself(lab: Lab, both_locks: Agent) -> None:
+    ways = {way.name: way for way in WAYS if way.name in ("macvlan", "bridged machine", "packet socket")}
+    addresses = [hardware_address(lab, ways[name]) for name in ("macvlan", "bridged machine")]
+    both_locks.set(bridged=addresses)
+    assert both_locks.cli("reload").returncode == 0
+    for family in FAMILIES:
+        assert ways["macvlan"].leaks(lab, family)
+        assert ways["bridged machine"].leaks(lab, family)
+        assert not ways["packet socket"].leaks(lab, family)
+    both_locks.set()
+    assert both_locks.cli("reload").returncode == 0
+    assert not ways["macvlan"].leaks(lab, FAMILIES[0])
+
+
+def hardware_address(lab: Lab, way: Way) -> str:
+    source: Namespace = getattr(lab, way.namespace)
+    (link,) = json.loads(source.run("ip", "-j", "link", "show", way.device).stdout)
+    return str(link["address"])
 
 
 # Interfaces that come and go

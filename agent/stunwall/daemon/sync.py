@@ -191,6 +191,7 @@ class NetworkSync:
             vpn={index: name for index, name in names.items() if name in view.vpn},
             guard_ports=config.guard_ports,
             redirect=config.mode is Mode.REDIRECT,
+            bridged=config.bridged,
         )
 
     def _target(self, snapshot: Snapshot, family: int) -> int | None:

@@ -76,8 +76,11 @@ def classify(first: str) -> tuple[str, str]:
         if name not in chains and name != "decide":
             chains[name] = _block("chain", name, first)
             wanted += re.findall(r"\b(?:jump|goto) (\w+)", chains[name])
-    names = {name for text in chains.values() for name in re.findall(r" @(\w+)(?![\w,])", text)}
-    return "".join(chains.values()), "".join(_block("set", name, first) for name in sorted(names))
+    sets = {name for text in chains.values() for name in re.findall(r" @(\w+)(?![\w,])", text)}
+    in_order = [name for name in re.findall(r"^    chain (\w+) \{", first, re.MULTILINE) if name in chains]
+    return "".join(chains[name] for name in in_order), "".join(
+        _block("set", name, first) for name in sorted(sets)
+    )
 
 
 def _block(kind: str, name: str, text: str) -> str:

@@ -138,7 +138,8 @@ def read(nft: Nft, why: str) -> State:
     found = rules(nft)
     if found is None:
         return State("missing", why=why)
-    return State("up", tuple(sorted(_locked(nft))), found.counters.get("dropped", 0), why)
+    dropped = sum(rule.packets or 0 for rule in found.rules if rule.comment.startswith("dropped:"))
+    return State("up", tuple(sorted(_locked(nft))), dropped, why)
 
 
 def rules(nft: Nft) -> Wall | None:
