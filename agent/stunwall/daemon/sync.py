@@ -186,9 +186,12 @@ class NetworkSync:
         """Return what belongs in the second lock, after `_look`."""
         view, config = self.view, self._config
         names = {link.index: link.name for link in snapshot.links if link.name != "lo"}
+        out = {index: name for index, name in names.items() if name not in view.vpn | view.inside}
+        carried = interfaces.lying_on(snapshot.links, out)
         return Egress(
-            out={index: name for index, name in names.items() if name not in view.vpn | view.inside},
+            out=out,
             vpn={index: name for index, name in names.items() if name in view.vpn},
+            carried={index: names[index] for index in carried & names.keys() - out.keys()},
             guard_ports=config.guard_ports,
             redirect=config.mode is Mode.REDIRECT,
             bridged=config.bridged,

@@ -1,8 +1,8 @@
 """The second lock, table `netdev stunwall`, as nft statements. No I/O."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from stunwall.config import mark_bits
 
@@ -11,29 +11,46 @@ TABLE = "netdev stunwall"
 _PRIORITY = 1000
 # What nft takes between quotes as the name of a device; it has no escape, and a star at the end is a pattern.
 _NAME = re.compile(r'[^"*\\\s\x00-\x1f\x7f]{1,15}')
-_CHAIN = re.compile(r'^\tchain ((?:egress|vpn)_\d+) \{.*\n\t\ttype filter hook egress device "([^"]*)"', re.M)
+_CHAIN = re.compile(
+    r'^\tchain ((?:egress|vpn|inside)_\d+) \{.*\n\t\ttype filter hook egress device "([^"]*)"', re.M
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseChain:
+    """A chain at the egress hook of one interface, and the statements of its rules."""
+
+    device: str
+    rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Egress:
     """What belongs in the second lock.
 
-    `out`: the name of every way out by its index, `vpn`: that of every VPN interface. `redirect`: the mode is
-    `redirect`. `bridged`: the hardware addresses of bridged machines that may send STUN by themselves.
+    `out`: the name of every way out by its index. `vpn`: that of every VPN interface. `carried`: that of every
+    interface that is the VPN or inside, and whose packets then leave by a way out in the clear, as a VLAN's do.
+    `redirect`: the mode is `redirect`. `bridged`: the hardware addresses of bridged machines that may send STUN by
+    themselves.
     """
 
     out: Mapping[int, str]
     vpn: Mapping[int, str]
     guard_ports: frozenset[int]
+    carried: Mapping[int, str] = field(default_factory=dict)
     redirect: bool = False
     bridged: frozenset[str] = frozenset()
 
-    @property
-    def chains(self) -> dict[str, str]:
-        """The device of each base chain, by the chain's name."""
-        out = {f"egress_{index}": name for index, name in self.out.items()}
-        vpn = {f"vpn_{index}": name for index, name in self.vpn.items()} if self.redirect else {}
-        return {chain: name for chain, name in (out | vpn).items() if _NAME.fullmatch(name)}
+    def chains(self) -> dict[str, BaseChain]:
+        """Return the base chains by their names."""
+        leads = ("goto redirected",) if self.redirect else ("goto out",)
+        found = {f"egress_{index}": BaseChain(name, leads) for index, name in self.out.items()}
+        for index, name in {**self.vpn, **self.carried}.items():
+            rules = ["jump remember"] if self.redirect and index in self.vpn else []
+            rules += ["goto pass"] if index in self.carried else []
+            if rules:
+                found[f"{'vpn' if index in self.vpn else 'inside'}_{index}"] = BaseChain(name, tuple(rules))
+        return {name: chain for name, chain in found.items() if _NAME.fullmatch(chain.device)}
 
     @property
     def unnameable(self) -> list[str]:
@@ -53,7 +70,14 @@ def table(second: str, first: str, mask: int, flags: str, kept: Mapping[str, Ite
     """
     redirected, passed = mark_bits(mask)
     rules = re.sub(r"^define .*\n", "", second, flags=re.MULTILINE)
-    for name, value in (("redirected", redirected), ("passed", passed)):
+    marks = {
+        "redirected": redirected,
+        "passed": passed,
+        "both": mask,
+        "others": mask ^ 0xFFFFFFFF,
+        "unredirected": redirected ^ 0xFFFFFFFF,
+    }
+    for name, value in marks.items():
         rules = re.sub(rf"\${name}\b", f"{value:#010x}", rules)
     chains, sets = classify(first)
     head = f"table {TABLE} {{\n"
@@ -107,15 +131,11 @@ def fill(wanted: Egress, before: Egress | None) -> str:
     return text
 
 
-def add_chain(chain: str, device: str, *, redirect: bool) -> str:
+def add_chain(name: str, chain: BaseChain) -> str:
     """Return the statements that make a base chain anew."""
-    target = "remember" if chain.startswith("vpn_") else "redirected" if redirect else "out"
-    hook = f'type filter hook egress device "{device}" priority {_PRIORITY}; policy accept;'
-    return (
-        remove_chain(chain)
-        + f"add chain {TABLE} {chain} {{ {hook} }}\n"
-        + f"add rule {TABLE} {chain} goto {target}\n"
-    )
+    hook = f'type filter hook egress device "{chain.device}" priority {_PRIORITY}; policy accept;'
+    rules = "".join(f"add rule {TABLE} {name} {rule}\n" for rule in chain.rules)
+    return f"{remove_chain(name)}add chain {TABLE} {name} {{ {hook} }}\n{rules}"
 
 
 def remove_chain(chain: str) -> str:
@@ -143,19 +163,12 @@ def changes(wanted: Egress, there: Mapping[str, str], before: Egress | None) -> 
 
     `there` has the chains that the kernel has and their devices. `before`: what was wanted last.
     """
-    chains = wanted.chains
+    chains = wanted.chains()
     # A name is no proof that the hook is there: where a link was renamed, the kernel may still print the old one.
-    same = _same(wanted, before)
-    gone = [remove_chain(chain) for chain in there if chain not in chains]
+    known = {} if before is None else before.chains()
+    gone = [remove_chain(name) for name in there if name not in chains]
     return gone + [
-        add_chain(chain, device, redirect=wanted.redirect)
-        for chain, device in chains.items()
-        if there.get(chain) != device or chain not in same
+        add_chain(name, chain)
+        for name, chain in chains.items()
+        if there.get(name) != chain.device or known.get(name) != chain
     ]
-
-
-def _same(wanted: Egress, before: Egress | None) -> Collection[str]:
-    """Return the chains that were wanted with the same device and rules before."""
-    if before is None or before.redirect != wanted.redirect:
-        return ()
-    return {chain for chain, device in wanted.chains.items() if before.chains.get(chain) == device}

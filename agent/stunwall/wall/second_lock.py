@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stunwall.wall import egress, listing, requirements, ruleset, state
 from stunwall.wall.egress import Egress
@@ -84,7 +84,7 @@ class SecondLock:
         if complaint is not None:
             self.unsupported = requirements.missing_for_second_lock(self._nft.refused) or ""
             raise complaint
-        self._made = Egress({}, {}, wanted.guard_ports, wanted.redirect, wanted.bridged)
+        self._made = replace(wanted, out={}, vpn={}, carried={})
 
     def _load(self, delete: str, wanted: Egress, kept: Mapping[str, Iterable[str]]) -> NftError | None:
         """Load the table with the best flags that nft and the kernel know; return why none would do."""

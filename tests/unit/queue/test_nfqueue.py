@@ -70,6 +70,25 @@ def test_a_packet_arrives_as_the_kernel_has_it(queue: Queue) -> None:
     assert (queue.received, queue.faults) == (1, 0)
 
 
+def test_what_is_accepted_has_the_bit_that_the_second_lock_asks_for(queue: Queue) -> None:
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input=f"""table inet other {{ chain c {{
+        type filter hook postrouting priority srcnat
+        meta mark {Config().passed_bit | 7} counter
+    }}
+}}""",
+        text=True,
+        check=True,
+    )
+    queue.serve_with(lambda arrival: Verdict.ACCEPT, lambda error: None)
+    send(mark=7)
+    queue.serve()
+    listed = subprocess.run(["nft", "list", "table", "inet", "other"], capture_output=True, text=True).stdout
+    assert "counter packets 1 " in listed
+    subprocess.run(["nft", "delete", "table", "inet", "other"], check=True)
+
+
 def test_a_handler_that_raises_drops_the_packet_and_is_reported(queue: Queue) -> None:
     errors: list[BaseException] = []
 

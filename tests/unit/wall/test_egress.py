@@ -6,10 +6,11 @@ import pytest
 
 from stunwall.config import Config, mark_bits
 from stunwall.wall import egress, ruleset
-from stunwall.wall.egress import Egress
+from stunwall.wall.egress import BaseChain, Egress
 
 MASK = Config().mark_mask
 PORTS = frozenset({3478})
+ETH0 = BaseChain("eth0", ("goto out",))
 LISTING = """table netdev other {
 \tchain egress_9 {
 \t\ttype filter hook egress device "eth9" priority 0; policy accept;
@@ -54,7 +55,7 @@ def test_the_table_has_the_flags_the_marks_and_what_is_kept() -> None:
     assert text.startswith("#")
     assert "table netdev stunwall {\n    flags owner;\n" in text
     assert f"meta mark & {passed} == {passed} counter accept" in text
-    assert f"meta mark & {redirected} != {redirected} accept" in text
+    assert f"meta mark & {redirected} != {redirected} return" in text
     assert "$" not in text
     assert "define" not in text
     assert "add element netdev stunwall redirected4 { 40000 . 203.0.113.7 . 3478 expires 59m }\n" in text
@@ -62,14 +63,27 @@ def test_the_table_has_the_flags_the_marks_and_what_is_kept() -> None:
 
 
 def test_every_way_out_has_a_chain_and_the_vpn_only_to_redirect() -> None:
-    assert wanted().chains == {"egress_2": "eth0"}
-    assert wanted(redirect=True).chains == {"egress_2": "eth0", "vpn_7": "wg0"}
+    assert wanted().chains() == {"egress_2": ETH0}
+    assert wanted(redirect=True).chains() == {
+        "egress_2": BaseChain("eth0", ("goto redirected",)),
+        "vpn_7": BaseChain("wg0", ("jump remember",)),
+    }
+
+
+def test_what_a_way_out_carries_passes_its_stun_on() -> None:
+    carried = {7: "wg0", 8: "lan0.7"}
+    assert wanted(carried=carried).chains() == {
+        "egress_2": ETH0,
+        "vpn_7": BaseChain("wg0", ("goto pass",)),
+        "inside_8": BaseChain("lan0.7", ("goto pass",)),
+    }
+    assert wanted(carried=carried, redirect=True).chains()["vpn_7"].rules == ("jump remember", "goto pass")
 
 
 @pytest.mark.parametrize("name", ['a"b', "a*", "a\\", "x" * 16])
 def test_a_name_that_nft_cannot_be_told_is_left_out(name: str) -> None:
     made = wanted(out={2: "eth0", 3: name})
-    assert made.chains == {"egress_2": "eth0"}
+    assert made.chains() == {"egress_2": ETH0}
     assert made.unnameable == [name]
 
 
@@ -84,7 +98,7 @@ def test_only_what_is_not_there_is_changed() -> None:
     before = wanted()
     assert egress.changes(before, {"egress_2": "eth0"}, before) == []
     (added,) = egress.changes(before, {}, before)
-    assert added == egress.add_chain("egress_2", "eth0", redirect=False)
+    assert added == egress.add_chain("egress_2", ETH0)
     assert added.endswith("egress_2 goto out\n")
     (removed,) = egress.changes(wanted(out={}), {"egress_2": "eth0"}, before)
     assert removed == egress.remove_chain("egress_2")
@@ -94,7 +108,7 @@ def test_a_link_with_another_name_gets_a_new_chain_whatever_the_kernel_prints() 
     renamed = wanted(out={2: "lan0"})
     for there in ({"egress_2": "eth0"}, {"egress_2": "lan0"}):
         assert egress.changes(renamed, there, wanted()) == [
-            egress.add_chain("egress_2", "lan0", redirect=False)
+            egress.add_chain("egress_2", BaseChain("lan0", ("goto out",)))
         ]
 
 

@@ -11,7 +11,7 @@ from stunwall.wall import egress, requirements, second_lock
 from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
-from unit.wall_kernel import LINK, MASK, Way, ip, run_nft
+from unit.wall_kernel import ADDRESS4, LINK, MASK, SERVER4, Way, ip, run_nft
 
 pytestmark = pytest.mark.usefixtures("clear", "way")
 
@@ -35,6 +35,12 @@ def wanted(*names: str) -> Egress:
     return Egress(links(*(names or (LINK,))), {}, Config().guard_ports)
 
 
+def mark(bit: int, port: int = 3478) -> None:
+    """Mark the packets to a port, as the first lock marks some."""
+    chain = f"type filter hook postrouting priority 0; th dport {port} meta mark set {bit}"
+    run_nft("-f", "-", text=f"table inet other {{ chain c {{ {chain}; }}; }}")
+
+
 def test_stun_that_is_not_marked_is_dropped_and_counted(lock: SecondLock, way: Way) -> None:
     assert way.passes()
     assert lock.state().state == "missing"
@@ -47,15 +53,7 @@ def test_stun_that_is_not_marked_is_dropped_and_counted(lock: SecondLock, way: W
 
 def test_stun_that_the_first_lock_passed_leaves(lock: SecondLock, way: Way) -> None:
     lock.follow(wanted())
-    run_nft(
-        "-f",
-        "-",
-        text=f"""table inet other {{ chain c {{
-        type filter hook postrouting priority 0
-        meta mark set {Config().passed_bit}
-    }}
-}}""",
-    )
+    mark(Config().passed_bit)
     assert way.passes()
     assert lock.state().dropped == 0
 
@@ -175,15 +173,7 @@ def test_redirected_flows_are_remembered_in_the_vpn_and_dropped_outside(
 ) -> None:
     vpn = Egress({}, {100: LINK}, Config().guard_ports, redirect=True)
     lock.follow(vpn)
-    run_nft(
-        "-f",
-        "-",
-        text=f"""table inet other {{ chain c {{
-        type filter hook postrouting priority 0
-        udp dport 5004 meta mark set {Config().redirected_bit}
-    }}
-}}""",
-    )
+    mark(Config().redirected_bit, 5004)
     assert way.passes(port=5004, payload=b"media")
     run_nft("flush", "ruleset")
     lock.follow(replace(vpn, out=vpn.vpn, vpn={}))
@@ -191,3 +181,42 @@ def test_redirected_flows_are_remembered_in_the_vpn_and_dropped_outside(
     assert way.passes(port=5006, payload=b"media")
     lock.follow(replace(vpn, out=vpn.vpn, vpn={}, redirect=False))
     assert way.passes(port=5004, payload=b"media")
+
+
+@pytest.fixture
+def carried(way: Way) -> Iterator[str]:
+    """An interface that lies on the way out, with the route to the server."""
+    ip("link", "add", "mac0", "link", LINK, "type", "macvlan", "mode", "bridge")
+    ip("link", "set", "mac0", "up")
+    ip("route", "add", SERVER4, "dev", "mac0", "metric", "1", "src", ADDRESS4)
+    ip("route", "delete", SERVER4, "dev", LINK)
+    ip("neighbour", "add", SERVER4, "lladdr", "02:00:00:00:00:07", "dev", "mac0")
+    yield "mac0"
+    ip("link", "delete", "mac0")
+
+
+@pytest.mark.parametrize("vpn", [True, False], ids=["the VPN", "inside"])
+@pytest.mark.parametrize("redirect", [True, False], ids=["redirect", "block"])
+def test_stun_leaves_by_an_interface_of_ours_that_a_way_out_carries(
+    lock: SecondLock, way: Way, carried: str, vpn: bool, redirect: bool
+) -> None:
+    found = replace(wanted(), out={100: LINK, 101: carried}, redirect=redirect)
+    lock.follow(found)
+    assert not way.passes()
+    own = {101: carried}
+    lock.follow(replace(found, out={100: LINK}, carried=own, vpn=own if vpn else {}))
+    assert way.passes()
+    assert way.passes(payload=b"media")
+
+
+def test_a_flow_that_is_redirected_into_a_vpn_that_a_way_out_carries_leaves_by_that_alone(
+    lock: SecondLock, way: Way, carried: str
+) -> None:
+    own = {101: carried}
+    lock.follow(replace(wanted(), carried=own, vpn=own, redirect=True))
+    mark(Config().redirected_bit)
+    for _ in range(2):
+        assert way.passes(payload=b"media")
+    run_nft("flush", "ruleset")
+    ip("route", "add", SERVER4, "dev", LINK)  # a better one
+    assert not way.passes(payload=b"media")
