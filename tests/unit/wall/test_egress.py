@@ -128,3 +128,24 @@ def test_ports_and_bridged_machines_are_filled_in_when_they_change() -> None:
     assert 'bridged @ll,48,48 0x525400123456 counter accept comment "bridged 52:54:00:12:34:56"' in text
     assert egress.fill(wanted(), before) == "flush chain netdev stunwall bridged\n"
     assert egress.fill(wanted(guard_ports=frozenset()), wanted()) == "flush set netdev stunwall guard_ports\n"
+
+
+def test_every_rule_of_the_file_has_a_comment_of_its_own() -> None:
+    text = ruleset.second_lock()
+    comments = [comment for _, comment in ruleset.expected(text)]
+    assert len(comments) == len(set(comments))
+    for chain in re.findall(r"^    chain \w+ \{\n(.*?)^    \}\n", text, re.M | re.S):
+        written = [line for line in chain.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert all(re.search(r' comment "[^"]+"$', line) for line in written)
+
+
+def test_every_change_of_a_mark_keeps_other_programs_bits() -> None:
+    text = re.sub(r'"[^"]*"|#.*', "", ruleset.second_lock())
+    changes = re.findall(r"meta mark set (.*?)(?: accept|\s*$)", text, re.M)
+    assert len(changes) == text.count("mark set")
+    assert set(changes) == {
+        "meta mark & $unredirected",
+        "meta mark | $passed",
+        "meta mark | $both",
+        "meta mark & $others",
+    }

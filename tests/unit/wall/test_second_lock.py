@@ -1,5 +1,6 @@
 """second_lock.py: the table in the kernel, its owner, and the interfaces that it follows."""
 
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -7,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stunwall.config import Config
-from stunwall.wall import egress, requirements, second_lock
+from stunwall.wall import egress, queue_rules, requirements, second_lock
 from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
@@ -25,6 +26,12 @@ def problems() -> list[str]:
 def lock(nft: Nft, problems: list[str]) -> Iterator[SecondLock]:
     yield SecondLock(nft, MASK, problems.append)
     second_lock.remove(nft)
+
+
+REDIRECTED = """
+add set netdev stunwall redirected4 { type inet_service . ipv4_addr . inet_service; flags dynamic,timeout; timeout 1h; }
+add element netdev stunwall redirected4 { 3999 . 203.0.113.7 . 5004 }
+"""
 
 
 def links(*names: str) -> dict[int, str]:
@@ -67,22 +74,30 @@ def test_nobody_else_changes_it(lock: SecondLock, way: Way) -> None:
 def test_a_table_of_another_program_is_replaced_and_its_redirected_flows_are_kept(
     lock: SecondLock, way: Way, nft: Nft
 ) -> None:
-    run_nft(
-        "-f",
-        "-",
-        text="""table netdev stunwall {
-        set redirected4 { type inet_service . ipv4_addr . inet_service; flags dynamic, timeout; timeout 1h; }
-        chain foreign { }
-    }
-    add element netdev stunwall redirected4 { 3999 . 203.0.113.7 . 5004 }
-    """,
-    )
+    run_nft("-f", "-", text=f"add table netdev stunwall\nadd chain netdev stunwall foreign\n{REDIRECTED}")
     lock.follow(replace(wanted(), redirect=True))
     listed = nft.list_table(egress.TABLE) or ""
     assert "foreign" not in listed
     assert "3999 . 203.0.113.7 . 5004" in listed
     assert not way.passes()
     assert not way.passes(port=5004, payload=b"media")
+
+
+def test_what_an_earlier_daemon_left_is_replaced_and_its_redirected_flows_are_kept(
+    lock: SecondLock, way: Way
+) -> None:
+    # linux/netfilter/nf_tables.h: NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST, which nft before 1.1 has no words for.
+    flags = queue_rules._attribute(2, struct.pack(">I", 6))
+    new = queue_rules._message(0x0A00, 0x0405, 5, 0, queue_rules._attribute(1, b"stunwall\0") + flags)
+    begin, end = (queue_rules._message(kind, 1, 0, 10, b"") for kind in (0x10, 0x11))
+    with closing(Nft()) as earlier:
+        earlier.send(begin + new + end)
+        earlier.apply(REDIRECTED)
+    lock.follow(replace(wanted(), redirect=True))
+    assert not way.passes()
+    assert not way.passes(port=5004, payload=b"media")
+    run_nft("flush", "ruleset")
+    assert lock.state().state == "up"
 
 
 def test_a_table_that_another_program_owns_is_told_until_it_is_gone(
