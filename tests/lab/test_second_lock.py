@@ -115,6 +115,7 @@ def test_a_table_of_another_program_is_told_and_replaced_when_that_ends(lab: Lab
         with Agent(lab) as agent:
             said = status(agent)
             assert (said["state"], said["leak_possible"]) == ("degraded", False)
+            assert not up(agent)
             assert any("nft owns a table netdev stunwall" in problem for problem in said["problems"])
             owner.close()
             until(lambda: up(agent), 5, "the second lock")

@@ -70,7 +70,13 @@ class SecondLock:
         """Return what the kernel has of it. Raises NftError."""
         if self.unsupported:
             return State("unsupported", why=self.unsupported)
-        return read(self._nft, self._why)
+        found = rules(self._nft)
+        if found is None or self._made is None:
+            return State("missing", why=self._why)
+        dropped = sum(rule.packets or 0 for rule in found.rules if rule.comment.startswith("dropped:"))
+        chains = egress.base_chains(self._nft.list_chains("netdev"))
+        devices = {device for chain, device in chains.items() if chain.startswith("egress_")}
+        return State("up", tuple(sorted(devices)), dropped, self._why)
 
     def _make(self, wanted: Egress) -> None:
         """Replace the table, whoever made it, by one of our own. Raises NftError."""
@@ -133,27 +139,15 @@ def _unlocked(names: Iterable[str]) -> str:
     return f"nft has no words for the name of {quoted}: rename it" if quoted else ""
 
 
-def read(nft: Nft, why: str) -> State:
-    """Return what the kernel has of the second lock; `why` it is not there. Raises NftError."""
-    found = rules(nft)
-    if found is None:
-        return State("missing", why=why)
-    dropped = sum(rule.packets or 0 for rule in found.rules if rule.comment.startswith("dropped:"))
-    return State("up", tuple(sorted(_locked(nft))), dropped, why)
-
-
 def rules(nft: Nft) -> Wall | None:
     """Return its rules and counters as loaded, without the elements of its sets, None without it. Raises NftError."""
     text = nft.list_table(egress.TABLE, terse=True)
-    return None if text is None else state.wall(listing.parse(text))
+    found = listing.parse(text or "")
+    # Another program's table of that name has other chains.
+    return state.wall(found) if "chain out" in found.blocks else None
 
 
 def remove(nft: Nft) -> None:
     """Remove the table, if there is one. Raises NftError."""
     if nft.list_table(egress.TABLE, terse=True) is not None:
         nft.apply(f"delete table {egress.TABLE}\n")
-
-
-def _locked(nft: Nft) -> set[str]:
-    chains = egress.base_chains(nft.list_chains("netdev"))
-    return {device for chain, device in chains.items() if chain.startswith("egress_")}

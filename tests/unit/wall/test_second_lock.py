@@ -107,6 +107,10 @@ def test_a_table_that_another_program_owns_is_told_until_it_is_gone(
         other.apply("table netdev stunwall {\n flags owner\n}\n")
         lock.follow(wanted())
         assert lock.failing
+        said = lock.state()
+        assert (said.state, said.interfaces) == ("missing", ())
+        assert said.why in problems[-1]
+        assert second_lock.rules(other) is None
         assert "owns a table netdev stunwall: end that program" in problems[-1]
     lock.follow(wanted())
     assert not lock.failing
