@@ -26,10 +26,12 @@ for process in /proc/[0-9]*; do
         fail "stunwalld runs as process ${process#/proc/}: stop it, then run this again"
     fi
 done
-# A daemon that was killed leaves the table and, with mode = "redirect", routing rules and routes (rules/README.md).
-if command -v nft >/dev/null && nft list table inet stunwall >/dev/null 2>&1; then
-    nft delete table inet stunwall
-fi
+# A daemon that was killed leaves the tables and, with mode = "redirect", routing rules and routes (rules/README.md).
+for table in inet netdev; do
+    if command -v nft >/dev/null && nft list table $table stunwall >/dev/null 2>&1; then
+        nft delete table $table stunwall
+    fi
+done
 if command -v ip >/dev/null; then
     for family in -4 -6; do
         ip $family rule flush table 4780 2>/dev/null || true

@@ -89,6 +89,7 @@ class Config:
     allow_lan: bool = False
     interfaces: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
+    bridged: frozenset[str] = frozenset()
     guard_ports: frozenset[int] = frozenset(GUARD_PORTS)
     leave_wall_on_stop: bool = False
     queue: int = 4780
@@ -103,6 +104,11 @@ class Config:
     def redirected_bit(self) -> int:
         """The bit of `mark_mask` that a redirected packet has."""
         return mark_bits(self.mark_mask)[0]
+
+    @property
+    def passed_bit(self) -> int:
+        """The bit of `mark_mask` that STUN has that may bypass the VPN."""
+        return mark_bits(self.mark_mask)[1]
 
 
 def mark_bits(mask: int) -> tuple[int, int]:

@@ -93,6 +93,7 @@ class Agent:
             self._process.kill()
         if wall_is_up(self._lab):
             self._lab.client.nft("delete table inet stunwall")
+        self._lab.client.run("nft", "delete", "table", "netdev", "stunwall")  # left where nft knows `persist`
         for version in ("-4", "-6"):
             for left in ("rule", "route"):
                 self._lab.client.run("ip", version, left, "flush", "table", ROUTING_TABLE)

@@ -56,4 +56,5 @@ STATUS: dict[str, Any] = {
     ],
     "wall": "up",
     "differences": [],
+    "second_lock": {"state": "up", "interfaces": ["eth0"], "dropped": 0, "why": ""},
 }

@@ -167,6 +167,7 @@ def test_a_service_that_does_not_start_is_told_with_its_last_words(root: Root) -
 
 PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
+    "rules/second_lock.nft": "opt/stunwall/second_lock.nft",
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",
     "systemd/stunwall.service": "etc/systemd/system/stunwall.service",

@@ -56,7 +56,7 @@ class Way:
         ip("link", "delete", LINK)
 
     def passes(self, server: str = SERVER4, port: int = 3478, payload: bytes = message(0x0001)) -> bool:
-        """Send a datagram, and another that nobody stops; say whether the first comes before the second."""
+        """Send a datagram, and another of another flow that nobody stops; say whether the first comes before it."""
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as sender:
             sender.bind(("", SENDER_PORT))
@@ -64,7 +64,7 @@ class Way:
                 sender.sendto(payload, (server, port))
             except PermissionError:  # how the sender is told that it was dropped
                 return False
-            sender.sendto(b"no STUN either", (server, port))
+            sender.sendto(b"no STUN either", (server, port + 1))
         seen: list[bytes] = []
         while not seen or not seen[-1].endswith(b"no STUN either"):
             seen.append(self._end.recv(65536))

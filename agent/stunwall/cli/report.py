@@ -44,6 +44,8 @@ _WALLS = {
     "damaged": "the wall is damaged",
     "unknown": "the state of the wall is unknown",
 }
+# The second lock while the daemon is not running.
+_GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
 _LEAKING = ("open", "paused")
 # Packets that are missing from the record, by the key of their number in the status or the wall's counters.
 _UNRECORDED = {
@@ -67,6 +69,8 @@ class Report:
     """The interfaces that count as the VPN, and why."""
     inside: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that lead only to machines behind this one, and why."""
+    second_lock: str = ""
+    """The state of the second lock in a few words, "" if unknown."""
     problems: list[str] = field(default_factory=list)
     next: str = ""
     daemon: Status | None = None
@@ -115,6 +119,7 @@ def _of_daemon(daemon: Status) -> Report:
         wall=wall,
         vpn=_interfaces(daemon, "counts"),
         inside=_interfaces(daemon, "inside"),
+        second_lock=_second_lock(daemon.get("second_lock", {})),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
@@ -135,14 +140,15 @@ def _of_kernel(found: Inspection | None) -> Report:
         headline = f"stunwalld is not running, and {_WALLS[seen]}: STUN can leave by any interface"
         changed = [_damaged(found.differences)] if found else []
         start = f"Start it with {hints.START}."
-        return Report("down", headline, leak=True, wall=seen, problems=changed, next=start)
-    wall = found.wall
+        second = _GONE if found is None or found.second_lock is None else _LEFT
+        return Report("down", headline, True, seen, second_lock=second, problems=changed, next=start)
+    wall, second = found.wall, _GONE if found.second_lock is None else _LEFT
     if wall.paused:
         headline = (
             f"stunwalld is not running, and a pause lasts for another {wall.paused} s: all STUN can leave"
         )
         next_ = f"Start it with {hints.START}, then `sudo stunwall resume`."
-        return Report("paused", headline, leak=True, wall="up", next=next_)
+        return Report("paused", headline, leak=True, wall="up", second_lock=second, next=next_)
     why = "as stunwalld left it"
     return Report(
         "wall-only",
@@ -151,9 +157,21 @@ def _of_kernel(found: Inspection | None) -> Report:
         wall="up",
         vpn=[(str(name), why) for name in wall.sets.get("vpn", ())],
         inside=[(str(name), why) for name in wall.sets.get("inside", ())],
+        second_lock=second,
         problems=[hints.NO_DAEMON] if found.complete else [hints.NO_DAEMON, hints.LESS_COMPARED],
         next=f"Start it with {hints.START}.",
     )
+
+
+def _second_lock(said: Status) -> str:
+    """Return what the daemon says of the second lock, "" if it is of a version without one."""
+    if not said:
+        return ""
+    if said["state"] != "up":
+        return f"{said['state']}: {said['why']}"
+    dropped = f", dropped {count(said['dropped'], 'packet')}" if said["dropped"] else ""
+    wrong = f"; {said['why']}" if said["why"] else ""
+    return f"up on {', '.join(said['interfaces']) or 'no interface'}{dropped}{wrong}"
 
 
 def _damaged(differences: Sequence[str]) -> str:
@@ -189,6 +207,7 @@ def plain(report: Report) -> dict[str, Any]:
         "leak_possible": report.leak,
         "headline": report.headline,
         "wall": report.wall,
+        "second_lock": report.second_lock,
         "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
         "inside": [{"interface": name, "why": why} for name, why in report.inside],
         "blocked_today": report.blocked,

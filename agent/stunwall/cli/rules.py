@@ -1,5 +1,6 @@
 """`stunwall rules`: the rules loaded in the kernel, with their counters."""
 
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from typing import Annotated
@@ -15,10 +16,11 @@ from stunwall.control.client import ask
 from stunwall.control.protocol import ControlError
 from stunwall.model import StunwallError
 from stunwall.text import printable
-from stunwall.wall import inspection
+from stunwall.wall import egress, inspection
 from stunwall.wall.contents import TABLE
 from stunwall.wall.inspection import Inspection
 from stunwall.wall.nft import Nft
+from stunwall.wall.state import Rule
 
 
 def rules(
@@ -39,10 +41,13 @@ def rules(
     wall, differences = found.wall, found.differences
     if as_nft:
         with closing(Nft()) as nft:
-            typer.echo(nft.list_table(TABLE), nl=False)
+            for table in (TABLE, egress.TABLE):
+                typer.echo(nft.list_table(table) or "", nl=False)
         return
     if as_json:
-        terminal.print_json(asdict(wall) | {"whole": found.intact, "differences": differences})
+        second = [asdict(rule) for rule in found.second_lock.rules] if found.second_lock else None
+        values = {"whole": found.intact, "differences": differences, "second_lock": second}
+        terminal.print_json(asdict(wall) | values)
         return
     typer.echo("The wall is up and intact." if found.intact else f"{_sentence(differences)}")
     for name, title in _SETS.items():
@@ -50,10 +55,18 @@ def rules(
         if elements or name in _ALWAYS:
             typer.echo(f"\n{title}: {printable(', '.join(map(str, elements))) or 'none'}")
     for title, chains in _CHAINS.items():
-        typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
-        for rule in wall.rules:
-            if rule.chain in chains and rule.packets is not None:
-                typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
+        _print(title, [rule for rule in wall.rules if rule.chain in chains])
+    if found.second_lock is None:
+        typer.echo("\nThe second lock is not loaded.")
+    else:
+        _print("The second lock", found.second_lock.rules)
+
+
+def _print(title: str, rules: Iterable[Rule]) -> None:
+    typer.echo(f"\n{title}\n{'PACKETS':>12} {'BYTES':>14}  RULE")
+    for rule in rules:
+        if rule.packets is not None:
+            typer.echo(f"{rule.packets:>12,} {rule.bytes:>14,}  {printable(rule.comment)}")
 
 
 def _inspect(settings: Config) -> Inspection | None:
@@ -98,6 +111,7 @@ _CHAINS = {
         "allow_rules",
         "allow_programs",
     ),
-    "Redirected": ("output_to_stunwalld", "stop_redirected"),
-    "Everything else": ("drop_icmp_quotes", "decide", "hand_over", "to_stunwalld"),
+    "Redirected": ("output_to_stunwalld", "keep_redirected", "remember_redirected"),
+    "Responses to requests that did not pass": ("response", "response_to_stunwalld"),
+    "Everything else": ("own_marks", "drop_icmp_quotes", "decide", "hand_over", "to_stunwalld"),
 }

@@ -15,6 +15,7 @@ from stunwall.model import FAMILIES
 from stunwall.text import count, date_time, missing_version
 
 _COLOURS = {False: typer.colors.GREEN, True: typer.colors.RED, None: typer.colors.YELLOW}
+_INDENT = len("Second lock") + 2
 _EXIT_CODES = {False: 0, True: 1, None: 4}
 
 
@@ -43,7 +44,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     else:
         name = typer.style(found.state.upper(), fg=_COLOURS[found.leak], bold=True)
         typer.echo(f"{name}: {found.headline}\n")
-        terminal.rows(list(_rows(found)))
+        terminal.rows(list(_rows(found)), _INDENT)
     raise typer.Exit(_EXIT_CODES[found.leak])
 
 
@@ -55,6 +56,8 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
     for why, names in _by_reason(found.inside).items():
         yield "Inside", f"{', '.join(names)}: {why}"
     yield "Wall", f"{found.wall} (the rules in the kernel)"
+    if found.second_lock:
+        yield "Second lock", found.second_lock
     if found.daemon is not None:
         yield from _daemon(found.daemon)
     elif found.state != "unknown":

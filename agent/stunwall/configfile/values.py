@@ -17,6 +17,8 @@ Check = Callable[[Any], Any]
 # systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path.
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+(/[A-Za-z0-9:_.\\@-]+){0,15}")
 _INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
+# Unicast: the lowest bit of the first byte is 0 (IEEE 802).
+_HARDWARE = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
 
 
 class UnfitError(Exception):
@@ -85,6 +87,14 @@ def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
     raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
 
 
+def _hardware_addresses(value: Any) -> frozenset[str]:  # noqa: ANN401
+    if isinstance(value, list) and all(isinstance(x, str) and _HARDWARE.fullmatch(x) for x in value):
+        return frozenset(x.lower() for x in value)
+    raise UnfitError(
+        'a list of hardware addresses of network cards, as ["52:54:00:12:34:56"], none of them a group\'s,'
+    )
+
+
 def _ports(value: Any) -> frozenset[int]:  # noqa: ANN401
     check = _number(1, 65535)
     if isinstance(value, list):
@@ -122,6 +132,7 @@ KEYS: dict[str, Check] = {
     "when_vpn_down": _choice(WhenVpnDown),
     "interfaces": _globs,
     "inside": _globs,
+    "bridged": _hardware_addresses,
     "guard_ports": _ports,
     "allow_lan": _flag,
     "leave_wall_on_stop": _flag,

@@ -18,7 +18,7 @@ from stunwall.daemon.journal import Journal
 from stunwall.daemon.parts import Parts
 from stunwall.daemon.status import status
 from stunwall.model import StunwallError
-from stunwall.wall import queue_rules, table
+from stunwall.wall import queue_rules, second_lock, table
 from stunwall.wall.nft import Nft
 
 # Seconds until links that could not be read, or a wall that could not be put up, are tried again.
@@ -44,6 +44,7 @@ def run(config: Config, file: Path, journal: Journal, stopping: socket.socket, l
         leave_wall = leave_wall or parts.config.leave_wall_on_stop
         if not leave_wall:
             table.remove(nft)
+            second_lock.remove(nft)
     journal.notice(
         "stopped; the wall stays up: STUN outside the VPN is dropped"
         if leave_wall

@@ -16,7 +16,7 @@ from stunwall.daemon.journal import Journal
 from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
 from stunwall.vpn.policy_route import PolicyRoute
-from stunwall.wall import state, table
+from stunwall.wall import second_lock, state, table
 from stunwall.wall.nft import Nft
 
 
@@ -43,6 +43,7 @@ def take_down(journal: Journal) -> None:
             )
         PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
         table.remove(nft)
+        second_lock.remove(nft)
     journal.notice("the wall is removed: STUN is free to leave by any interface")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stunwall.config import Config, changed_keys, mark_bits
+from stunwall.config import Config, changed_keys
 from stunwall.daemon import ip_versions
 from stunwall.daemon.folders import make_folder
 from stunwall.daemon.journal import Journal
@@ -24,6 +24,7 @@ from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
 from stunwall.wall.reference import Filled
 from stunwall.wall.repair import Gap, Repair
+from stunwall.wall.second_lock import SecondLock
 
 
 class Parts:
@@ -52,21 +53,14 @@ class Parts:
             make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(nft, config.queue)
-        self.queue = nfqueue.Queue(config.queue, *mark_bits(config.mark_mask))
+        self.queue = nfqueue.Queue(config.queue, config.redirected_bit, config.passed_bit)
         stack.callback(self.queue.close)
         refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
         self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
         stack.callback(self.writer.close)
-        self.sync = NetworkSync(
-            config,
-            nft,
-            self.versions,
-            journal.notice,
-            partial(problem, "links"),
-            self._exceptions_changed,
-            self._renew,
-        )
+        self.second_lock = SecondLock(nft, config.mark_mask, partial(problem, "second lock"))
+        self.sync = self._network_sync()
         stack.callback(self.sync.close)
         self.repair = Repair(nft, self._put_up_wall, self._filled, self._report_gap, partial(problem, "wall"))
         stack.callback(self.repair.close)
@@ -83,6 +77,8 @@ class Parts:
         if wall is not None and wall.paused:
             self.pause.take_over(wall.paused)
         self.repair.start()
+        if self.second_lock.unsupported:
+            self.journal.notice(f"there is no second lock: {self.second_lock.unsupported}")
 
     def configure(self, config: Config) -> None:
         """Put another configuration into force. Raises StunwallError: then the old one still holds."""
@@ -96,6 +92,19 @@ class Parts:
     def note(self, verdict: str, reason: str) -> None:
         """Record something that happened now and is about no packet."""
         self.writer.record(Event.note(time.time(), verdict, reason))
+
+    def _network_sync(self) -> NetworkSync:
+        report, problem = self.journal.notice, partial(self.problems.report, "links")
+        return NetworkSync(
+            self.config,
+            self.nft,
+            self.second_lock,
+            self.versions,
+            report,
+            problem,
+            self._exceptions_changed,
+            self._renew,
+        )
 
     def _put_up_wall(self) -> None:
         """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""

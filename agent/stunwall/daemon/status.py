@@ -9,6 +9,7 @@ from stunwall.control.protocol import Status
 from stunwall.daemon.parts import Parts
 from stunwall.model import StunwallError
 from stunwall.wall import queue_rules, state
+from stunwall.wall.second_lock import State
 
 # Seconds: less than the two that the command waits for its answer.
 _PATIENCE = 0.5
@@ -45,6 +46,7 @@ def status(parts: Parts) -> Status:
         "faults": parts.queue.faults,
         "queue_overruns": parts.overruns,
         "gaps": [asdict(gap) for gap in parts.repair.gaps],
+        "second_lock": _second_lock(parts),
         **wall,
     }
 
@@ -60,6 +62,13 @@ def state_name(parts: Parts) -> str:
     if parts.problems:
         return "degraded"
     return "protected" if view.vpn else "sealed"
+
+
+def _second_lock(parts: Parts) -> Status:
+    try:
+        return asdict(parts.second_lock.state())
+    except StunwallError as error:
+        return asdict(State("missing", why=str(error)))
 
 
 def _wall(parts: Parts) -> Status:

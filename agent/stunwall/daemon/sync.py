@@ -13,7 +13,9 @@ from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
 from stunwall.wall.contents import Addition, Contents, elements
+from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
+from stunwall.wall.second_lock import SecondLock
 
 # Nothing is known of the network, so everything is blocked.
 _UNKNOWN = View(frozenset(), frozenset(), known=False)
@@ -24,6 +26,7 @@ class NetworkSync:
 
     Args:
         nft: loads and fills the wall.
+        second_lock: is brought in step with the network, too.
         versions: the IP versions (4, 6) that the system has.
         exceptions_changed: is called when the rules of the exceptions have been replaced.
         renew: is called when the wall has to be made anew, since it needs other files of rules. It calls put_up_wall().
@@ -36,6 +39,7 @@ class NetworkSync:
         self,
         config: Config,
         nft: Nft,
+        second_lock: SecondLock,
         versions: frozenset[int],
         report: Callable[[str], None],
         problem: Callable[[str], None],
@@ -46,6 +50,7 @@ class NetworkSync:
         self.view = _UNKNOWN
         self._config = config
         self._nft = nft
+        self._second_lock = second_lock
         self._exceptions_changed = exceptions_changed
         self._renew = renew
         self.additions: frozenset[Addition] = frozenset()
@@ -67,8 +72,8 @@ class NetworkSync:
 
     @property
     def failing(self) -> bool:
-        """Whether the network could not be read, or the wall not filled."""
-        return not self.view.known
+        """Whether the network could not be read, or one of the locks not filled."""
+        return not self.view.known or self._second_lock.failing
 
     def sources(self) -> tuple[Rtnetlink, units.UnitWatch]:
         """Return what becomes readable when `follow` is to be called."""
@@ -88,6 +93,7 @@ class NetworkSync:
             self._problem(self._refused)
         self._filled = contents
         self.additions = contents.additions
+        self._second_lock.follow(self._egress(snapshot))
         self._point(snapshot)
 
     def follow(self) -> None:
@@ -99,6 +105,7 @@ class NetworkSync:
             contents, snapshot = self._look()
             if contents != self._filled:
                 self._fill(contents, self._filled)
+            self._second_lock.follow(self._egress(snapshot))
             self._point(snapshot)
         except StunwallError as error:
             self._seal(error)
@@ -119,6 +126,7 @@ class NetworkSync:
             contents, snapshot = self._look()
             if contents.additions == loaded:
                 self._fill(contents, None)
+                self._second_lock.follow(self._egress(snapshot))
                 self._point(snapshot)
             else:
                 self._renew()
@@ -137,7 +145,10 @@ class NetworkSync:
         self._report_change(vpn)
 
     def _seal(self, error: StunwallError) -> None:
-        """No interface counts as the VPN any more, until the network can be followed again."""
+        """No interface counts as the VPN any more, until the network can be followed again.
+
+        The second lock stays as it is: what was a way out is locked.
+        """
         self.view = _UNKNOWN
         sealed = Contents(frozenset(), self._config.guard_ports, redirect=self._redirect)
         with suppress(StunwallError):
@@ -188,6 +199,21 @@ class NetworkSync:
     def _redirect(self) -> bool:
         """Whether the wall is to hold back redirected flows: those of an earlier mode, too."""
         return self._config.mode is Mode.REDIRECT or Addition.REDIRECT in self.additions
+
+    def _egress(self, snapshot: Snapshot) -> Egress:
+        """Return what belongs in the second lock, after `_look`."""
+        view, config = self.view, self._config
+        names = {link.index: link.name for link in snapshot.links if link.name != "lo"}
+        out = {index: name for index, name in names.items() if name not in view.vpn | view.inside}
+        carried = interfaces.lying_on(snapshot.links, out)
+        return Egress(
+            out=out,
+            vpn={index: name for index, name in names.items() if name in view.vpn},
+            carried={index: names[index] for index in carried & names.keys() - out.keys()},
+            guard_ports=config.guard_ports,
+            redirect=self._redirect,
+            bridged=config.bridged,
+        )
 
     def _target(self, snapshot: Snapshot, family: int) -> int | None:
         if self._config.mode is not Mode.REDIRECT:

@@ -6,7 +6,7 @@ from typing import Any
 
 Ruleset = list[dict[str, Any]]  # the list `nftables` of libnftables-json(5)
 
-_OURS = ("inet", "stunwall")
+_OURS = {("inet", "stunwall"), ("netdev", "stunwall")}
 _ALL = 0xFFFFFFFF
 
 
@@ -79,7 +79,7 @@ def queue_claims(ruleset: Ruleset) -> list[Claim]:
 def _others_rules(ruleset: Ruleset) -> Iterator[dict[str, Any]]:
     for item in ruleset:
         rule = item.get("rule")
-        if rule is not None and (rule["family"], rule["table"]) != _OURS:
+        if rule is not None and (rule["family"], rule["table"]) not in _OURS:
             # nft prints what it has no JSON for as text; before 1.0.6, that is everything from xtables (src/json.c).
             yield rule | {"expr": [each for each in rule.get("expr", ()) if isinstance(each, dict)]}
 

@@ -12,6 +12,10 @@ from stunwall.model import Address
 # and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
 KINDS = frozenset({"wireguard", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"})
 
+# Kinds that hand their packets as they are to the interface on which they lie. Tunnels, such as vxlan and gre, wrap
+# them in others, and so does macsec.
+_LYING = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
+
 # RFC 4291 §2.4: all of the Internet's unicast addresses so far; OpenVPN's `redirect-gateway ipv6` and
 # others route just this instead of ::/0.
 _IPV6_GLOBAL = IPv6Network("2000::/3")
@@ -133,6 +137,26 @@ def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
         if is_interface(link.name) and link.name != "lo"
         for network in _collapsed(route.destination for route in private if link.index in route.interfaces)
     )
+
+
+def lying_on(links: Iterable[Link], carriers: Iterable[int]) -> set[int]:
+    """Return the indexes of the links whose packets leave by one of the carriers in the clear, themselves included.
+
+    Those are links that lie on it, and the bonds and bridges that it belongs to.
+    """
+    above: dict[int, set[int]] = {}
+    for link in links:
+        if link.kind in _LYING:
+            above.setdefault(link.peer, set()).add(link.index)
+        if link.master:
+            above.setdefault(link.index, set()).add(link.master)
+    found = set(carriers)
+    wanted = list(found)
+    while wanted:
+        new = above.get(wanted.pop(), set()) - found
+        wanted += new
+        found |= new
+    return found
 
 
 def own_addresses(snapshot: Snapshot, names: Iterable[str]) -> frozenset[tuple[str, Address]]:

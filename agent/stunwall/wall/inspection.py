@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stunwall.config import Config
-from stunwall.wall import listing, queue_rules, reference, ruleset, state, table
+from stunwall.wall import listing, queue_rules, reference, ruleset, second_lock, state, table
 from stunwall.wall.child import in_child
 from stunwall.wall.contents import CHECKSUM, TABLE, Contents, checksum, elements
 from stunwall.wall.listing import Listing, normal
@@ -25,12 +25,13 @@ class Inspection:
     """The table as loaded, and what is not as it should be.
 
     `complete` is false if only the comments of the rules could be compared, since this process may not make a network
-    namespace.
+    namespace. `second_lock` is what is loaded of it, None without it.
     """
 
     wall: Wall
     differences: tuple[str, ...]
     complete: bool
+    second_lock: Wall | None = None
 
     @property
     def intact(self) -> bool:
@@ -44,15 +45,17 @@ def inspect(settings: Config) -> Inspection | None:
     What should be loaded is loaded in a network namespace of its own, and listed there.
     """
     with closing(Nft()) as nft:
-        seen = state.read_listing(nft)
+        seen, second = state.read_listing(nft), second_lock.rules(nft)
     if seen is None:
         return None
     wall = state.wall(seen)
     try:
         expected = listing.parse(in_child(lambda: _made_anew(settings, seen)))
     except NftError:
-        return Inspection(wall, tuple(_other_comments(wall, _contents(settings, seen))), complete=False)
-    return Inspection(wall, tuple(_differences(expected, seen, settings)), complete=True)
+        comments = tuple(_other_comments(wall, _contents(settings, seen)))
+        return Inspection(wall, comments, complete=False, second_lock=second)
+    differences = tuple(_differences(expected, seen, settings))
+    return Inspection(wall, differences, complete=True, second_lock=second)
 
 
 def read_ruleset() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from errno import ENOBUFS
 
 from stunwall.model import StunwallError
 
-_TABLE = b"stunwall"
+_TABLE = 1, b"stunwall"  # NFPROTO_INET (linux/netfilter.h), name
 _NETLINK_NETFILTER = 12  # linux/netlink.h
 _GROUP = 1 << (7 - 1)  # linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit
 _SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
@@ -24,7 +24,7 @@ _HEADER, _FAMILY = 16, 4  # bytes: struct nlmsghdr, struct nfgenmsg
 _BUFFER = 1 << 20  # bytes; removing and loading the table takes some 100 KiB
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
 
-_Message = tuple[int, int, dict[int, bytes]]  # type, netlink port of the sender, attributes
+_Message = tuple[int, int, int, dict[int, bytes]]  # type, netlink port of the sender, family, attributes
 
 
 class MonitorError(StunwallError):
@@ -85,9 +85,10 @@ class RulesetMonitor:
                 change = change or Change("", wiped=False)
                 continue
             own_port = self._own_port()
-            for kind, port, attributes in _messages(received):
+            for kind, port, family, attributes in _messages(received):
                 if kind != _NEWGEN:
-                    touches = attributes.get(_NAME, b"").rstrip(b"\0") == _TABLE and port != own_port
+                    table = family, attributes.get(_NAME, b"").rstrip(b"\0")
+                    touches = table == _TABLE and port != own_port
                     self._touched |= touches
                     self._wiped |= touches and _wipes(kind, attributes)
                 elif self._touched:
@@ -104,7 +105,8 @@ def _messages(received: bytes) -> Iterator[_Message]:
         if length < _HEADER + _FAMILY:
             return
         if kind >> 8 == _SUBSYSTEM:
-            yield kind & 0xFF, port, _attributes(received[start + _HEADER + _FAMILY : start + length])
+            family = received[start + _HEADER]  # struct nfgenmsg
+            yield kind & 0xFF, port, family, _attributes(received[start + _HEADER + _FAMILY : start + length])
         start += length + 3 & ~3
 
 

@@ -25,7 +25,7 @@ NETLINK_NETFILTER = 12  # linux/netlink.h; not in Python's socket module
 # nftables/libnftables.h: how a listing is printed.
 _HANDLE, _JSON, _TERSE = 1 << 3, 1 << 4, 1 << 11
 _ERROR = 2  # linux/netlink.h: NLMSG_ERROR
-_NOT_THERE = "No such file or directory"
+NOT_THERE = "No such file or directory"
 _FIRST_PORT = 1 << 30  # above all pids (linux/threads.h, PID_MAX_LIMIT)
 _TRIES = 10  # to find a port that is free among 2^24
 _OPENED = 16  # files that libnftables may open at once, while it makes a context
@@ -83,19 +83,24 @@ class Nft:
             return str(error)
         return None
 
-    def list_table(self, table: str, *, handles: bool = False) -> str | None:
-        """Return a table as `nft list table` or `nft --handle list table` prints it, None if there is none.
+    def list_table(self, table: str, *, handles: bool = False, terse: bool = False) -> str | None:
+        """Return a table as `nft list table` prints it, with `--handle` or `--terse`, None if there is none.
 
-        Raises NftError.
+        `terse` is without the elements of sets. Raises NftError.
         """
+        flags = (_HANDLE if handles else 0) | (_TERSE if terse else 0)
         try:
-            return self._run(f"list table {table}", _HANDLE if handles else 0)
+            return self._run(f"list table {table}", flags)
         except NftPermissionError:
             raise
         except NftError as error:
-            if _NOT_THERE in str(error):
+            if NOT_THERE in str(error):
                 return None
             raise
+
+    def list_chains(self, family: str) -> str:
+        """Return the chains of a family, with their hooks and without rules. Raises NftError."""
+        return self._run(f"list chains {family}")
 
     def list_ruleset(self) -> list[dict[str, Any]]:
         """Return every table, without the elements of sets, as libnftables-json(5) has it. Raises NftError.

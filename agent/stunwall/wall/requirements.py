@@ -35,6 +35,23 @@ def missing(refused: Callable[[str], str | None]) -> str | None:
     return None
 
 
+_EGRESS = 'chain probe {\ntype filter hook egress device "lo" priority 0\n}\n'
+
+
+def missing_for_second_lock(refused: Callable[[str], str | None]) -> str | None:
+    """Return what the second lock lacks and how to get it, None if nothing; `refused` is as for missing().
+
+    The flag `owner` is older than the egress hook, in the kernel (5.12) and in nft (0.9.9).
+    """
+    complaint = refused(f"table netdev stunwall_probe {{\nflags owner\n{_EGRESS}}}\n")
+    if complaint is None:
+        return None
+    return (
+        "the kernel lacks the egress hook of nftables. It needs Linux 5.16 or newer with CONFIG_NETFILTER_EGRESS, and "
+        f"nft 1.0.1 or newer: try the distribution's stock kernel. nft said: {complaint}"
+    )
+
+
 def queues(refused: Callable[[str], str | None]) -> bool:
     """Whether nftables has the statement `queue` (CONFIG_NFT_QUEUE); otherwise the xtables target NFQUEUE is used."""
     return refused("table inet stunwall_probe {\nchain probe {\nqueue to 0\n}\n}\n") is None

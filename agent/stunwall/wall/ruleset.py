@@ -27,6 +27,11 @@ def _read(name: str) -> str:
     return file(name).read_text()
 
 
+def second_lock() -> str:
+    """Return the text of second_lock.nft."""
+    return _read("second_lock.nft")
+
+
 def expected(rules: str) -> list[tuple[str, str]]:
     """Return (chain, comment) of each rule in a text of rules, in order."""
     found: list[tuple[str, str]] = []

@@ -67,6 +67,18 @@ def test_without_a_daemon_the_interfaces_in_the_wall_are_shown(
     assert values["problems"] == [hints.NO_DAEMON]
 
 
+@pytest.mark.parametrize(
+    ("second", "said"), [(None, "gone with stunwalld"), (wall(), "up, as stunwalld left it")]
+)
+def test_without_a_daemon_the_kernel_says_whether_the_second_lock_was_left(
+    stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch, second: Any, said: str
+) -> None:
+    for found in (inspected(wall()), inspected(wall(paused=9)), inspected(wall(), "set vpn")):
+        loaded = replace(found, second_lock=second)
+        monkeypatch.setattr(inspection, "inspect", lambda settings, loaded=loaded: loaded)
+        assert json.loads(stunwall("status", "--json").out)["second_lock"] == said
+
+
 def test_what_is_damaged_is_named_and_so_is_what_could_not_be_compared(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:

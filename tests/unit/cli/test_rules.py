@@ -12,6 +12,7 @@ from stunwall import hints
 from stunwall.cli import rules
 from stunwall.wall import inspection, ruleset
 from stunwall.wall.nft import Nft, NftPermissionError
+from stunwall.wall.state import Rule
 from unit.cli.command import Result, Stunwall
 from unit.fake_machine import answers, inspected, wall
 
@@ -46,8 +47,9 @@ def test_a_daemon_that_runs_knows_best_what_belongs_there(
 
 
 def test_only_chains_and_sets_of_the_wall_are_asked_for() -> None:
-    chains = re.findall(r"^    chain (\w+) \{", ruleset.text(), re.M)
-    sets = re.findall(r"^    set (\w+) \{", ruleset.text(), re.M)
+    text = ruleset.text(frozenset(Addition))
+    chains = re.findall(r"^    chain (\w+) \{", text, re.M)
+    sets = re.findall(r"^    set (\w+) \{", text, re.M)
     assert set(chain.from_iterable(rules._CHAINS.values())) <= set(chains)
     assert rules._SETS.keys() <= set(sets)
 
@@ -76,12 +78,31 @@ def test_the_sets_are_printed_and_those_without_elements_are_left_out(
     assert "Directly connected private networks" not in out
 
 
+def test_the_second_locks_counters_are_printed_too(
+    stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = replace(
+        wall(), rules=(Rule("decide", "dropped: not passed", 4321, 5), Rule("out", "other", None, None))
+    )
+    found = replace(inspected(wall()), second_lock=second)
+    monkeypatch.setattr(inspection, "inspect", lambda settings: found)
+    out = stunwall("rules").out.partition("\nThe second lock\n")[2]
+    assert re.search(r"^ +4,321 +5  dropped: not passed$", out, re.M)
+    assert "other" not in out
+    assert json.loads(stunwall("rules", "--json").out)["second_lock"][0]["packets"] == 4321
+    monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall()))
+    assert stunwall("rules").out.endswith("\nThe second lock is not loaded.\n")
+    assert json.loads(stunwall("rules", "--json").out)["second_lock"] is None
+
+
 def test_with_nft_the_table_is_printed_as_nft_lists_it(
     stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inspection, "inspect", lambda settings: inspected(wall()))
     monkeypatch.setattr(Nft, "list_table", lambda self, table: f"table {table} {{\n}}\n")
-    assert stunwall("rules", "--nft") == Result(0, "table inet stunwall {\n}\n", "")
+    assert stunwall("rules", "--nft") == Result(
+        0, "table inet stunwall {\n}\ntable netdev stunwall {\n}\n", ""
+    )
 
 
 @pytest.mark.parametrize(

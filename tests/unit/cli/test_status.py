@@ -110,6 +110,28 @@ def test_gaps_are_shown_with_the_program_and_the_duration(stunwall: Stunwall, da
     assert "for 2.000 s: an unknown program changed the wall" in gaps
 
 
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ({"state": "up", "interfaces": ["eth0", "wlan0"], "dropped": 0, "why": ""}, "up on eth0, wlan0"),
+        ({"state": "up", "interfaces": [], "dropped": 1, "why": ""}, "up on no interface, dropped 1 packet"),
+        ({"state": "up", "interfaces": ["eth0"], "dropped": 0, "why": "not all"}, "up on eth0; not all"),
+        ({"state": "missing", "interfaces": [], "dropped": 0, "why": "it is owned"}, "missing: it is owned"),
+        ({}, None),
+    ],
+    ids=["up", "dropped", "in part", "missing", "an older daemon"],
+)
+def test_the_second_lock_is_shown_and_does_not_change_the_state(
+    stunwall: Stunwall, daemon: dict[str, Any], said: dict[str, Any], line: str | None
+) -> None:
+    daemon["second_lock"] = said
+    result = stunwall("status")
+    assert result.code == 0
+    found = re.search("^Second lock  (.*)$", result.out, re.M)
+    assert (found[1] if found else None) == line
+    assert json.loads(stunwall("status", "--json").out)["second_lock"] == (line or "")
+
+
 def test_a_damaged_record_is_a_problem(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     (folder / FILE).write_bytes(b"garbage" * 999)
     values = json.loads(stunwall("status", "--json").out)

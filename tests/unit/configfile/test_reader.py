@@ -79,6 +79,7 @@ on_block = "drop"
 when_vpn_down = "allow"
 interfaces = ["wg0", "tun*"]
 inside = ["lan0", "vm?"]
+bridged = ["52:54:00:AB:cd:ef"]
 guard_ports = [443]
 leave_wall_on_stop = true
 queue = 1
@@ -121,6 +122,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
         when_vpn_down=WhenVpnDown.ALLOW,
         interfaces=("wg0", "tun*"),
         inside=("lan0", "vm?"),
+        bridged=frozenset({"52:54:00:ab:cd:ef"}),
         guard_ports=frozenset({443}),
         leave_wall_on_stop=True,
         queue=1,
@@ -155,6 +157,7 @@ WRONG = {
         "{}",
         '["a{b}"]',
     ],
+    "bridged": ['"52:54:00:12:34:56"', "[1]", '["52:54:00:12:34"]', '["53:54:00:12:34:56"]', '["*"]'],
     "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
     "leave_wall_on_stop": ["1", '"yes"', "0.0"],
     "allow_lan": ["1", '"true"', "[]"],
@@ -214,7 +217,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: allow_lan, guard_ports, inside, interfaces"),
+        ("mod = 1", 1, "mod", "Known here: allow_lan, bridged, guard_ports, inside, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
         ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),

@@ -15,6 +15,7 @@ from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
 from stunwall.wall import contents, state, table, units
 from stunwall.wall.nft import Nft, NftError
+from stunwall.wall.second_lock import SecondLock
 from stunwall.wall.state import Wall
 from unit.tun import Tun, ip, routing
 from unit.wall_kernel import listed
@@ -31,12 +32,16 @@ class Running:
         self.problems: list[str] = []
         self.replaced = 0  # how often it told that the rules of the exceptions were replaced
         self.nft = Nft()
+        self.second_lock = SecondLock(self.nft, settings.mark_mask, self.problems.append)
+        versions = frozenset({4, 6})
+        report, problem = self.told.append, self.problems.append
         self.network = NetworkSync(
             settings,
             self.nft,
-            frozenset({4, 6}),
-            self.told.append,
-            self.problems.append,
+            self.second_lock,
+            versions,
+            report,
+            problem,
             self._replaced,
             self._renew,
         )
@@ -247,12 +252,9 @@ def test_exceptions_that_the_kernel_refuses_leave_the_old_ones(
 def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
     blocking: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(rtnetlink: Rtnetlink) -> None:
-        raise RtnetlinkError("it cannot be read")
-
     with vpn():
         assert blocking.follow().sets["vpn"] == ("stn1",)
-        monkeypatch.setattr(Rtnetlink, "snapshot", fail)
+        monkeypatch.setattr(Rtnetlink, "snapshot", unreadable)
         blocking.network.follow()
         assert blocking.wall.sets["vpn"] == NOTHING
         assert blocking.wall.sets["inside"] == ()
@@ -265,6 +267,35 @@ def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
         assert blocking.wall.sets["vpn"] == ("stn1",)
         assert not blocking.network.failing
         assert blocking.problems[-1] == ""
+
+
+def test_the_second_lock_is_on_every_way_out_and_on_no_vpn(blocking: Running) -> None:
+    assert "stn0" in blocking.second_lock.state().interfaces
+    with vpn():
+        blocking.follow()
+        assert "stn1" not in blocking.second_lock.state().interfaces
+    with Tun("stn2"):
+        blocking.follow()
+        assert {"stn0", "stn2"} <= set(blocking.second_lock.state().interfaces)
+    blocking.follow()
+    assert "stn2" not in blocking.second_lock.state().interfaces
+
+
+def unreadable(rtnetlink: Rtnetlink) -> None:
+    raise RtnetlinkError("it cannot be read")
+
+
+def test_a_network_that_cannot_be_read_leaves_the_second_lock_as_it_is(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with vpn():
+        blocking.follow()
+        before = blocking.second_lock.state()
+        monkeypatch.setattr(Rtnetlink, "snapshot", unreadable)
+        blocking.network.follow()
+        assert blocking.network.failing
+        assert blocking.second_lock.state() == before
+        monkeypatch.undo()
 
 
 def test_closing_takes_the_policy_route_away_and_leaves_the_wall() -> None:

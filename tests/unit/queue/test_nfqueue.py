@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from stunwall.config import Config, mark_bits
+from stunwall.config import Config
 from stunwall.model import Arrival, Hook, Verdict
 from stunwall.queue import nfqueue
 from stunwall.queue.nfqueue import Queue, QueueError
@@ -31,7 +31,7 @@ def queue(nft: Nft) -> Iterator[Queue]:
     subprocess.run(["nft", "flush", "ruleset"], check=True)
     with (
         Tun("stq0", "192.168.7.2/24") as tun,
-        closing(Queue(NUMBER, *mark_bits(Config().mark_mask))) as queue,
+        closing(Queue(NUMBER, Config().redirected_bit, Config().passed_bit)) as queue,
     ):
         ip("link", "set", "stq0", "mtu", "9000")
         tun.route("default")
@@ -68,6 +68,25 @@ def test_a_packet_arrives_as_the_kernel_has_it(queue: Queue) -> None:
     )
     assert arrival.time > 0
     assert (queue.received, queue.faults) == (1, 0)
+
+
+def test_what_is_accepted_has_the_bit_that_the_second_lock_asks_for(queue: Queue) -> None:
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input=f"""table inet other {{ chain c {{
+        type filter hook postrouting priority srcnat
+        meta mark {Config().passed_bit | 7} counter
+    }}
+}}""",
+        text=True,
+        check=True,
+    )
+    queue.serve_with(lambda arrival: Verdict.ACCEPT, lambda error: None)
+    send(mark=7)
+    queue.serve()
+    listed = subprocess.run(["nft", "list", "table", "inet", "other"], capture_output=True, text=True).stdout
+    assert "counter packets 1 " in listed
+    subprocess.run(["nft", "delete", "table", "inet", "other"], check=True)
 
 
 def test_a_handler_that_raises_drops_the_packet_and_is_reported(queue: Queue) -> None:

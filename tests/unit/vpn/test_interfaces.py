@@ -14,6 +14,7 @@ from stunwall.vpn.interfaces import (
     Route,
     Snapshot,
     assess,
+    lying_on,
     on_link,
     own_addresses,
     redirect_target,
@@ -435,6 +436,23 @@ def test_the_lan_is_of_the_interface_that_the_route_leads_to() -> None:
         (ip_network("10.3.0.0/16"), "eth0"),
         (ip_network("10.2.0.0/15"), "wg0"),  # two halves
     }
+
+
+def test_a_way_out_carries_what_lies_on_it_and_the_bond_or_bridge_that_it_belongs_to() -> None:
+    links = (
+        Link(1, "eth0", "", False, True, True, master=2),
+        Link(2, "bond0", "bond", False, True, True),
+        Link(3, "bond0.7", "vlan", False, True, True, peer=2),
+        Link(4, "macvlan0", "macvlan", False, True, True, peer=3),
+        Link(5, "vxlan0", "vxlan", False, True, True, peer=2),
+        Link(6, "veth0", "veth", False, True, True, peer=1),
+        Link(7, "vnet0", "tun", True, True, True, master=8),
+        Link(8, "virbr0", "bridge", False, True, True),
+    )
+    assert lying_on(links, [1]) == {1, 2, 3, 4}
+    assert lying_on(links, [3]) == {3, 4}
+    assert lying_on(links, [7]) == {7, 8}
+    assert lying_on(links, []) == set()
 
 
 @given(

@@ -79,6 +79,7 @@ def test_the_file_loaded_again_wipes_no_set(followed: RulesetMonitor) -> None:
     [
         "add table inet other\nadd chain inet other stunwall\nadd rule inet other stunwall accept",
         "add table inet other\ndelete table inet other",
+        "add table netdev stunwall\nadd chain netdev stunwall c\ndelete table netdev stunwall",
     ],
 )
 def test_other_tables_are_no_change(followed: RulesetMonitor, text: str) -> None:
@@ -174,14 +175,14 @@ DELETED = message(2, (1, b"stunwall\0"))
 END = message(15, (1, bytes(4)), (2, (812).to_bytes(4)), (3, b"firewalld\0"))
 
 
-def heard(received: bytes) -> list[tuple[int, int, dict[int, bytes]]]:
+def heard(received: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
     return list(monitor._messages(received))
 
 
 def test_messages_are_read_one_after_the_other() -> None:
     assert heard(DELETED + END) == [
-        (2, 0, {1: b"stunwall\0"}),
-        (15, 0, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
+        (2, 0, 1, {1: b"stunwall\0"}),
+        (15, 0, 1, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
     ]
 
 

@@ -73,9 +73,9 @@ def test_a_flow_that_cannot_be_remembered_does_not_leave_by_the_vpn(nft: Nft, wa
     )
     table.load(nft, replace(REDIRECT, vpn=frozenset({"stw0"})), MASK)
     assert way.passes(payload=b"media")
-    (flow,) = loaded().sets["redirected4"]
-    assert str(flow).startswith(f"3999 . {SERVER4} . 3478")
-    full = ", ".join(f"{port} . 192.0.2.1 . 9" for port in range(1, 65535))
+    flows = [str(flow) for flow in loaded().sets["redirected4"]]
+    assert f"3999 . {SERVER4} . 3478" in flows
+    full = ", ".join(f"{port} . 192.0.2.1 . 9" for port in range(len(flows), 65535))
     run_nft("-f", "-", text=f"add element inet stunwall redirected4 {{ {full} }}\n")
     assert len(loaded().sets["redirected4"]) == 65535
     assert way.passes(payload=b"media")

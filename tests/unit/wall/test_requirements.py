@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from stunwall.wall.requirements import missing
+from stunwall.wall.requirements import missing, missing_for_second_lock
 
 PROBES = ("ct direction", "@ih", "limit rate", "meta time", "rt ipsec", "type nat")
 
@@ -24,6 +24,18 @@ def test_what_the_kernel_refuses_is_a_missing_piece() -> None:
     said = missing(lambda text: nft(text.replace("ct direction reply", "ct direction nowhere")))
     assert said is not None
     assert said.startswith("the kernel lacks connection tracking in nftables. It needs CONFIG_NFT_CT")
+
+
+@pytest.mark.usefixtures("lab")
+def test_on_this_kernel_there_is_a_second_lock() -> None:
+    assert missing_for_second_lock(nft) is None
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_kernel_without_the_egress_hook_is_told_what_it_needs() -> None:
+    said = missing_for_second_lock(lambda text: nft(text.replace("hook egress", "hook nowhere")))
+    assert said is not None
+    assert "Linux 5.16 or newer with CONFIG_NETFILTER_EGRESS" in said
 
 
 @pytest.mark.parametrize("probe", PROBES)

@@ -1,0 +1,146 @@
+"""What the tests of the second lock share: a machine without it, and frames that pass no rules of the first."""
+
+import os
+import re
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOBUFS
+from socket import AF_INET, AF_PACKET, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW, inet_pton
+
+from lab.addresses import CLIENT, STUN_PORT, STUN_SERVER
+from lab.agent import Agent
+from lab.capture import Capture
+from lab.deadline import until
+from lab.leaks import DEVICE
+from lab.messages import binding_request, new_transaction
+from lab.namespace import Namespace
+from lab.observe import status
+from lab.topology import Lab
+
+# Linux's numbers, which the socket module doesn't have.
+ETHERNET: dict[int, int] = {AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
+VLAN, SERVICE_VLAN = 0x8100, 0x88A8
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
+TABLE = "netdev stunwall"
+SENDER_PORT = 40000
+
+
+def up(agent: Agent) -> bool:
+    """Whether the second lock is there, as `status` says."""
+    daemon = status(agent)["daemon"]
+    return daemon is not None and daemon["second_lock"]["state"] == "up"
+
+
+def locked(agent: Agent) -> set[str]:
+    """The interfaces that the second lock is on."""
+    return set(status(agent)["daemon"]["second_lock"]["interfaces"])
+
+
+@contextmanager
+def owned_by_another(lab: Lab) -> Iterator[None]:
+    """Another program owns a table with the second lock's name, so stunwalld can't make its own."""
+    command = lab.client.command("nft", "--interactive")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write(f"table {TABLE} {{ flags owner; }}\n")
+        owner.stdin.flush()
+        until(lambda: lab.client.run("nft", "list", "table", *TABLE.split()).returncode == 0, 5, "the table")
+        yield
+        owner.stdin.close()
+
+
+def passes_first_lock(lab: Lab) -> bool:
+    """Whether STUN by the physical interface passes the first lock: it is answered, or the second lock drops it."""
+    before = _dropped(lab)
+    answered = DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5) is not None
+    return answered or _dropped(lab) > before
+
+
+def _dropped(lab: Lab) -> int:
+    printed = lab.client.run("nft", "list", "counter", *TABLE.split(), "dropped").stdout
+    counted = re.search(r"packets (\d+)", printed)
+    return int(counted[1]) if counted else 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a program writes a frame.
+
+    `tags`: of VLANs. `protocol`: what it tells the kernel, 0 for what stands in the frame. `bypass`: of the qdisc.
+    `kind`: the transport.
+    """
+
+    tags: tuple[int, ...] = ()
+    protocol: int = 0
+    bypass: bool = False
+    kind: int = IPPROTO_UDP
+
+
+def frame(family: int, payload: bytes, how: Frame, hardware: bytes) -> bytes:
+    """A whole Ethernet frame from the client to the STUN server."""
+    if how.kind == IPPROTO_UDP:
+        head = struct.pack("!HHHH", SENDER_PORT, STUN_PORT, 8 + len(payload), 0)
+    else:
+        # RFC 9293 §3.1: 5 words of header, PSH and ACK.
+        head = struct.pack("!HHIIBBHHH", SENDER_PORT, STUN_PORT, 1, 1, 5 << 4, 0x18, 65535, 0, 0)
+    data = head + payload
+    addresses = inet_pton(family, CLIENT[family]) + inet_pton(family, STUN_SERVER[family])
+    if family == AF_INET:
+        packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 7, 0, 64, how.kind, 0) + addresses
+    else:
+        packet = struct.pack("!IHBB", 6 << 28, len(data), how.kind, 64) + addresses
+    tags = b"".join(struct.pack("!HH", tag, 7) for tag in how.tags)
+    return b"\xff" * 6 + hardware + tags + struct.pack("!H", ETHERNET[family]) + packet + data
+
+
+class Frames(Capture):
+    """Keeps every frame that comes in by an interface."""
+
+    def __init__(self, namespace: Namespace, interface: str) -> None:
+        super().__init__(namespace, interface)
+        self._frames: list[bytes] = []
+
+    def take(self, frame: bytes, outgoing: bool) -> None:
+        if not outgoing:
+            self._frames.append(frame)
+
+    def has(self, needle: bytes) -> bool:
+        return any(needle in frame for frame in list(self._frames))
+
+
+def comes_out(source: Namespace, device: str, family: int, how: Frame, end: tuple[Namespace, str]) -> bool:
+    """Whether STUN that a packet socket of `source` writes to `device` comes out at `end`.
+
+    A frame that is no STUN is sent after it in the same way, and has to come out.
+    """
+    stun, other = new_transaction(), b"no STUN " + os.urandom(16)
+    with Frames(*end) as frames, packet_socket(source, device, family, how) as write:
+        write(binding_request(stun))
+        write(other)
+        until(lambda: frames.has(other), 5, "a frame that is no STUN")
+        return frames.has(stun)
+
+
+@contextmanager
+def packet_socket(
+    source: Namespace, device: str, family: int, how: Frame
+) -> Iterator[Callable[[bytes], None]]:
+    """Yields a function that sends a payload in a frame."""
+    with source.socket(AF_PACKET, SOCK_RAW) as sock:
+        sock.bind((device, how.protocol or (how.tags or (ETHERNET[family],))[0]))
+        if how.bypass:
+            sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        hardware = sock.getsockname()[4]
+
+        def write(payload: bytes) -> None:
+            try:
+                sock.send(frame(family, payload, how, hardware))
+            except OSError as error:
+                if error.errno != ENOBUFS:  # how the sender is told that it was dropped
+                    raise
+
+        yield write
