@@ -14,11 +14,16 @@ the only hook where a local packet can still be moved into the VPN, and in postr
 mode = "redirect" the first packet of a UDP flow is queued there, before it is queued (or not) in postrouting. Nothing
 is blocked at this hook and nothing is let out for good: every packet still meets postrouting.
 
+*Why prerouting.* Some requests get out unseen, as the second segment of a UDP_SEGMENT send, or one that was sent
+before the table was there. The table remembers the flows whose STUN it let pass; a success response by a way out in
+any other flow is queued in prerouting. It proves that a server has seen the real address, and is dropped, so that the
+page that asked learns nothing.
+
 *What each mark bit means.* `mark_mask` has two bits. The lower one, `redirected`, says that judge() moved this packet,
 or an earlier one of its flow, into the VPN: a routing rule looks for it. A packet that has it in postrouting and does
 not leave by the VPN is a redirect that failed, as the kernel does not route a socket bound to a device again; it is
-blocked. The higher one, `permitted`, exists only in the connection mark, for exceptions by unit. Both together on a
-packet are stunwalld's own (refusal, probe), and the table handles them.
+blocked. The higher one, `passed`, is set in postrouting on STUN that may bypass the VPN; the second lock drops what
+does not have it. Both together on a packet are stunwalld's own (refusal, probe), and the table handles them.
 
 *What can race.* `view` and the table's set of VPN interfaces come from the same snapshot, but not at the same
 instant. A packet may be queued although the VPN came up meanwhile, hence the look at `view.vpn` in postrouting. An
@@ -31,13 +36,13 @@ is positively not STUN passes. What does not parse is blocked, since the receive
 An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stunwall.config import Config
-from stunwall.model import Arrival, Decision, Event, Reason, Refusal, Verdict
-from stunwall.policy import View, decide
+from stunwall.model import EXPOSED, Arrival, Datagram, Decision, Event, Hook, Reason, Refusal, Verdict
+from stunwall.policy import View, decide, decide_response
 from stunwall.stun import packet
-from stunwall.stun.detect import Detection, classify
+from stunwall.stun.detect import Detection, classify, classify_response
 
 # These are no attempt to bypass the VPN, or the packet is judged once more.
 _UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.INSIDE, Reason.WALL_DECIDES})
@@ -64,6 +69,8 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         datagram = packet.parse(arrival.packet)
     except packet.PacketError:
         return Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+    if arrival.hook is Hook.PREROUTING:
+        return _judge_response(datagram, arrival, view)
     detection = classify(datagram, config.guard_ports)
     decision = decide(detection, arrival, view, config)
     if detection is None or decision.reason in _UNRECORDED:
@@ -75,6 +82,25 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         retracted=_retracted(decision, detection, arrival),
         refusal=_refusal(decision, detection, arrival, view),
     )
+
+
+def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgement:
+    detection = classify_response(datagram)
+    decision = decide_response(detection, arrival, view)
+    if detection is None or decision.reason is not Reason.EXPOSED:
+        return Judgement(decision.verdict, decision.reason)
+    event = _event(decision, detection, arrival)
+    # As in every other event, the source is who asked.
+    asked = replace(
+        event,
+        verdict=EXPOSED,
+        source=event.destination,
+        source_port=event.destination_port,
+        destination=event.source,
+        destination_port=event.source_port,
+        interface=arrival.incoming,
+    )
+    return Judgement(decision.verdict, decision.reason, asked)
 
 
 def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:

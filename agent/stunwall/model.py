@@ -22,6 +22,8 @@ GROUP = "stunwall"  # whose members may read the record, ask and change
 
 # The verdict of an event about a time in which the wall was not intact.
 GAP = "gap"
+# The verdict of an event about a response to a request that got out unseen: the server knows the real address.
+EXPOSED = "exposed"
 
 
 class StunwallError(Exception):
@@ -83,6 +85,7 @@ class Reason(StrEnum):
     TCP = "tcp"
     KNOWN_FLOW = "known-flow"
     FORWARDED = "forwarded"
+    EXPOSED = "exposed"
     UNREADABLE = "unreadable"
     FAULT = "fault"
 
@@ -106,6 +109,7 @@ _SENTENCES = {
     Reason.TCP: "its TCP connection was already established outside the VPN",
     Reason.KNOWN_FLOW: "it could not be redirected: its flow already existed, or its route changed",
     Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
+    Reason.EXPOSED: "a request got out unseen and a server outside the VPN answered; the answer was dropped",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
     Reason.FAULT: "stunwalld failed to judge it; in case of doubt it is blocked",
 }
@@ -114,6 +118,7 @@ _SENTENCES = {
 class Hook(IntEnum):
     """Where a packet was queued (linux/netfilter.h, enum nf_inet_hooks)."""
 
+    PREROUTING = 0
     OUTPUT = 3
     POSTROUTING = 4
 
@@ -122,8 +127,8 @@ class Hook(IntEnum):
 class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
-    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine. `time` is when it
-    was taken from the queue, in Unix seconds.
+    `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
+    prerouting. `time` is when it was taken from the queue, in Unix seconds.
     """
 
     packet: bytes

@@ -48,6 +48,17 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
     return Decision(Verdict.BLOCK, _why(detection, arrival, view, config), _refusal(detection, config))
 
 
+def decide_response(detection: Detection | None, arrival: Arrival, view: View) -> Decision:
+    """Return what becomes of a success response that came in by a way out, to a request that the table did not pass."""
+    if detection is None:
+        return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
+    if arrival.incoming in view.vpn:
+        return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
+    if arrival.incoming in view.inside:
+        return Decision(Verdict.ACCEPT, Reason.INSIDE)
+    return Decision(Verdict.BLOCK, Reason.EXPOSED)
+
+
 def _why(detection: Detection, arrival: Arrival, view: View, config: Config) -> Reason:
     """Return why a packet outside the VPN was not redirected, the plainest reason first."""
     if not view.vpn:

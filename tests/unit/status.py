@@ -23,6 +23,7 @@ STATUS: dict[str, Any] = {
     "unreadable": 0,
     "faults": 0,
     "queue_overruns": 0,
+    "exposures": [],
     "gaps": [],
     "counters": {"into_vpn": 3, "over_limit": 0, "unattended": 0},
     "interfaces": [

@@ -30,7 +30,7 @@ ROOMS = {
     "control": {"model", "hints"},
     "daemon": {
         *("model", "config", "policy", "judge", "text"),
-        *("configfile", "vpn", "wall", "queue", "record", "control"),
+        *("configfile", "vpn", "wall", "queue", "stun", "record", "control"),
     },
     "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
     "cli": {

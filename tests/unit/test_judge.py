@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from stunwall.config import Config, Mode, OnBlock
 from stunwall.judge import Judgement, judge
-from stunwall.model import Arrival, Framing, Hook, Reason, Verdict
+from stunwall.model import EXPOSED, Arrival, Framing, Hook, Reason, Verdict
 from stunwall.policy import View
 from stunwall.stun import packet
+from stunwall.stun.detect import mapped_address
 from stunwall.stun.message import error_response
 from unit.build import DESTINATIONS, SOURCE_PORT, SOURCES
 from unit.build import packet as build
+from vectors import rfc5769
 from vectors.programs import message, teams
 
 REQUEST = message(0x0001)
@@ -72,7 +74,7 @@ def test_a_packet_that_came_in_from_outside_or_the_vpn_is_blocked_without_a_refu
 
 
 @pytest.mark.parametrize("config", [Config(), REDIRECT])
-@pytest.mark.parametrize("hook", list(Hook))
+@pytest.mark.parametrize("hook", [Hook.OUTPUT, Hook.POSTROUTING])
 @pytest.mark.parametrize("incoming", ["", "eth0", "wg0", "docker0"])
 def test_what_goes_to_a_machine_behind_this_one_passes_unrecorded(
     incoming: str, hook: Hook, config: Config
@@ -148,3 +150,41 @@ def test_a_packet_is_judged_the_same_when_the_queue_has_cut_it() -> None:
     )
     assert (cut.verdict, cut.reason) == (whole.verdict, whole.reason)
     assert cut.refusal is not None
+
+
+def response(version: int = 4, payload: bytes = rfc5769.IPV4_RESPONSE) -> Arrival:
+    """What came in by eth0, in prerouting."""
+    return arrival(payload, version=version, incoming="eth0", outgoing="", hook=Hook.PREROUTING)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(
+    ("payload", "address"),
+    [(rfc5769.IPV4_RESPONSE, "192.0.2.1"), (rfc5769.IPV6_RESPONSE, "2001:db8:1234:5678:11:2233:4455:6677")],
+)
+def test_a_response_to_what_got_out_unseen_is_dropped_and_recorded_as_an_exposure(
+    version: int, payload: bytes, address: str
+) -> None:
+    queued = response(version, payload)
+    judgement = judge(queued, VPN, Config())
+    assert (judgement.verdict, judgement.reason) == (Verdict.BLOCK, Reason.EXPOSED)
+    assert judgement.refusal is None
+    event = judgement.event
+    assert event is not None
+    assert (event.verdict, event.reason, event.interface) == (EXPOSED, "exposed", "eth0")
+    # The source is who asked, as in every event.
+    assert (event.source, event.destination) == (DESTINATIONS[version], SOURCES[version])
+    assert (event.source_port, event.destination_port) == (3478, SOURCE_PORT)
+    assert mapped_address(event.packet) == address
+
+
+@pytest.mark.parametrize("payload", [REQUEST, message(0x0111), b"\x01\x01" + bytes(30)])
+def test_what_came_in_and_is_no_success_response_passes(payload: bytes) -> None:
+    judgement = judge(response(payload=payload), VPN, Config())
+    assert judgement == Judgement(Verdict.ACCEPT, Reason.NOT_STUN)
+
+
+@pytest.mark.parametrize(("incoming", "reason"), [("wg0", Reason.THROUGH_VPN), ("docker0", Reason.INSIDE)])
+def test_a_response_by_what_has_just_become_the_vpn_or_inside_passes(incoming: str, reason: Reason) -> None:
+    judgement = judge(replace(response(), incoming=incoming), VPN, Config())
+    assert judgement == Judgement(Verdict.ACCEPT, reason)

@@ -27,7 +27,7 @@ from stunwall.daemon import main
 from stunwall.daemon import status as daemon_status
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
-from stunwall.model import GAP, Event, Reason, Verdict
+from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: ROOT / "systemd" / "man" / name for name in ("stunwall.1", "stunwalld.8", "stunwall.toml.5")}
@@ -226,7 +226,7 @@ def test_exactly_the_recorded_verdicts_are_described() -> None:
     noted = {ast.literal_eval(name) if isinstance(name, ast.Constant) else GAP for name in calls}
     assert {"paused", "resumed", GAP} <= noted
     described = [tag.removeprefix("Cm ") for tag in lists(MAIN.section("JSON", "Entries of the record"))[1]]
-    assert sorted(described) == sorted({*Verdict, *noted})
+    assert sorted(described) == sorted({*Verdict, *noted, EXPOSED})
 
 
 def test_exactly_the_recorded_reasons_are_described_in_the_same_words() -> None:

@@ -313,7 +313,8 @@ CONFIGS = [
     for mode, on_block, down in itertools.product(Mode, OnBlock, WhenVpnDown)
 ]
 ARRIVALS = [
-    arrival(*way) for way in itertools.product(Hook, (ETH, WG, BOX, "", "#7"), (False, True), (False, True))
+    arrival(*way)
+    for way in itertools.product((OUTPUT, WALL), (ETH, WG, BOX, "", "#7"), (False, True), (False, True))
 ]
 VIEWS = [
     View(*known)
@@ -351,7 +352,8 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:
-    elsewhere = {Reason.NOT_STUN, Reason.UNREADABLE, Reason.FAULT}  # above; judge.py's and the queue's own
+    # Above, of what comes in, judge.py's, and the queue's own.
+    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNREADABLE, Reason.FAULT}
     assert {case.reason for case in CASES} | elsewhere == set(Reason)
 
 

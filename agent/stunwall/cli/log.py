@@ -13,8 +13,9 @@ import typer
 from stunwall.cli import terminal
 from stunwall.cli.options import JsonLines
 from stunwall.configfile import reader
-from stunwall.model import Event
+from stunwall.model import EXPOSED, Event
 from stunwall.record.reader import RecordReader
+from stunwall.stun import detect
 from stunwall.text import endpoint, printable
 
 _POLL = 0.5  # seconds: how often --follow reads the record
@@ -46,7 +47,7 @@ def log(
 
     Fields of --json: id, time, last_time (Unix seconds), count, verdict, reason,
     protocol, method, transport, family, source, source_port, destination,
-    destination_port, interface.
+    destination_port, interface, address (which a server has seen).
     """
     start = _since(since)
     with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
@@ -123,10 +124,11 @@ def _new(record: RecordReader, last: int) -> Iterator[tuple[int, Event]]:
 
 
 def fields_of(number: int, event: Event) -> dict[str, Any]:
-    """Return the fields of an entry, without its packet."""
+    """Return the fields of an entry, without its packet; `address` is what a server has seen, "" for no exposure."""
     fields = asdict(event)
     del fields["packet"]
-    return {"id": number} | fields
+    address = detect.mapped_address(event.packet) if event.verdict == EXPOSED else ""
+    return {"id": number} | fields | {"address": address}
 
 
 def _since(given: str) -> float:

@@ -10,7 +10,7 @@ from stunwall.cli import terminal
 from stunwall.cli.log import fields_of
 from stunwall.cli.options import Json
 from stunwall.configfile import reader
-from stunwall.model import Event, Reason, StunwallError
+from stunwall.model import EXPOSED, Event, Reason, StunwallError
 from stunwall.record.reader import RecordReader
 from stunwall.stun import detect
 from stunwall.text import date_time, endpoint, printable
@@ -59,6 +59,8 @@ def _show(number: int, event: Event) -> None:
             ("Interface", event.interface),
         ]
     )
+    if event.verdict == EXPOSED:
+        terminal.rows([("Exposed", detect.mapped_address(event.packet) or "an address that cannot be read")])
     typer.echo(f"\nThe first packet:\n\n{_decode(event.packet)}")
 
 

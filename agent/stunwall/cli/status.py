@@ -12,7 +12,7 @@ from stunwall.configfile import reader
 from stunwall.control.protocol import Status
 from stunwall.hints import shortened
 from stunwall.model import FAMILIES
-from stunwall.text import count, date_time, missing_version
+from stunwall.text import count, date_time, missing_version, printable
 
 _COLOURS = {False: typer.colors.GREEN, True: typer.colors.RED, None: typer.colors.YELLOW}
 _INDENT = len("Second lock") + 2
@@ -86,10 +86,23 @@ def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
     yield "Daemon", f"running since {since}, pid {daemon['pid']}, mode {daemon['mode']}"
     if daemon.get("paused_until"):
         yield "Paused", f"until {date_time(float(daemon['paused_until']))}"
+    for exposure in daemon.get("exposures", ()):
+        yield "Exposed", _exposure(exposure)
     for gap in daemon.get("gaps", ()):
         yield "Gap", _gap(gap)
     for version in sorted(FAMILIES.keys() - set(daemon.get("ip_versions", FAMILIES))):
         yield "Note", missing_version(version)
+
+
+def _exposure(exposure: dict[str, Any]) -> str:
+    server, address = (
+        printable(exposure["server"]),
+        printable(exposure["address"] or "this machine's address"),
+    )
+    return (
+        f"{date_time(float(exposure['time']))}: the server {server} has seen {address} in a request that got out "
+        "unseen; its answer was dropped"
+    )
 
 
 def _gap(gap: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@ import os
 import time
 from contextlib import suppress
 
-from stunwall.model import GAP, Event, Reason, Verdict
+from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
+from stunwall.stun.detect import mapped_address
 from stunwall.text import endpoint, printable
 
 _ERROR, _WARNING, _NOTICE = 3, 4, 5  # sd-daemon(3)
@@ -39,7 +40,9 @@ class Journal:
             self._second, self._events = second, 0
         self._events += 1
         if self._events <= _EVENTS_PER_SECOND:
-            self._line(_WARNING if event.verdict in (Verdict.BLOCK, GAP) else _NOTICE, sentence(event))
+            self._line(
+                _WARNING if event.verdict in (Verdict.BLOCK, GAP, EXPOSED) else _NOTICE, sentence(event)
+            )
 
     def _line(self, priority: int, text: str) -> None:
         head = f"<{priority}>" if self._journal else time.strftime("%H:%M:%S ")
@@ -55,4 +58,6 @@ def sentence(event: Event) -> str:
     destination = endpoint(event.destination, event.destination_port)
     what = f"{event.protocol} {event.method} over {event.transport}"
     why = Reason(event.reason).sentence
+    if event.verdict == EXPOSED:
+        why += f". It carried the address {mapped_address(event.packet) or '(unreadable)'}"
     return f"{event.verdict} {what} from {source} to {destination} on {event.interface}: {why}"

@@ -1,15 +1,28 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import judge
-from stunwall.model import Arrival, Reason, Refusal, Verdict
+from stunwall.model import EXPOSED, Arrival, Event, Reason, Refusal, Verdict
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
+from stunwall.stun.detect import mapped_address
+
+KEPT = 10  # exposures that `status` shows; the record has them all
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A server outside the VPN has seen `address`, "" if its response did not say. `time` is in Unix seconds."""
+
+    time: float
+    address: str
+    server: str
 
 
 class PacketHandler:
@@ -34,6 +47,8 @@ class PacketHandler:
         """Blocked requests whose refusal could not be sent."""
         self.unreadable = 0
         """Blocked packets that could not be parsed."""
+        self.exposures: list[Exposure] = []
+        """The last responses that proved an exposure."""
         self._sync = sync
         self._probe = probe
         self._refusals = refusals
@@ -52,6 +67,8 @@ class PacketHandler:
             self._writer.retract(judgement.retracted)
         if judgement.event is not None:
             self._writer.record(judgement.event)
+            if judgement.event.verdict == EXPOSED:
+                self._expose(judgement.event)
         if judgement.refusal is not None:
             self._refuse(judgement.refusal)
         return judgement.verdict
@@ -60,6 +77,13 @@ class PacketHandler:
         """Report a packet that `handle` failed on; the queue has dropped it."""
         name = type(error).__name__
         self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
+
+    def _expose(self, event: Event) -> None:
+        found = Exposure(event.time, mapped_address(event.packet), event.destination)
+        others = [
+            each for each in self.exposures if (each.address, each.server) != (found.address, found.server)
+        ]
+        self.exposures = [*others, found][-KEPT:]
 
     def _refuse(self, refusal: Refusal) -> None:
         try:

@@ -45,6 +45,7 @@ def status(parts: Parts) -> Status:
         "unreadable": packets.unreadable,
         "faults": parts.queue.faults,
         "queue_overruns": parts.overruns,
+        "exposures": [asdict(each) for each in packets.exposures],
         "gaps": [asdict(gap) for gap in parts.repair.gaps],
         "second_lock": _second_lock(parts),
         **wall,

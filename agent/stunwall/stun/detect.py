@@ -1,7 +1,9 @@
 """From the bytes of an IP packet to 'this is STUN': the one entry, and the same answer as the wall's."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from stunwall.model import GUARD_PORTS, Datagram, Framing, Protocol, Transport
 from stunwall.stun import message as stun
@@ -10,6 +12,7 @@ from stunwall.stun import packet as ip
 _TEAMS = bytes.fromhex("ff10")
 _TEAMS_HEADER = 12  # bytes: ff 10, u16 length, 8 bytes of session
 _DISCORD = bytes.fromhex("00010046")
+_DISCORD_RESPONSE = bytes.fromhex("00020046")
 _DISCORD_LENGTH = 74  # bytes: type, length, 70 bytes
 
 # RFC 6335 §6: the ports below are servers'. What comes from there answers a client whose port happens to be guarded.
@@ -69,6 +72,34 @@ def classify(datagram: Datagram, guard_ports: Collection[int] = GUARD_PORTS) -> 
     if datagram.destination_port in guard_ports and datagram.source_port >= _FIRST_CLIENT_PORT:
         return _guarded_tcp(datagram) if datagram.transport is Transport.TCP else _guarded_udp(datagram)
     return None
+
+
+def classify_response(datagram: Datagram) -> Detection | None:
+    """Return what success response is in a datagram that came in, or None if it is positively something else."""
+    detection = classify(datagram, ())
+    if detection is None:
+        if datagram.payload.startswith(_DISCORD_RESPONSE) and _DISCORD_LENGTH in datagram.lengths:
+            return Detection(datagram, Protocol.DISCORD, "IPDiscovery")
+        return None
+    message = detection.message
+    return None if message and message.message_class is not stun.MessageClass.SUCCESS else detection
+
+
+def mapped_address(packet: bytes) -> str:
+    """Return the client's address in the response that a packet carries, "" if there is none. Never raises."""
+    try:
+        detection = classify_response(ip.parse(packet))
+    except ip.PacketError:
+        return ""
+    if detection is None:
+        return ""
+    if detection.message is not None:
+        return str(stun.mapped_address(detection.message) or "")
+    if detection.protocol is Protocol.DISCORD:
+        # 64 bytes of text that ends in zeros, behind the type, the length and the SSRC.
+        with suppress(ValueError):
+            return str(ip_address(detection.datagram.payload[8:72].rstrip(b"\0").decode("ascii")))
+    return ""
 
 
 def _message(datagram: Datagram, offset: int, framing: Framing) -> Detection:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
 
-from stunwall.model import StunwallError
+from stunwall.model import Address, StunwallError
 
 MAGIC_COOKIE = bytes.fromhex("2112a442")  # RFC 8489 §5
 HEADER = 20  # bytes, RFC 8489 §5
@@ -18,10 +19,12 @@ CLASSIC_TYPES = frozenset(
 CLASSIC_MAX = 548  # bytes
 
 # Attribute types
+MAPPED_ADDRESS = 0x0001  # RFC 8489 §14.1
 USERNAME = 0x0006  # RFC 8489 §14.3
 MESSAGE_INTEGRITY = 0x0008  # RFC 8489 §14.5
 ERROR_CODE = 0x0009  # RFC 8489 §14.8
 MESSAGE_INTEGRITY_SHA256 = 0x001C  # RFC 8489 §14.6
+XOR_MAPPED_ADDRESS = 0x0020  # RFC 8489 §14.2
 PRIORITY = 0x0024  # RFC 8445 §16.1
 USE_CANDIDATE = 0x0025
 ICE_CONTROLLED = 0x8029
@@ -107,6 +110,23 @@ class Message:
         """Whether it carries MESSAGE-INTEGRITY: an answer without it would be ignored."""
         credentials = (MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256)
         return any(type_ in credentials for type_, _ in self.attributes)
+
+
+def mapped_address(message: Message) -> Address | None:
+    """Return the address that a server saw: XOR-MAPPED-ADDRESS or MAPPED-ADDRESS (RFC 8489 §14.1, §14.2)."""
+    for type_, value in message.attributes:
+        if type_ not in (MAPPED_ADDRESS, XOR_MAPPED_ADDRESS) or len(value) < 8:
+            continue
+        # A byte of zeros, the family (1 or 2), the port, the address.
+        family, address = value[1], value[4:]
+        if type_ == XOR_MAPPED_ADDRESS:
+            key = MAGIC_COOKIE + message.transaction_id
+            address = bytes(one ^ other for one, other in zip(address, key, strict=False))
+        if family == 1 and len(address) == 4:
+            return IPv4Address(address)
+        if family == 2 and len(address) == 16:
+            return IPv6Address(address)
+    return None
 
 
 def has_cookie(payload: bytes) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from stunwall import hints
 from stunwall.cli import rules
 from stunwall.wall import inspection, ruleset
+from stunwall.wall.contents import Addition
 from stunwall.wall.nft import Nft, NftPermissionError
 from stunwall.wall.state import Rule
 from unit.cli.command import Result, Stunwall

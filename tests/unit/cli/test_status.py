@@ -96,6 +96,23 @@ def test_an_ip_version_that_the_system_lacks_is_a_note(
     assert found == ([said] if said else [])
 
 
+def test_exposures_are_shown_with_the_server_and_the_address(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    time = datetime(2026, 1, 2, 3, 4, 5).timestamp()
+    daemon["exposures"] = [
+        {"time": time, "address": "203.0.113.9", "server": "198.51.100.3"},
+        {"time": time, "address": "", "server": "2001:db8::1"},
+    ]
+    result = stunwall("status")
+    assert result.code == 0  # nothing can leak that is known
+    said = re.sub(r"\s+", " ", result.out)
+    assert re.search(
+        r"Exposed 2026-01-02 03:04:05 \S+: the server 198.51.100.3 has seen 203.0.113.9 in", said
+    )
+    assert "the server 2001:db8::1 has seen this machine's address in" in said
+
+
 def test_gaps_are_shown_with_the_program_and_the_duration(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
     start = datetime(2026, 1, 2, 3, 4, 5).timestamp()
     daemon["gaps"] = [
