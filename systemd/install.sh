@@ -59,7 +59,7 @@ trap 'exit 143' TERM HUP
 chmod 755 "$new"
 logged "venv" "$python" -m venv "$new"
 logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
-install -m 644 "$root/rules/stunwall.nft" "$root/rules/second_lock.nft" "$root/README.md" "$root/SECURITY.md" "$new/"
+install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" "$new/"
 install -m 755 "$root/systemd/stopped.sh" "$new/"
 # The scripts name the interpreter by its path.
 grep -rIl --exclude-dir=lib -- "$new" "$new" | xargs -r sed -i "s|$new|$home|g"

@@ -167,6 +167,8 @@ def test_a_service_that_does_not_start_is_told_with_its_last_words(root: Root) -
 
 PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
+    "rules/output.nft": "opt/stunwall/output.nft",
+    "rules/redirect.nft": "opt/stunwall/redirect.nft",
     "rules/second_lock.nft": "opt/stunwall/second_lock.nft",
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 
+from stunwall.config import Mode
 from stunwall.doctor.findings import Finding, note, ok, problem, warning
 from stunwall.doctor.machine import Machine
 from stunwall.wall import requirements, state
@@ -15,7 +16,9 @@ def check(machine: Machine) -> Iterator[Finding]:
     wall, missing, queues = None, None, False
     try:
         with closing(Nft()) as nft:
-            missing, queues = requirements.missing(nft.refused), requirements.queues(nft.refused)
+            redirect = machine.settings.mode is Mode.REDIRECT
+            missing = requirements.missing(nft.refused, redirect=redirect)
+            queues = requirements.queues(nft.refused)
             wall = state.read(nft)
     except NftPermissionError:
         raise

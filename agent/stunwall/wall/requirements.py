@@ -6,10 +6,20 @@ from collections.abc import Callable
 _PIECES = (
     ("nftables", "", "CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET", "nf_tables"),
     ("matching the payload of TCP (@ih)", "@ih,32,32 0", "Linux 5.16 or newer", "nf_tables"),
-    ("connection tracking in nftables", "ct direction reply", "CONFIG_NFT_CT", "nft_ct"),
+    ("exemptions from connection tracking in nftables", "notrack", "CONFIG_NFT_CT", "nft_ct"),
     ("rate limits in nftables", "limit rate 1/second", "CONFIG_NFT_LIMIT", "nft_limit"),
     ("the clock in nftables", "meta time < 1", "Linux 5.4 or newer", "nf_tables"),
     ("IPsec in nftables", "rt ipsec exists", "CONFIG_XFRM", "xfrm_user"),
+    (
+        "IP options and extension headers in nftables",
+        "ip option lsrr exists",
+        "Linux 5.3 or newer",
+        "nf_tables",
+    ),
+)
+# For redirect.nft.
+_REDIRECT_PIECES = (
+    ("connection tracking in nftables", "ct direction reply", "CONFIG_NFT_CT", "nft_ct"),
     (
         "address translation in nftables",
         "type nat hook postrouting priority 99; meta mark 1 snat ip to 192.0.2.1",
@@ -19,12 +29,12 @@ _PIECES = (
 )
 
 
-def missing(refused: Callable[[str], str | None]) -> str | None:
-    """Return what is missing and how to get it, None if nothing is missing.
+def missing(refused: Callable[[str], str | None], *, redirect: bool) -> str | None:
+    """Return what is missing and how to get it, None if nothing is missing. `redirect`: with mode = "redirect".
 
     `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it.
     """
-    for name, rule, option, module in _PIECES:
+    for name, rule, option, module in _PIECES + (_REDIRECT_PIECES if redirect else ()):
         chain = f"chain probe {{\n{rule}\n}}\n" if rule else ""
         complaint = refused(f"table inet stunwall_probe {{\n{chain}}}\n")
         if complaint:

@@ -35,7 +35,7 @@ def load(nft: Nft, contents: Contents, mask: int) -> Contents:
     except NftPermissionError:
         raise
     except NftError as error:
-        lacking = requirements.missing(nft.refused)
+        lacking = requirements.missing(nft.refused, redirect=contents.redirect)
         raise (NftError(lacking) if lacking else error) from error
     return contents
 

@@ -6,7 +6,8 @@ import pytest
 
 from stunwall.wall.requirements import missing, missing_for_second_lock
 
-PROBES = ("ct direction", "@ih", "limit rate", "meta time", "rt ipsec", "type nat")
+REDIRECT_PROBES = ("ct direction", "type nat")
+PROBES = ("notrack", "ip option", "@ih", "limit rate", "meta time", "rt ipsec")
 
 
 def nft(text: str) -> str | None:
@@ -16,12 +17,14 @@ def nft(text: str) -> str | None:
 
 @pytest.mark.usefixtures("lab")
 def test_on_this_kernel_nothing_is_missing() -> None:
-    assert missing(nft) is None
+    assert missing(nft, redirect=True) is None
 
 
 @pytest.mark.usefixtures("lab")
 def test_what_the_kernel_refuses_is_a_missing_piece() -> None:
-    said = missing(lambda text: nft(text.replace("ct direction reply", "ct direction nowhere")))
+    said = missing(
+        lambda text: nft(text.replace("ct direction reply", "ct direction nowhere")), redirect=True
+    )
     assert said is not None
     assert said.startswith("the kernel lacks connection tracking in nftables. It needs CONFIG_NFT_CT")
 
@@ -38,9 +41,14 @@ def test_a_kernel_without_the_egress_hook_is_told_what_it_needs() -> None:
     assert "Linux 5.16 or newer with CONFIG_NETFILTER_EGRESS" in said
 
 
-@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize("probe", REDIRECT_PROBES)
+def test_what_only_redirecting_needs_is_not_missed_in_mode_block(probe: str) -> None:
+    assert missing(lambda text: "Not supported" if probe in text else None, redirect=False) is None
+
+
+@pytest.mark.parametrize("probe", [*PROBES, *REDIRECT_PROBES])
 def test_each_piece_is_told_with_its_module_and_what_nft_said(probe: str) -> None:
-    said = missing(lambda text: "Not supported" if probe in text else None)
+    said = missing(lambda text: "Not supported" if probe in text else None, redirect=True)
     assert said is not None
     assert "modprobe " in said
     assert said.endswith("nft said: Not supported")
