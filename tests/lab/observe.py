@@ -23,15 +23,17 @@ def address_seen(
     family: int = AF_INET,
     binding: Binding = UNBOUND,
     kind: int = SOCK_DGRAM,
-    seconds: float = 0.5,
+    seconds: float = 5,
 ) -> str | None:
-    """The client's address as the STUN server sees it, or None if no answer comes from the server."""
+    """The client's address as the STUN server sees it, or None if no answer comes from the server within `seconds`."""
     return reflexive_address(ask(lab.client, COTURN[family], binding_request(), binding, kind, seconds))
 
 
 def wait_passes(lab: Lab, family: int = AF_INET) -> None:
     """Returns once STUN goes through the VPN."""
-    until(lambda: address_seen(lab, family) == VPN_SERVER[family], NOTICED, "STUN through the VPN")
+    until(
+        lambda: address_seen(lab, family, seconds=0.5) == VPN_SERVER[family], NOTICED, "STUN through the VPN"
+    )
 
 
 def assert_sealed(lab: Lab) -> None:

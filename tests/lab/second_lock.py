@@ -20,6 +20,7 @@ from lab.messages import binding_request, new_transaction
 from lab.namespace import Namespace
 from lab.observe import status
 from lab.topology import Lab
+from lab.wire import Wire
 
 # Linux's numbers, which the socket module doesn't have.
 ETHERNET: dict[int, int] = {AF_INET: 0x0800, socket.AF_INET6: 0x86DD}
@@ -54,10 +55,14 @@ def owned_by_another(lab: Lab) -> Iterator[None]:
 
 
 def passes_first_lock(lab: Lab) -> bool:
-    """Whether STUN by the physical interface passes the first lock: it is answered, or the second lock drops it."""
+    """Whether STUN by the physical interface passes the first lock: it is outside, or the second lock drops it.
+
+    An answer does not tell: the tripwire may drop it.
+    """
     before = _dropped(lab)
-    answered = DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5) is not None
-    return answered or _dropped(lab) > before
+    with Wire(lab) as wire:
+        DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5)
+        return bool(wire.stun()) or _dropped(lab) > before
 
 
 def _dropped(lab: Lab) -> int:

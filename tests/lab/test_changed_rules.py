@@ -46,11 +46,11 @@ CHANGES = {
         "chain postrouting",
     ),
     "another policy": Change(
-        "add chain inet stunwall mark_replies { policy drop; }", "chain mark_replies", leaks=False
+        "add chain inet stunwall remember_passed { policy drop; }", "chain remember_passed", leaks=False
     ),
     "an exception": Change("add rule inet stunwall allow_rules accept", "chain allow_rules"),
     "an exception by unit": Change(
-        "add rule inet stunwall allow_programs accept", "chain allow_programs", leaks=False
+        "add element inet stunwall by_program { ipv4 }", "by_program", leaks=False
     ),
     "before the queue": Change("insert rule inet stunwall to_stunwalld accept", "chain to_stunwalld"),
     "after the queue": Change(

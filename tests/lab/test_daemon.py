@@ -116,7 +116,7 @@ def test_second_daemon_in_the_same_network_does_not_start_and_does_no_harm(
         with pytest.raises(RuntimeError, match=said):
             second.start()
         assert not status(agent)["leak_possible"]
-        assert address_seen(lab, binding=DEVICE_BOUND) is None
+        assert address_seen(lab, binding=DEVICE_BOUND, seconds=0.5) is None
 
 
 @pytest.mark.parametrize(

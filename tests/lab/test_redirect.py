@@ -143,7 +143,7 @@ def test_stun_that_a_proxy_marks_for_its_own_tunnel_is_left_to_the_proxy(lab: La
             for family in FAMILIES:
                 for binding in (UNBOUND, SOURCE_BOUND[family]):
                     assert address_seen(lab, family, binding) == VPN_SERVER[family]
-            assert address_seen(lab, binding=DEVICE_BOUND) is None
+            assert address_seen(lab, binding=DEVICE_BOUND, seconds=0.5) is None
             wait_event(agent, verdict="blocked", reason="device-bound")
 
 

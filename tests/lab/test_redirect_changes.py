@@ -22,9 +22,9 @@ from lab.wire import Wire
 from lab.wireguard import TABLE
 
 
-def redirected_address(lab: Lab, family: int = AF_INET) -> str | None:
+def redirected_address(lab: Lab, family: int = AF_INET, seconds: float = 5) -> str | None:
     """The address that the server sees of a source-bound socket."""
-    return address_seen(lab, family, SOURCE_BOUND[family])
+    return address_seen(lab, family, SOURCE_BOUND[family], seconds=seconds)
 
 
 # stunwall's routing rule and route
@@ -180,7 +180,7 @@ def test_flow_whose_vpn_goes_down_is_blocked_with_its_media_and_new_flows_use_th
         wait_passes(lab)
         with SOURCE_RULE.made(lab, AF_INET), Wire(lab) as wire:
             until(
-                lambda: redirected_address(lab) == VPN_SERVER[AF_INET],
+                lambda: redirected_address(lab, seconds=0.5) == VPN_SERVER[AF_INET],
                 NOTICED,
                 "a new flow through the new VPN",
             )

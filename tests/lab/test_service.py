@@ -142,7 +142,7 @@ def test_reload_changes_the_mode(lab: Lab) -> None:
         assert agent.cli("reload").returncode == 0
         assert not redirect_rules(lab)
         with Wire(lab) as wire:
-            assert address_seen(lab, binding=source_bound) is None
+            assert address_seen(lab, binding=source_bound, seconds=0.5) is None
             assert not wire.stun()
 
 

@@ -20,7 +20,7 @@ def test_stun_passes_through_a_vpn_while_it_is_up_and_is_blocked_while_it_is_dow
     with Agent(lab):
         for _ in range(2):
             assert_sealed(lab)
-            assert address_seen(lab) is None
+            assert address_seen(lab, seconds=0.5) is None
             lab.vpn.up(ipv6=True)
             wait_passes(lab)
             assert_sealed(lab)
@@ -92,10 +92,14 @@ def test_when_vpn_down_allow_lets_stun_out_only_while_no_vpn_is_up(lab: Lab) -> 
     with Agent(lab, when_vpn_down="allow"):
         assert address_seen(lab) == REAL[AF_INET]
         lab.vpn.up(ipv6=True)
-        until(lambda: address_seen(lab, binding=DEVICE_BOUND) is None, NOTICED, "STUN to be blocked")
+        until(
+            lambda: address_seen(lab, binding=DEVICE_BOUND, seconds=0.5) is None,
+            NOTICED,
+            "STUN to be blocked",
+        )
         assert_sealed(lab)
         lab.vpn.down()
-        until(lambda: address_seen(lab) == REAL[AF_INET], NOTICED, "STUN to pass")
+        until(lambda: address_seen(lab, seconds=0.5) == REAL[AF_INET], NOTICED, "STUN to pass")
 
 
 def test_no_request_leaves_that_is_sent_after_the_daemon_is_ready(lab: Lab) -> None:

@@ -59,7 +59,7 @@ def test_stun_passes_once_the_vpn_is_up_and_stun_that_bypasses_it_is_blocked(lab
             assert bypasses(lab, *way), f"{way}: {NO_LEAK}"
         connection.down()
         with Agent(lab, interfaces=kind.names) as agent:
-            assert address_seen(lab) is None
+            assert address_seen(lab, seconds=0.5) is None
             connection.up()
             for family in FAMILIES:
                 wait_passes(lab, family)
@@ -78,7 +78,7 @@ def test_vpns_own_packets_are_not_recorded(lab: Lab, kind: Kind) -> None:
     with kind.made(lab) as connection, Agent(lab, interfaces=kind.names) as agent:
         connection.up()
         wait_passes(lab)
-        assert address_seen(lab, binding=DEVICE_BOUND) is None
+        assert address_seen(lab, binding=DEVICE_BOUND, seconds=0.5) is None
         wait_event(agent, destination=STUN_SERVER[AF_INET], interface=PHYSICAL)
         assert not [event for event in events(agent) if event["destination"] == VPN_SERVER[AF_INET]]
 
@@ -163,7 +163,7 @@ def test_interface_that_carries_the_default_route_counts_only_when_named(
             assert address_seen(lab) == REAL[AF_INET]
             assert not wire.stun(), "it left by the first cable"
         with Agent(lab) as agent:
-            assert address_seen(lab) is None
+            assert address_seen(lab, seconds=0.5) is None
             entry = shown(agent, port)
             assert (entry["kind"], entry["counts"]) == (kind, False)
             assert not shown(agent, "eth9")["inside"]
@@ -197,14 +197,14 @@ def test_tun_counts_while_a_default_route_leads_to_it(lab: Lab) -> None:
         lab.client.ip(f"route add {VPN_SERVER[AF_INET]} via {ROUTER[AF_INET]} table 52")
         with Agent(lab) as agent:
             assert not shown(agent, INTERFACE)["counts"]
-            assert address_seen(lab) is None
+            assert address_seen(lab, seconds=0.5) is None
             for _ in range(2):
                 lab.client.ip(f"route add default dev {INTERFACE} table 52")
                 wait_passes(lab)
                 assert shown(agent, INTERFACE)["counts"]
                 lab.client.ip(f"route del default dev {INTERFACE} table 52")
                 until(lambda: not shown(agent, INTERFACE)["counts"], NOTICED, "the tun to stop counting")
-                assert address_seen(lab) is None
+                assert address_seen(lab, seconds=0.5) is None
 
 
 def test_every_interface_of_the_machine_is_listed_with_a_reason(lab: Lab) -> None:
