@@ -67,12 +67,17 @@ def without_rules(lab: Lab, agent: Agent) -> Iterator[None]:
     os.kill(agent.pid, signal.SIGSTOP)
     try:
         lab.client.nft("flush ruleset")
-        with lab.client.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as netlink:
-            # struct nlmsghdr, struct nfgenmsg: of every family
-            netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, NLM_F_REQUEST, 0, 0, socket.AF_UNSPEC, 0, 0))
+        delete_connections(lab)
         yield
     finally:
         os.kill(agent.pid, signal.SIGCONT)
+
+
+def delete_connections(lab: Lab) -> None:
+    """As `conntrack -F`."""
+    with lab.client.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as netlink:
+        # struct nlmsghdr, struct nfgenmsg: of every family
+        netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, NLM_F_REQUEST, 0, 0, socket.AF_UNSPEC, 0, 0))
 
 
 def media_leaves(lab: Lab, agent: Agent, family: int) -> bool:
@@ -94,6 +99,31 @@ def test_nothing_of_a_redirected_flow_gets_out_without_rules_and_connection_entr
             assert media_leaves(lab, agent, family), NO_LEAK
         with Agent(lab, mode="redirect") as agent:
             assert not media_leaves(lab, agent, family)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_a_redirected_flow_stays_in_the_vpn_when_its_connection_entry_is_deleted(
+    lab: Lab, family: int
+) -> None:
+    """By what the first lock remembers of it, also without the second lock and without stunwalld."""
+    version = 4 if family == AF_INET else 6
+    with (
+        SOURCE_RULE.made(lab, *FAMILIES),
+        owned_by_another(lab),
+        Agent(lab, mode="redirect") as agent,
+        redirected_flow(lab, family) as sock,
+    ):
+        for _ in range(2):
+            for _ in range(3):
+                delete_connections(lab)
+                assert stays_inside(lab, sock, rtp())
+            agent.kill()
+        media = rtp()
+        with Wire(lab) as wire:
+            lab.client.nft(f"flush set inet stunwall redirected{version}")
+            delete_connections(lab)
+            send(sock, media)
+            assert wire.leaks(media), NO_LEAK
 
 
 def test_other_flows_go_on_without_rules(lab: Lab) -> None:

@@ -121,7 +121,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     look = lambda: inspected(fake.wall, *fake.differences, complete=fake.complete)  # noqa: E731
     monkeypatch.setattr(inspection, "inspect", answers(look))
     monkeypatch.setattr(inspection, "read_ruleset", answers(lambda: fake.ruleset))
-    monkeypatch.setattr(requirements, "missing", lambda refused: fake.missing)
+    monkeypatch.setattr(requirements, "missing", lambda refused, redirect: fake.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
     monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)
     monkeypatch.setattr(daemon, "ask", answers(lambda: fake.daemon))

@@ -82,6 +82,7 @@ class NetworkSync:
     def put_up_wall(self) -> None:
         """Load the wall as the network is now, without its queue rules. Raises StunwallError."""
         contents, snapshot = self._look()
+        contents = self._anew(contents)
         try:
             contents = table.load(self._nft, contents, self._config.mark_mask)
         except NftError as error:
@@ -124,7 +125,7 @@ class NetworkSync:
         vpn, loaded = self.view.vpn, self.additions
         try:
             contents, snapshot = self._look()
-            if contents.additions == loaded:
+            if self._anew(contents).additions == loaded:
                 self._fill(contents, None)
                 self._second_lock.follow(self._egress(snapshot))
                 self._point(snapshot)
@@ -195,9 +196,13 @@ class NetworkSync:
         )
         return contents, snapshot
 
+    def _anew(self, contents: Contents) -> Contents:
+        """Return the contents for a wall that is made anew: it keeps redirect.nft only for flows that it remembers."""
+        return replace(contents, redirect=self._config.mode is Mode.REDIRECT)
+
     @property
     def _redirect(self) -> bool:
-        """Whether the wall is to hold back redirected flows: those of an earlier mode, too."""
+        """Whether the wall holds back redirected flows: those of an earlier mode, too."""
         return self._config.mode is Mode.REDIRECT or Addition.REDIRECT in self.additions
 
     def _egress(self, snapshot: Snapshot) -> Egress:

@@ -14,6 +14,7 @@ from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
 from stunwall.wall import contents, state, table, units
+from stunwall.wall.contents import Addition
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
 from stunwall.wall.state import Wall
@@ -247,6 +248,49 @@ def test_exceptions_that_the_kernel_refuses_leave_the_old_ones(
     blocking.network.follow()
     assert "dport 1 " in listed()
     assert "dport 2 " not in listed()
+
+
+def test_another_configuration_loads_the_files_that_it_needs(blocking: Running) -> None:
+    network = blocking.network
+    block, redirect = Config(interfaces=("stn1",)), Config(interfaces=("stn1",), mode=Mode.REDIRECT)
+    by_unit = replace(block, allow=(Allow("w", unit="a.service"),))
+    flow = "add element inet stunwall redirected4 { 1 . 192.0.2.1 . 2 }"
+    for settings, expected in (
+        (redirect, set(Addition)),
+        (block, set()),
+        (by_unit, {Addition.OUTPUT}),
+        (redirect, set(Addition)),
+        (block, set(Addition)),
+    ):
+        if expected and settings is block:  # a flow was redirected meanwhile
+            subprocess.run(["nft", *flow.split()], check=True)
+        network.configure(settings)
+        assert network.additions == expected
+        sets = blocking.wall.sets
+        assert ("redirected4" in sets) is (Addition.REDIRECT in expected)
+        assert ("chain ask_output" in listed()) is (Addition.OUTPUT in expected)
+        # What is filled in is known, so that nothing is taken for another program's change.
+        assert {name: sorted(map(str, sets[name])) for name in ("vpn", "guard_ports")} == {
+            name: sorted(element.strip('"') for element in elements)
+            for name, elements in (network.filled or {}).items()
+            if name in ("vpn", "guard_ports")
+        }
+
+
+def test_a_configuration_whose_files_the_kernel_refuses_leaves_the_old_one(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = contents.fill_exceptions
+    monkeypatch.setattr(
+        table, "fill_exceptions", lambda given, mask: right(given, mask) + "nonsense\n" * bool(given.allow)
+    )
+    with pytest.raises(NftError):
+        blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("w", unit="a.service"),)))
+    monkeypatch.undo()
+    assert blocking.network.additions == set()
+    assert "chain ask_output" not in listed()
+    with vpn():
+        assert blocking.follow().sets["vpn"] == ("stn1",)
 
 
 def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
