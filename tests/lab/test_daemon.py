@@ -72,6 +72,7 @@ def test_blocked_flow_is_one_event_with_a_count_and_its_first_packet(lab: Lab, v
             "destination": SERVER[0],
             "destination_port": SERVER[1],
             "interface": PHYSICAL,
+            "address": "",
         }
         shown = json_of(agent, "show", "1")
         assert bytes.fromhex(shown["packet"]).endswith(request)

@@ -79,4 +79,4 @@ def test_a_flow_that_cannot_be_remembered_does_not_leave_by_the_vpn(nft: Nft, wa
     run_nft("-f", "-", text=f"add element inet stunwall redirected4 {{ {full} }}\n")
     assert len(loaded().sets["redirected4"]) == 65535
     assert way.passes(payload=b"media")
-    assert not way.passes(port=3479, payload=b"media")
+    assert not way.passes(port=4000, payload=b"media")
