@@ -97,19 +97,15 @@ def _table(name: str, hook: str, text: str) -> str:
     base = 'jump classify comment "is it STUN?"\n'
     if name.startswith("inet"):
         chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)
-        base += _found(r"^        (meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n)", text)
+        base += "".join(
+            re.findall(r"^        meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n", text, re.M)
+        )
         sets += [f"    set {name} {{\ntype ifname\n}}\n" for name in ("vpn", "inside")]
     decide = "chain decide {\ndrop\n}\n"
     own = f"chain out {{\n{hook}{base}}}\n"
     return f"table {name} {{\n{''.join([*sets, decide, *chains, own])}}}\n" + "".join(
         element.replace("inet stunwall", name) for element in elements
     )
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text, re.M)
-    assert match, f"{pattern} is not in the file"
-    return match[1]
 
 
 def _raw(version: int, link: str) -> socket.socket:
