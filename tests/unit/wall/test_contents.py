@@ -1,6 +1,7 @@
 """contents.py: what an exception, the VPN and the LAN let through."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,9 @@ from unit.wall_kernel import (
     counted,
     damage,
     loaded,
+    run_nft,
 )
+from vectors.programs import message
 
 pytestmark = pytest.mark.usefixtures("clear")
 
@@ -185,6 +188,38 @@ def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, u
     assert loaded().counters["permitted_programs"]
     assert counted("allow 2")
     assert not way.passes()
+
+
+@pytest.mark.parametrize("priority", [-300, 50, 150], ids=["raw", "before ours", "behind ours"])
+@pytest.mark.parametrize("mark", [1, *config.mark_bits(MASK), MASK | 1])
+@pytest.mark.parametrize("units", [(), ("not-there.service",)], ids=["plain", "exception by unit"])
+def test_a_packet_that_another_program_marks_or_does_not_track_is_no_exception(
+    nft: Nft, way: Way, units: tuple[str, ...], mark: int, priority: int
+) -> None:
+    allow = tuple(Allow("w", unit=unit) for unit in units)
+    table.load(nft, replace(EMPTY, allow=allow), MASK)
+    hook = f"type filter hook output priority {priority}"
+    other = f"table inet other {{\nchain c {{\n{hook}\nmeta mark set {mark} notrack\n}}\n}}\n"
+    run_nft("-f", "-", text=other)
+    for server in (SERVER4, SERVER6):
+        assert not way.passes(server)
+        assert way.passes(server, payload=b"no STUN")
+
+
+LOOSE, STRICT = 131, 137  # RFC 791 §3.1: the types of the options
+
+
+@pytest.mark.parametrize("kind", [LOOSE, STRICT])
+def test_no_exception_applies_to_a_packet_with_a_source_route(nft: Nft, way: Way, kind: int) -> None:
+    """Its destination in the header is only the first hop."""
+    table.load(nft, replace(EMPTY, allow=(to(f"{SERVER4}/32"),)), MASK)
+    assert way.passes()
+    via = socket.inet_aton(SERVER4)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([kind, 7, 4]) + via + b"\0")
+        sender.sendto(b"no STUN", ("198.51.100.9", 3478))
+        with pytest.raises(PermissionError):
+            sender.sendto(message(0x0001), ("198.51.100.9", 3478))
 
 
 VERSIONS: st.SearchStrategy[Literal[4, 6]] = st.sampled_from((4, 6))

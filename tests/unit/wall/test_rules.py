@@ -23,7 +23,7 @@ BASE_CHAINS = {
     "postrouting": "filter hook postrouting priority srcnat - 10",
     "remember_passed": "filter hook postrouting priority srcnat - 9",
     "tripwire": "filter hook prerouting priority dstnat + 10",
-    "ask_output": "filter hook output priority 100",
+    "ask_output": "filter hook output priority 1000",
     "mark_redirected": "route hook output priority 99",
     "keep_redirected": "filter hook postrouting priority srcnat - 11",
     "mark_replies": "filter hook prerouting priority mangle",
