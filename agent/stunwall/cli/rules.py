@@ -111,7 +111,7 @@ _CHAINS = {
         "allow_rules",
         "allow_programs",
     ),
-    "Redirected": ("output_to_stunwalld", "keep_redirected", "remember_redirected"),
+    "Redirected": ("output_to_stunwalld", "redirected_related", "remember_redirected"),
     "Responses to requests that did not pass": ("response", "response_to_stunwalld"),
     "Everything else": ("own_marks", "drop_icmp_quotes", "decide", "hand_over", "to_stunwalld"),
 }

@@ -171,7 +171,7 @@ def lacking(piece: str) -> Callable[..., str]:
     ("missing", "words"),
     [
         ("@ih", "matching the payload of TCP"),
-        ("ct ", "CONFIG_NFT_CT"),
+        ("notrack", "CONFIG_NFT_CT"),
         ("limit rate", "nft_limit"),
         ("table inet", "CONFIG_NF_TABLES_INET"),
     ],

@@ -107,7 +107,7 @@ def test_the_marks_are_the_configurations_default_and_are_written_in_one_place()
 
 
 def test_every_change_of_a_mark_keeps_other_programs_bits() -> None:
-    changes = re.findall(r"meta mark set meta mark ([&|]) \$(\w+)", BARE)
+    changes = re.findall(r"(?:meta mark set meta|ct mark set ct) mark ([&|]) \$(\w+)", BARE)
     assert len(changes) == len(re.findall(r"mark set", BARE))
     for operator, name in changes:
         assert name in {"|": ("redirected", "passed", "both"), "&": ("others", "unredirected")}[operator]
@@ -186,12 +186,18 @@ def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for(
 
 def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
     assert rules("keep_redirected") == [
-        "meta mark & $both != $redirected accept",
-        "meta l4proto != 17 accept",
         'oifname "lo" accept',
-        "oifname @inside accept",
+        "meta mark & $both == $redirected meta l4proto 17 goto redirected_packet",
+        "ct mark & $redirected == $redirected ct direction original goto redirected_related",
+    ]
+    assert rules("redirected_packet") == [
         "oifname @vpn goto remember_redirected",
-        "jump classify",
+        "goto redirected_related",
+    ]
+    assert rules("redirected_related") == [
+        "oifname @vpn accept",
+        "oifname @inside accept",
+        "meta l4proto 17 jump classify_udp",
         "counter name strayed drop",
     ]
     assert rules("remember_redirected")[-1] == "counter name strayed drop"
