@@ -1,6 +1,7 @@
 """Redirected flows while the VPN, the routing or stunwalld itself changes."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from socket import AF_INET, SOCK_DGRAM, socket
 
 import pytest
@@ -11,7 +12,7 @@ from lab.deadline import until
 from lab.frame import Packet
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, reflexive_address
-from lab.observe import NOTICED, address_seen, network_state, wait_event, wait_passes
+from lab.observe import NO_LEAK, NOTICED, address_seen, network_state, wait_event, wait_passes
 from lab.probe import SOURCE_BOUND, exchange
 from lab.redirected import redirected_flow, refused, rtp, stays_inside
 from lab.topology import Lab
@@ -197,3 +198,42 @@ def test_redirected_flow_survives_changes_of_other_interfaces(lab: Lab) -> None:
         for script in ("link add other9 type veth", "link set other9 up", "link del other9"):
             lab.client.ip(script)
             assert stays_inside(lab, sock, rtp())
+
+
+def errors_sent(lab: Lab) -> int:
+    """How many ICMP errors 'destination unreachable' the client's kernel has made, dropped ones included."""
+    names, values = re.findall("^Icmp: (.*)", lab.client.run("cat", "/proc/net/snmp").stdout, re.M)
+    return int(dict(zip(names.split(), values.split(), strict=True))["OutDestUnreachs"])
+
+
+def errors_leave(lab: Lab, before_closing: Callable[[], object] = lambda: None) -> bool:
+    """Whether ICMP errors about late media leave outside the VPN: the kernel sends them once the socket is closed."""
+    with redirected_flow(lab) as sock, Wire(lab) as wire:
+        media, sent = rtp(), errors_sent(lab)
+        before_closing()
+        for _ in range(50):
+            sock.send(media)
+        sock.close()
+        until(lambda: errors_sent(lab) > sent, NOTICED, "an ICMP error")
+        return bool(wire.leaks(media))
+
+
+@pytest.fixture
+def errors_without_limit(lab: Lab) -> Iterator[None]:
+    """The kernel sends an ICMP error about every packet, not six and then one a second (icmp(7))."""
+    lab.client.sysctl("ipv4/icmp_ratelimit", 0)
+    yield
+    lab.client.sysctl("ipv4/icmp_ratelimit", 1000)
+
+
+@pytest.mark.usefixtures("errors_without_limit")
+def test_icmp_errors_about_a_redirected_flow_do_not_leave_outside_the_vpn(lab: Lab) -> None:
+    """They would show the peer the real address, and the media that they quote."""
+    with SOURCE_RULE.made(lab, AF_INET), Agent(lab, mode="redirect") as agent:
+        assert not errors_leave(lab)
+
+        def without_the_rule() -> None:
+            agent.kill()
+            lab.client.nft("flush chain inet stunwall keep_redirected")
+
+        assert errors_leave(lab, without_the_rule), NO_LEAK
