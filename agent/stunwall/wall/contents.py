@@ -50,6 +50,18 @@ class Contents:
         return frozenset({Addition.OUTPUT} if any(rule.unit for rule in self.allow) else ())
 
 
+def marks(mask: int) -> dict[str, int]:
+    """Return the values of the files' definitions, by their names, for a mask of two mark bits."""
+    redirected, passed = mark_bits(mask)
+    return {
+        "redirected": redirected,
+        "passed": passed,
+        "both": mask,
+        "others": mask ^ 0xFFFFFFFF,
+        "unredirected": redirected ^ 0xFFFFFFFF,
+    }
+
+
 def elements(contents: Contents) -> dict[str, list[str]]:
     """Return the elements of every set that stunwalld fills, by its name."""
     networks = {4: "lan4", 6: "lan6"}

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from stunwall.config import mark_bits
+from stunwall.wall.contents import marks
 
 TABLE = "netdev stunwall"
 # After what others may do at this hook (their chains mostly have 0), so that the packet is what leaves.
@@ -68,16 +68,8 @@ def table(second: str, first: str, mask: int, flags: str, kept: Mapping[str, Ite
         flags: those of the table, as in `owner`.
         kept: elements to begin with, by set.
     """
-    redirected, passed = mark_bits(mask)
     rules = re.sub(r"^define .*\n", "", second, flags=re.MULTILINE)
-    marks = {
-        "redirected": redirected,
-        "passed": passed,
-        "both": mask,
-        "others": mask ^ 0xFFFFFFFF,
-        "unredirected": redirected ^ 0xFFFFFFFF,
-    }
-    for name, value in marks.items():
+    for name, value in marks(mask).items():
         rules = re.sub(rf"\${name}\b", f"{value:#010x}", rules)
     chains, sets = classify(first)
     head = f"table {TABLE} {{\n"

@@ -5,8 +5,7 @@ from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
-from stunwall.config import mark_bits
-from stunwall.wall.contents import Addition
+from stunwall.wall.contents import Addition, marks
 
 
 def text(additions: Collection[Addition] = ()) -> str:
@@ -52,16 +51,8 @@ def fixed_sets(rules: str) -> dict[str, frozenset[str]]:
 
 def with_marks(rules: str, mask: int) -> str:
     """Return the rules with the two bits of `mask` for the mark."""
-    redirected, passed = mark_bits(mask)
-    bits = {
-        "redirected": redirected,
-        "passed": passed,
-        "both": mask,
-        "others": mask ^ 0xFFFFFFFF,
-        "unredirected": redirected ^ 0xFFFFFFFF,
-    }
     # A context of libnftables remembers a `define`, and refuses a second one.
-    for name, value in bits.items():
+    for name, value in marks(mask).items():
         rules = re.sub(
             rf"^define {name} = \w+$", f"redefine {name} = {value:#010x}", rules, flags=re.MULTILINE
         )
