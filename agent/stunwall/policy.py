@@ -30,6 +30,8 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
     In postrouting the interface comes first; whether any VPN is up only matters for what does not leave by it.
     """
     if detection is None:
+        if _strays(arrival, view, config):
+            return Decision(Verdict.BLOCK, Reason.DEVICE_BOUND)
         # The table sees neither attributes nor every length, so look-alikes get here, too.
         return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
     if arrival.outgoing in view.inside:
@@ -57,6 +59,16 @@ def decide_response(detection: Detection | None, arrival: Arrival, view: View) -
     if arrival.incoming in view.inside:
         return Decision(Verdict.ACCEPT, Reason.INSIDE)
     return Decision(Verdict.BLOCK, Reason.EXPOSED)
+
+
+def _strays(arrival: Arrival, view: View, config: Config) -> bool:
+    """Whether a packet of a redirected flow would leave outside the VPN: none may, whatever it is."""
+    redirected = config.mode is Mode.REDIRECT and arrival.mark & config.redirected_bit
+    return (
+        bool(redirected)
+        and arrival.hook is Hook.POSTROUTING
+        and arrival.outgoing not in view.vpn | view.inside
+    )
 
 
 def _why(detection: Detection, arrival: Arrival, view: View, config: Config) -> Reason:

@@ -323,10 +323,17 @@ VIEWS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_what_only_resembles_stun_passes_everywhere(config: Config) -> None:
+def test_what_only_resembles_stun_passes_unless_it_is_of_a_redirected_flow(config: Config) -> None:
     for queued, view in itertools.product(ARRIVALS, VIEWS):
         decision = decide(None, queued, view, config)
-        assert (decision.verdict, decision.reason, decision.refusal) == (ACCEPT, Reason.NOT_STUN, None)
+        strays = (
+            config.mode is Mode.REDIRECT
+            and queued.hook is WALL
+            and queued.mark != 0
+            and queued.outgoing not in view.vpn | view.inside
+        )
+        expected = (BLOCK, Reason.DEVICE_BOUND) if strays else (ACCEPT, Reason.NOT_STUN)
+        assert (decision.verdict, decision.reason, decision.refusal) == (*expected, None)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
