@@ -59,14 +59,15 @@ def passes_first_lock(lab: Lab) -> bool:
 
     An answer does not tell: the tripwire may drop it.
     """
-    before = _dropped(lab)
+    before = dropped(lab.client)
     with Wire(lab) as wire:
         DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 0.5)
-        return bool(wire.stun()) or _dropped(lab) > before
+        return bool(wire.stun()) or dropped(lab.client) > before
 
 
-def _dropped(lab: Lab) -> int:
-    printed = lab.client.run("nft", "list", "counter", *TABLE.split(), "dropped").stdout
+def dropped(client: Namespace) -> int:
+    """How many packets the second lock has dropped so far as STUN that the first has not passed."""
+    printed = client.run("nft", "list", "counter", *TABLE.split(), "dropped").stdout
     counted = re.search(r"packets (\d+)", printed)
     return int(counted[1]) if counted else 0
 
@@ -118,15 +119,33 @@ class Frames(Capture):
 
 
 def comes_out(source: Namespace, device: str, family: int, how: Frame, end: tuple[Namespace, str]) -> bool:
-    """Whether STUN that a packet socket of `source` writes to `device` comes out at `end`.
+    """Whether STUN that a packet socket of `source` writes to `device` comes out at `end`, as for arrives()."""
+    with packet_socket(source, device, family, how) as write:
 
-    A frame that is no STUN is sent after it in the same way, and has to come out.
+        def send(payloads: list[bytes]) -> None:
+            for payload in payloads:
+                write(payload)
+
+        return arrives(send, end)
+
+
+def arrives(
+    send: Callable[[list[bytes]], object],
+    end: tuple[Namespace, str],
+    message: Callable[[bytes], bytes] = binding_request,
+) -> bool:
+    """Whether STUN comes out at `end`, an interface of a namespace.
+
+    Something that is no STUN is sent after it in the same way, and has to come out.
+
+    Args:
+        send: sends these payloads, in order.
+        message: makes the STUN message for a transaction ID.
     """
     stun, other = new_transaction(), b"no STUN " + os.urandom(16)
-    with Frames(*end) as frames, packet_socket(source, device, family, how) as write:
-        write(binding_request(stun))
-        write(other)
-        until(lambda: frames.has(other), 5, "a frame that is no STUN")
+    with Frames(*end) as frames:
+        send([message(stun), other])
+        until(lambda: frames.has(other), 5, "what is no STUN")
         return frames.has(stun)
 
 

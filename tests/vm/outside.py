@@ -40,16 +40,17 @@ class MachineLab(Outside):
         seconds: float = 2.0,
     ) -> bytes | None:
         """As lab.probe.ask, from inside the machine."""
-        reply = self._call(inside.ask, server, payload.hex(), inside.encode(binding), int(kind), seconds)
+        reply = self.call(inside.ask, server, payload.hex(), inside.encode(binding), int(kind), seconds)
         return None if reply is None else bytes.fromhex(reply)
 
     def send_marker(self, family: int, marker: bytes) -> None:
-        self._call(inside.send_marker, int(family), marker.hex())
+        self.call(inside.send_marker, int(family), marker.hex())
 
     def queues_empty(self) -> bool:
-        return bool(self._call(inside.queues_empty))
+        return bool(self.call(inside.queues_empty))
 
-    def _call(self, function: Any, *arguments: Any) -> Any:
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """What a function of inside.py or ways.py returns inside the machine; all of it has to be JSON."""
         return self.machine.channel.call(f"{function.__module__}:{function.__name__}", *arguments)
 
 
