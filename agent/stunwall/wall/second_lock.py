@@ -82,7 +82,9 @@ class SecondLock:
         """Replace the table, whoever made it, by one of our own. Raises NftError."""
         text = self._nft.list_table(egress.TABLE)
         if text is not None and (owner := re.match(r"table .* \{ # progname (.*)", text)):
-            raise NftError(f"{owner[1]} owns a table {egress.TABLE}: end that program")
+            # nft looks the program's name up in /proc, which the service's unit hides (ProtectProc=).
+            who = "another program" if owner[1] == "(null)" else owner[1]
+            raise NftError(f"{who} owns a table {egress.TABLE}: end that program")
         delete = "" if text is None else f"delete table {egress.TABLE}\n"
         before = listing.parse(text or "")
         kept = {name: before.elements.get(name, ()) for name in _REDIRECTED}
