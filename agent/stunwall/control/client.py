@@ -8,13 +8,15 @@ from typing import Any
 from stunwall import hints
 from stunwall.control.protocol import FILE, ControlError, ControlPermissionError, Status
 
-_TIMEOUT = 2.0  # seconds that the CLI waits for the daemon
+# Seconds that the CLI waits for the daemon. On a slow machine, reading both tables takes some of them, and making the
+# wall anew, as for another mode, takes more.
+_STATUS, _CHANGE = 10.0, 30.0
 
 
-def ask(folder: Path, request: dict[str, Any]) -> Status | None:
+def ask(folder: Path, request: dict[str, Any], seconds: float = _STATUS) -> Status | None:
     """Return the daemon's reply, None if no daemon runs there. Raises ControlError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-        client.settimeout(_TIMEOUT)
+        client.settimeout(seconds)
         try:
             client.connect(str(folder / FILE))
             client.sendall(json.dumps(request).encode() + b"\n")
@@ -33,7 +35,7 @@ def ask(folder: Path, request: dict[str, Any]) -> Status | None:
 
 def request(folder: Path, asked: dict[str, Any]) -> Status:
     """As `ask`, for what needs a running daemon: raises ControlError if there is none or it refuses."""
-    reply = ask(folder, asked)
+    reply = ask(folder, asked, _CHANGE)
     if reply is None:
         raise ControlError(f"stunwalld is not running: start it with {hints.START}")
     if "error" in reply:

@@ -11,7 +11,7 @@ from stunwall.model import StunwallError
 from stunwall.wall import queue_rules, state
 from stunwall.wall.second_lock import State
 
-# Seconds: less than the two that the command waits for its answer.
+# Seconds: less than the command waits for its answer.
 _PATIENCE = 0.5
 
 
