@@ -25,7 +25,7 @@ STATUS: dict[str, Any] = {
     "queue_overruns": 0,
     "exposures": [],
     "gaps": [],
-    "counters": {"into_vpn": 3, "over_limit": 0, "unattended": 0},
+    "counters": {"into_ipsec": 3, "over_limit": 0, "unattended": 0},
     "interfaces": [
         {
             "interface": "wg0",

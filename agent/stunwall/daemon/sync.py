@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from stunwall.config import Config, Mode
+from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import inside, interfaces, wireguard
@@ -193,6 +193,7 @@ class NetworkSync:
             allow=config.allow,
             cgroups=self._units.find(rule.unit for rule in config.allow if rule.unit),
             redirect=self._redirect,
+            vpn_down_allowed=config.when_vpn_down is WhenVpnDown.ALLOW,
         )
         return contents, snapshot
 

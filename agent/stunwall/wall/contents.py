@@ -19,6 +19,7 @@ class Addition(StrEnum):
 
     OUTPUT = "output.nft"
     REDIRECT = "redirect.nft"
+    VPN_DOWN = "vpn_down.nft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Contents:
     `vpn`, `inside`: names of interfaces. `guard_ports`: ports. `families`: IP versions (4, 6) that can be redirected.
     `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
     endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
-    `redirect`: whether flows may be, or have been, redirected.
+    `redirect`: whether flows may be, or have been, redirected. `vpn_down_allowed`: whether stunwalld lets STUN out
+    while no VPN is up.
     """
 
     vpn: frozenset[str]
@@ -41,13 +43,17 @@ class Contents:
     cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     inside: frozenset[str] = frozenset()
     redirect: bool = False
+    vpn_down_allowed: bool = False
 
     @property
     def additions(self) -> frozenset[Addition]:
         """The files that are loaded after stunwall.nft."""
-        if self.redirect:
-            return frozenset(Addition)
-        return frozenset({Addition.OUTPUT} if any(rule.unit for rule in self.allow) else ())
+        needed = {
+            Addition.OUTPUT: self.redirect or any(rule.unit for rule in self.allow),
+            Addition.REDIRECT: self.redirect,
+            Addition.VPN_DOWN: self.vpn_down_allowed,
+        }
+        return frozenset(addition for addition, is_needed in needed.items() if is_needed)
 
 
 def marks(mask: int) -> dict[str, int]:

@@ -78,7 +78,13 @@ def _contents(settings: Config, seen: Listing) -> Contents:
     """Return contents that need the files of which the table was made, without what only the network tells."""
     asked = "chain ask_output" in seen.blocks  # not at boot
     allow = tuple(rule for rule in settings.allow if asked or not rule.unit)
-    return Contents(frozenset(), settings.guard_ports, allow=allow, redirect=_redirects(seen))
+    return Contents(
+        frozenset(),
+        settings.guard_ports,
+        allow=allow,
+        redirect=_redirects(seen),
+        vpn_down_allowed="chain remember_verdicts" in seen.blocks,
+    )
 
 
 def _made_anew(settings: Config, seen: Listing) -> str:
