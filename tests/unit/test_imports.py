@@ -26,11 +26,12 @@ ROOMS = {
     "vpn": {"model", "config"},
     "wall": {"model", "config", "hints"},
     "queue": {"model"},
+    "sockets": {"model"},
     "record": {"model", "config", "hints"},
     "control": {"model", "hints"},
     "daemon": {
         *("model", "config", "policy", "judge", "text"),
-        *("configfile", "vpn", "wall", "queue", "stun", "record", "control"),
+        *("configfile", "vpn", "wall", "queue", "sockets", "stun", "record", "control"),
     },
     "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
     "cli": {
