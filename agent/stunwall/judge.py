@@ -39,7 +39,18 @@ An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 from dataclasses import dataclass, replace
 
 from stunwall.config import Config
-from stunwall.model import EXPOSED, Arrival, Datagram, Decision, Event, Hook, Reason, Refusal, Verdict
+from stunwall.model import (
+    EXPOSED,
+    Arrival,
+    Datagram,
+    Decision,
+    Event,
+    Hook,
+    Protocol,
+    Reason,
+    Refusal,
+    Verdict,
+)
 from stunwall.policy import View, decide, decide_response
 from stunwall.stun import packet
 from stunwall.stun.detect import Detection, classify, classify_response
@@ -68,7 +79,7 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
     try:
         datagram = packet.parse(arrival.packet)
     except packet.PacketError:
-        return Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+        return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
     detection = classify(datagram, config.guard_ports)
@@ -101,6 +112,27 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
         interface=arrival.incoming,
     )
     return Judgement(decision.verdict, decision.reason, asked)
+
+
+def _unreadable(arrival: Arrival) -> Event:
+    source, destination = packet.addresses(arrival.packet) or ("", "")
+    return Event(
+        time=arrival.time,
+        last_time=arrival.time,
+        count=1,
+        verdict=Verdict.BLOCK.value,
+        reason=Reason.UNREADABLE.value,
+        protocol=Protocol.UNKNOWN.value,
+        method="",
+        transport="",
+        family=arrival.packet[0] >> 4 if source else 0,
+        source=str(source),
+        source_port=0,
+        destination=str(destination),
+        destination_port=0,
+        interface=arrival.outgoing or arrival.incoming,
+        packet=arrival.packet,
+    )
 
 
 def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:

@@ -51,6 +51,7 @@ class Protocol(StrEnum):
     TURN = "turn"  # RFC 8656: a TURN method, or ChannelData to a guarded port
     TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port
     DISCORD = "discord"  # Discord's IP discovery: not STUN, the same purpose
+    UNKNOWN = "unknown"  # could not be parsed
 
 
 class Framing(StrEnum):
@@ -87,7 +88,6 @@ class Reason(StrEnum):
     FORWARDED = "forwarded"
     EXPOSED = "exposed"
     UNREADABLE = "unreadable"
-    FAULT = "fault"
 
     @property
     def sentence(self) -> str:
@@ -111,7 +111,6 @@ _SENTENCES = {
     Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
     Reason.EXPOSED: "a request got out unseen and a server outside the VPN answered; the answer was dropped",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
-    Reason.FAULT: "stunwalld failed to judge it; in case of doubt it is blocked",
 }
 
 

@@ -133,7 +133,26 @@ def test_a_look_alike_passes_unrecorded() -> None:
 @pytest.mark.parametrize("queued", [b"", b"\x45", b"\x60" + bytes(39), b"\x45" + bytes(30)])
 def test_what_cannot_be_read_is_blocked(queued: bytes) -> None:
     judgement = judge(arrival(packet=queued), VPN, Config())
-    assert judgement == Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+    assert (judgement.verdict, judgement.reason, judgement.refusal) == (
+        Verdict.BLOCK,
+        Reason.UNREADABLE,
+        None,
+    )
+    assert judgement.event is not None
+    assert (judgement.event.reason, judgement.event.protocol) == ("unreadable", "unknown")
+
+
+@pytest.mark.parametrize(("hook", "interface"), [(Hook.POSTROUTING, "eth0"), (Hook.PREROUTING, "eth1")])
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_cannot_be_read_is_recorded_with_its_addresses(version: int, hook: Hook, interface: str) -> None:
+    queued = build("udp", b"", version)[:-4]
+    outgoing, incoming = ("eth0", "") if hook is Hook.POSTROUTING else ("", "eth1")
+    found = arrival(packet=queued, hook=hook, outgoing=outgoing, incoming=incoming)
+    event = judge(found, VPN, Config()).event
+    assert event is not None
+    assert (event.source, event.destination) == (SOURCES[version], DESTINATIONS[version])
+    assert (event.family, event.interface) == (version, interface)
+    assert (event.source_port, event.destination_port, event.packet) == (0, 0, queued)
 
 
 @given(st.binary(max_size=120), st.sampled_from(list(Hook)), st.sampled_from([VPN, NO_VPN]))

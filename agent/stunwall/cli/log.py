@@ -88,7 +88,7 @@ def _print(number: int, event: Event, as_json: bool) -> None:
     destination, what = event.reason, ""
     if event.destination:
         destination = endpoint(event.destination, event.destination_port)
-        what = f"{event.protocol} {event.method}"
+        what = f"{event.protocol} {event.method}".rstrip()
     typer.echo(
         _row(
             str(number),

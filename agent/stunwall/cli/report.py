@@ -53,7 +53,6 @@ _UNRECORDED = {
     "queue_overruns": "blocked by the kernel but not recorded: stunwalld could not keep up",
     "over_limit": "blocked by the kernel but not recorded: too many at once",
     "unattended": "blocked by the kernel but not recorded: stunwalld was not ready",
-    "unreadable": "blocked but not recorded: malformed, but possibly STUN",
 }
 
 

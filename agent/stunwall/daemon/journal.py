@@ -56,7 +56,7 @@ def sentence(event: Event) -> str:
         return f"{event.verdict}: {event.reason}"
     source = endpoint(event.source, event.source_port)
     destination = endpoint(event.destination, event.destination_port)
-    what = f"{event.protocol} {event.method} over {event.transport}"
+    what = f"{event.protocol} {event.method} over {event.transport}" if event.transport else "a packet"
     why = Reason(event.reason).sentence
     if event.verdict == EXPOSED:
         why += f". It carried the address {mapped_address(event.packet) or '(unreadable)'}"

@@ -61,10 +61,10 @@ def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(b
     assert [what for what, _ in blocking.done] == ["record"]
 
 
-def test_a_packet_that_cannot_be_read_is_blocked_and_counted(blocking: Handled) -> None:
+def test_a_packet_that_cannot_be_read_is_blocked_and_recorded(blocking: Handled) -> None:
     assert blocking.handle(b"\x45") is Verdict.BLOCK
     assert blocking.handler.unreadable == 1
-    assert blocking.done == []
+    assert [what for what, _ in blocking.done] == ["record"]
 
 
 def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked() -> None:

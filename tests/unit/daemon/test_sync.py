@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stunwall.config import Allow, Config, Mode
+from stunwall.config import Allow, Config, Mode, WhenVpnDown
 from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
@@ -254,13 +254,15 @@ def test_another_configuration_loads_the_files_that_it_needs(blocking: Running) 
     network = blocking.network
     block, redirect = Config(interfaces=("stn1",)), Config(interfaces=("stn1",), mode=Mode.REDIRECT)
     by_unit = replace(block, allow=(Allow("w", unit="a.service"),))
+    redirecting = {Addition.OUTPUT, Addition.REDIRECT}
     flow = "add element inet stunwall redirected4 { 1 . 192.0.2.1 . 2 }"
     for settings, expected in (
-        (redirect, set(Addition)),
+        (redirect, redirecting),
         (block, set()),
+        (replace(block, when_vpn_down=WhenVpnDown.ALLOW), {Addition.VPN_DOWN}),
         (by_unit, {Addition.OUTPUT}),
-        (redirect, set(Addition)),
-        (block, set(Addition)),
+        (redirect, redirecting),
+        (block, redirecting),
     ):
         if expected and settings is block:  # a flow was redirected meanwhile
             subprocess.run(["nft", *flow.split()], check=True)
