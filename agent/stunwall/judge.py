@@ -17,7 +17,8 @@ is blocked at this hook and nothing is let out for good: every packet still meet
 *Why prerouting.* Some requests get out unseen, as the second segment of a UDP_SEGMENT send, or one that was sent
 before the table was there. The table remembers the flows whose STUN it let pass; a success response by a way out in
 any other flow is queued in prerouting. It proves that a server has seen the real address, and is dropped, so that the
-page that asked learns nothing.
+page that asked learns nothing. If no program waits for it, it proves nothing, as anyone can send one: then it is
+recorded without its sender, so that all of them are one entry a minute.
 
 *What each mark bit means.* `mark_mask` has two bits. The lower one, `redirected`, says that judge() moved this packet,
 or an earlier one of its flow, into the VPN: a routing rule looks for it. A packet that has it in postrouting and does
@@ -98,9 +99,12 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
 def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgement:
     detection = classify_response(datagram)
     decision = decide_response(detection, arrival, view)
-    if detection is None or decision.reason is not Reason.EXPOSED:
+    if detection is None or decision.verdict is not Verdict.BLOCK:
         return Judgement(decision.verdict, decision.reason)
-    event = _event(decision, detection, arrival)
+    event = replace(_event(decision, detection, arrival), interface=arrival.incoming)
+    if decision.reason is Reason.UNASKED:
+        anyone = replace(event, source="", source_port=0, destination_port=0)
+        return Judgement(decision.verdict, decision.reason, anyone)
     # As in every other event, the source is who asked.
     asked = replace(
         event,
@@ -109,7 +113,6 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
         source_port=event.destination_port,
         destination=event.source,
         destination_port=event.source_port,
-        interface=arrival.incoming,
     )
     return Judgement(decision.verdict, decision.reason, asked)
 

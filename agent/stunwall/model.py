@@ -87,6 +87,7 @@ class Reason(StrEnum):
     KNOWN_FLOW = "known-flow"
     FORWARDED = "forwarded"
     EXPOSED = "exposed"
+    UNASKED = "unasked"
     UNREADABLE = "unreadable"
 
     @property
@@ -110,6 +111,7 @@ _SENTENCES = {
     Reason.KNOWN_FLOW: "it could not be redirected: its flow already existed, or its route changed",
     Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
     Reason.EXPOSED: "a request got out unseen and a server outside the VPN answered; the answer was dropped",
+    Reason.UNASKED: "it is a response from outside the VPN that no program waits for, so it proves nothing",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
 }
 
@@ -127,7 +129,8 @@ class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
     `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
-    prerouting. `time` is when it was taken from the queue, in Unix seconds.
+    prerouting. `time` is when it was taken from the queue, in Unix seconds. `awaited`: in prerouting, whether a program
+    waits for the packet.
     """
 
     packet: bytes
@@ -136,6 +139,7 @@ class Arrival:
     hook: Hook
     mark: int
     time: float
+    awaited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

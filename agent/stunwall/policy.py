@@ -58,6 +58,9 @@ def decide_response(detection: Detection | None, arrival: Arrival, view: View) -
         return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
     if arrival.incoming in view.inside:
         return Decision(Verdict.ACCEPT, Reason.INSIDE)
+    if not arrival.awaited:
+        # Anyone can send one. It may also be too late, for a socket that is closed.
+        return Decision(Verdict.BLOCK, Reason.UNASKED)
     return Decision(Verdict.BLOCK, Reason.EXPOSED)
 
 

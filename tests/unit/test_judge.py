@@ -197,6 +197,16 @@ def test_a_response_to_what_got_out_unseen_is_dropped_and_recorded_as_an_exposur
     assert mapped_address(event.packet) == address
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_response_that_no_program_waits_for_is_recorded_without_its_sender(version: int) -> None:
+    judgement = judge(replace(response(version), awaited=False), VPN, Config())
+    assert (judgement.verdict, judgement.reason) == (Verdict.BLOCK, Reason.UNASKED)
+    event = judgement.event
+    assert event is not None
+    assert (event.verdict, event.source, event.source_port) == ("blocked", "", 0)
+    assert (event.destination, event.destination_port) == (DESTINATIONS[version], 0)
+
+
 @pytest.mark.parametrize("payload", [REQUEST, message(0x0111), b"\x01\x01" + bytes(30)])
 def test_what_came_in_and_is_no_success_response_passes(payload: bytes) -> None:
     judgement = judge(response(payload=payload), VPN, Config())

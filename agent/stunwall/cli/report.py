@@ -44,6 +44,10 @@ _WALLS = {
     "damaged": "the wall is damaged",
     "unknown": "the state of the wall is unknown",
 }
+_AFTER_EXPOSURE = (
+    "What a server has seen cannot be undone: close the page or program that asked (`stunwall log` has its port), and "
+    "get a new address from your provider if it matters."
+)
 # The second lock while the daemon is not running.
 _GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
 _LEAKING = ("open", "paused")
@@ -123,6 +127,8 @@ def _of_daemon(daemon: Status) -> Report:
         next=next_,
         daemon=daemon,
     )
+    if daemon.get("exposures"):
+        report.next = f"{_AFTER_EXPOSURE} {next_}"
     if differences := daemon.get("differences"):
         report.problems.append(_damaged(differences))
     if wall != "up":

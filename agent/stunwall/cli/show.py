@@ -54,7 +54,7 @@ def _show(number: int, event: Event) -> None:
         [
             ("Packets", f"{event.count:,}"),
             ("What", f"{_what(event)}, IPv{event.family}"),
-            ("From", endpoint(event.source, event.source_port)),
+            ("From", endpoint(event.source, event.source_port) or "anyone"),
             ("To", endpoint(event.destination, event.destination_port)),
             ("Interface", event.interface),
         ]

@@ -6,10 +6,10 @@ An exact look-up, without NLM_F_DUMP, takes the kernel some 20 µs whatever else
 import socket
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct, error
 
-from stunwall.model import FAMILIES, Datagram, Transport
+from stunwall.model import FAMILIES, Address, Datagram, Transport
 
 _NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
@@ -88,6 +88,34 @@ class SocketLookup:
                 ):  # from the kernel, and the answer to this
                     return parse(message)
         return None
+
+    def awaited(self, response: Datagram, interface: str) -> bool:
+        """Whether a program waits for a packet that came in by `interface`: one of this machine, or of one behind it.
+
+        Nothing is known of the programs behind this machine, so that they are taken to wait. Never raises.
+        """
+        if not _is_local(response.destination):
+            return True
+        asked = replace(
+            response,
+            source=response.destination,
+            source_port=response.destination_port,
+            destination=response.source,
+            destination_port=response.source_port,
+        )
+        try:
+            found = self.find(asked, socket.if_nametoindex(interface))
+        except OSError:  # the interface is gone
+            return False
+        return found is not None and found.inode != 0
+
+
+def _is_local(address: Address) -> bool:
+    """Whether an address is one of this machine: then it is also what the kernel sends from to there."""
+    with socket.socket(FAMILIES[address.version], socket.SOCK_DGRAM) as asking, suppress(OSError):
+        asking.connect((str(address), 9))  # sends nothing
+        return str(asking.getsockname()[0]) == str(address)
+    return False
 
 
 def _request(datagram: Datagram, interface: int) -> bytes:

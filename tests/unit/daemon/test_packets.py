@@ -23,11 +23,13 @@ class Handled:
         self.done: list[tuple[str, Any]] = []
         self.problems: list[str] = []
         self.error: OSError | None = None
+        self.awaited = True
         sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
         refusals: Any = SimpleNamespace(send=self._send)
+        sockets: Any = SimpleNamespace(awaited=lambda response, interface: self.awaited)
         writer: Any = SimpleNamespace(record=self._note("record"), retract=self._note("retract"))
-        self.handler = PacketHandler(config, sync, probe, refusals, writer, self.problems.append)
+        self.handler = PacketHandler(config, sync, probe, refusals, sockets, writer, self.problems.append)
 
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))

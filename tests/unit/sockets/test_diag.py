@@ -248,3 +248,34 @@ def test_any_bytes_are_read(data: bytes) -> None:
 def test_any_attributes_are_read(data: bytes, length: int) -> None:
     diag.parse(reply(attributes=data, length=length))
     diag.parse(reply(attributes=data))
+
+
+def response(own: socket.socket, version: int) -> Datagram:
+    """A packet from the other side to the socket."""
+    there, here = ip_address(OTHER[version]), ip_address(OWN[version])
+    return Datagram(Transport.UDP, there, here, PORT, own.getsockname()[1], b"")
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_response_is_awaited_as_long_as_its_socket_is_open(
+    way: Tun, lookup: SocketLookup, version: int, connected: bool
+) -> None:
+    with socket.socket(FAMILIES[version], socket.SOCK_DGRAM) as own:
+        own.bind((OWN[version], 0))
+        if connected:
+            own.connect((OTHER[version], PORT))
+        expected = response(own, version)
+        assert lookup.awaited(expected, way.name)
+        assert lookup.awaited(replace(expected, source_port=PORT + 1), way.name) is not connected
+    assert not lookup.awaited(expected, way.name)
+    assert not lookup.awaited(expected, "gone0")
+
+
+@pytest.mark.parametrize("address", ["198.51.100.9", "2001:db8:9::9"])
+def test_a_machine_behind_this_one_is_taken_to_wait(way: Tun, lookup: SocketLookup, address: str) -> None:
+    with socket.socket() as own:
+        own.bind(("", 0))
+        version = ip_address(address).version
+        forwarded = replace(response(own, version), destination=ip_address(address))
+        assert lookup.awaited(forwarded, way.name)
