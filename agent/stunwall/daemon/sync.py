@@ -121,7 +121,8 @@ class NetworkSync:
 
     def configure(self, config: Config) -> None:
         """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
-        before, self._config = self._config, config
+        before, refused = self._config, self._refused
+        self._config, self._refused = config, ""
         vpn, loaded = self.view.vpn, self.additions
         try:
             contents, snapshot = self._look()
@@ -135,9 +136,8 @@ class NetworkSync:
                     raise NftError(self._refused)
             if config.mode is not Mode.REDIRECT:
                 self._policy_route.remove()
-            self._refused = ""
         except StunwallError:
-            self._config, self._refused = before, ""
+            self._config, self._refused = before, refused
             if self.additions != loaded:
                 with suppress(StunwallError):  # what the daemon notices of it, it tries again
                     self._renew()

@@ -295,6 +295,26 @@ def test_a_configuration_whose_files_the_kernel_refuses_leaves_the_old_one(
         assert blocking.follow().sets["vpn"] == ("stn1",)
 
 
+def test_that_no_exception_is_in_force_stays_told_until_a_configuration_changes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = contents.fill_exceptions
+    monkeypatch.setattr(
+        table, "fill_exceptions", lambda given, mask: right(given, mask) + "nonsense\n" * bool(given.allow)
+    )
+    refused = Config(interfaces=("stn1",), allow=(Allow("a", port=1),))
+    for one in running(refused):
+        one.network.follow()
+        assert one.problems[-1].startswith("no exception is in force")
+        for again in (refused, replace(refused, when_vpn_down=WhenVpnDown.ALLOW)):
+            with pytest.raises(NftError):
+                one.network.configure(again)
+            assert one.problems[-1].startswith("no exception is in force")
+        one.network.configure(Config(interfaces=("stn1",), when_vpn_down=WhenVpnDown.ALLOW))
+        one.network.follow()
+        assert one.problems[-1] == ""
+
+
 def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
     blocking: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
