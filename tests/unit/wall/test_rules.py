@@ -80,7 +80,7 @@ def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
 
 
 def test_the_guarded_ports_are_the_configurations_default() -> None:
-    listed = re.search(r"set guard_ports \{[^}]*elements = \{ ([^}]*) \}", BARE)
+    listed = re.search(r"^add element inet stunwall guard_ports \{ ([^}]*) \}", BARE, re.M)
     assert listed
     assert tuple(map(int, listed[1].split(", "))) == GUARD_PORTS
 
