@@ -420,11 +420,16 @@ def _environment() -> dict[str, str]:
         ("a" * 15, True),
         ("a" * 16, False),
         ("", False),
+        ("us+ny=", True),
+        ("wg*0", True),
+        ("wgé", True),
+        ("é" * 8, False),
         ("wg*", False),
         ("wg 0", False),
         ("wg0\n", False),
+        ("\u202ewg", False),
         ('"', False),
     ],
 )
-def test_an_interface_name_has_up_to_15_plain_characters(name: str, fits: bool) -> None:
+def test_an_interface_name_has_up_to_15_bytes_that_nft_and_terminals_can_take(name: str, fits: bool) -> None:
     assert config.is_interface(name) is fits
