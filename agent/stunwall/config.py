@@ -17,9 +17,10 @@ ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
 FIXED_KEYS = ("queue", "mark_mask", "state_dir", "run_dir")
 
-# Linux allows more in a name (net/core/dev.c, dev_valid_name), but nothing else is met in practice, and
-# other characters could be taken for syntax where a name is put in a rule or printed.
-_INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")  # 15: IFNAMSIZ less the final zero
+# Between quotes, nft takes anything for a name but a quote itself, and a star at the end makes a pattern of it. Linux
+# allows both, but neither spaces nor slashes (net/core/dev.c, dev_valid_name).
+_QUOTABLE = re.compile(r'[^"/\s\0]*[^"*/\s\0]', re.ASCII)
+_INTERFACE_MAX = 15  # bytes: IFNAMSIZ less the final zero
 
 
 class Mode(StrEnum):
@@ -118,8 +119,13 @@ def mark_bits(mask: int) -> tuple[int, int]:
 
 
 def is_interface(name: str) -> bool:
-    """Whether stunwall supports this interface name."""
-    return _INTERFACE.fullmatch(name) is not None
+    """Whether stunwall supports this interface name: it can stand in rules, and be printed as it is."""
+    return is_quotable(name) and name.isprintable() and len(name.encode()) <= _INTERFACE_MAX
+
+
+def is_quotable(name: str) -> bool:
+    """Whether this interface name can stand between quotes in nft statements."""
+    return _QUOTABLE.fullmatch(name) is not None
 
 
 def changed_keys(one: Config, other: Config) -> list[str]:

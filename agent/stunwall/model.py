@@ -11,6 +11,12 @@ Address = IPv4Address | IPv6Address
 # The address family of each IP version.
 FAMILIES: dict[int, AddressFamily] = {4: AF_INET, 6: AF_INET6}
 
+# Kinds of interfaces (IFLA_INFO_KIND) whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
+# and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
+VPN_KINDS = frozenset({"wireguard", "amneziawg", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"})
+# A routing domain (Documentation/networking/vrf.rst).
+VRF = "vrf"
+
 # The routing table of redirected packets. Its routes are ours, so they do not show what the VPN carries.
 REDIRECT_TABLE = 4780
 

@@ -1,7 +1,7 @@
 """Decides what `stunwall status` says: the state, its headline, the problems, and what to do next."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.client import ask
 from stunwall.control.protocol import ControlPermissionError, Status
+from stunwall.model import VPN_KINDS
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
 from stunwall.text import count
@@ -70,6 +71,8 @@ class Report:
     wall: str = "unknown"
     vpn: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that count as the VPN, and why."""
+    not_counted: list[tuple[str, str]] = field(default_factory=list)
+    """The interfaces of a VPN's kind that do not count, and why."""
     inside: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that lead only to machines behind this one, and why."""
     second_lock: str = ""
@@ -120,8 +123,9 @@ def _of_daemon(daemon: Status) -> Report:
         headline,
         leak=state in _LEAKING or wall != "up",
         wall=wall,
-        vpn=_interfaces(daemon, "counts"),
-        inside=_interfaces(daemon, "inside"),
+        vpn=_interfaces(daemon, lambda entry: bool(entry["counts"])),
+        not_counted=_interfaces(daemon, _resembles_vpn),
+        inside=_interfaces(daemon, lambda entry: bool(entry.get("inside"))),
         second_lock=_second_lock(daemon.get("second_lock", {})),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
@@ -183,8 +187,12 @@ def _damaged(differences: Sequence[str]) -> str:
     return f"the wall is damaged: {hints.changed(differences)}"
 
 
-def _interfaces(daemon: Status, key: str) -> list[tuple[str, str]]:
-    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry.get(key)]
+def _interfaces(daemon: Status, chosen: Callable[[Status], bool]) -> list[tuple[str, str]]:
+    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if chosen(entry)]
+
+
+def _resembles_vpn(entry: Status) -> bool:
+    return entry["kind"] in VPN_KINDS and not entry["counts"] and not entry.get("inside")
 
 
 def _unrecorded(daemon: Status) -> list[str]:

@@ -51,6 +51,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 def _rows(found: Report) -> Iterator[tuple[str, str]]:
     if not found.vpn:
         yield "VPN", "no VPN is up" if found.daemon else "unknown"
+        for name, why in found.not_counted:
+            yield "Not counted", f"{name}: {why}"
     for name, why in found.vpn:
         yield "VPN", f"{name}: {why}"
     for why, names in _by_reason(found.inside).items():

@@ -16,7 +16,7 @@ Check = Callable[[Any], Any]
 
 # systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path.
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+(/[A-Za-z0-9:_.\\@-]+){0,15}")
-_INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
+_INTERFACE_GLOB = re.compile(r'[^"/\s]{1,64}')
 # Unicast: the lowest bit of the first byte is 0 (IEEE 802).
 _HARDWARE = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
 
@@ -78,13 +78,17 @@ def _network(value: Any) -> Network:  # noqa: ANN401
 
 
 def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
-    if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
+    if isinstance(value, list) and all(isinstance(x, str) and _is_glob(x) for x in value):
         if any(not glob.strip("*?") for glob in value):
             raise UnfitError(
                 "names of interfaces, not a pattern that matches every interface (nothing would be blocked),"
             )
         return tuple(value)
     raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
+
+
+def _is_glob(text: str) -> bool:
+    return _INTERFACE_GLOB.fullmatch(text) is not None and text.isprintable()
 
 
 def _hardware_addresses(value: Any) -> frozenset[str]:  # noqa: ANN401

@@ -6,6 +6,7 @@ from typing import Any
 from stunwall.config import Mode
 from stunwall.doctor.findings import Finding, ok, warning
 from stunwall.doctor.machine import Machine
+from stunwall.model import VRF
 
 
 def check(machine: Machine) -> Iterator[Finding]:
@@ -43,7 +44,7 @@ def check(machine: Machine) -> Iterator[Finding]:
 
 
 def _inside(interfaces: list[dict[str, Any]]) -> Iterator[Finding]:
-    inside = [each for each in interfaces if each.get("inside")]
+    inside = [each for each in interfaces if each.get("inside") and each.get("kind") != VRF]
     for each in inside:
         if each["doubt"]:
             yield warning(

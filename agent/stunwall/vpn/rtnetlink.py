@@ -1,5 +1,6 @@
 """Reads links, addresses, routes and routing rules from the kernel, and notices changes (rtnetlink(7))."""
 
+import os
 import socket
 from errno import ENOBUFS
 from ipaddress import ip_address, ip_network
@@ -18,7 +19,8 @@ _IFA_F_PERMANENT, _IFAPROT_KERNEL_RA = (
     0x80,
     2,
 )  # linux/if_addr.h: without a lifetime; by a router advertisement
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40  # linux/if.h
+# linux/if.h
+_IFF_UP, _IFF_BROADCAST, _IFF_POINTOPOINT, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x2, 0x10, 0x40, 0x80
 _RTN_UNICAST = 1  # linux/rtnetlink.h
 _FR_ACT_TO_TBL = 1  # linux/fib_rules.h
 _TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
@@ -83,24 +85,30 @@ class Rtnetlink:
 
     def _dump(self) -> Snapshot:
         links = tuple(_link(message) for message in self._netlink.get_links())
+        vrfs = frozenset(link.table for link in links if link.table)
         routes: list[Route] = []
         tables = {}
         for version in self._versions:
             family = FAMILIES[version]
             routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
             rules = self._netlink.get_rules(family=family)
-            tables[version] = frozenset(_table(m) for m in rules if m["action"] == _FR_ACT_TO_TBL)
+            to_table = (_tables(m, vrfs) for m in rules if m["action"] == _FR_ACT_TO_TBL)
+            tables[version] = frozenset().union(*to_table)
         addresses: dict[tuple[int, int], Address] = {}
+        every: dict[int, tuple[Address, ...]] = {}
         dynamic = set()
         for message in self._netlink.get_addr():
             if not message["flags"] & _IFA_F_PERMANENT or message.get("proto") == _IFAPROT_KERNEL_RA:
                 dynamic.add(message["index"])
-            if message["scope"] < _RT_SCOPE_LINK and message["family"] in _VERSIONS:
-                # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
-                own = ip_address(message.get("local") or message.get("address"))
+            if message["family"] not in _VERSIONS:
+                continue
+            # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
+            own = ip_address(message.get("local") or message.get("address"))
+            every[message["index"]] = (*every.get(message["index"], ()), own)
+            if message["scope"] < _RT_SCOPE_LINK:
                 addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
         egress = {version: self._egress(version) for version in self._versions}
-        return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic))
+        return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic), every)
 
     def _egress(self, version: int) -> int:
         try:
@@ -113,16 +121,19 @@ class Rtnetlink:
 def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
     info = message.get("linkinfo")
     kind = (info.get("kind") if info else None) or ""
-    data = info.get("data") if info and kind == "tun" else None
+    data = (info.get("data") if info and kind in ("tun", "vrf") else None) or {}
+    reached = message["flags"] & (_IFF_BROADCAST | _IFF_POINTOPOINT | _IFF_NOARP)
     return Link(
         index=message["index"],
-        name=message.get("ifname") or "",
+        name=os.fsdecode(message.get("ifname") or ""),  # pyroute2 leaves what is not UTF-8 as bytes
         kind=kind,
-        tap=bool(data and data.get("tun_type") == _TUN_TAP),
+        tap=data.get("tun_type") == _TUN_TAP,
         up=bool(message["flags"] & _IFF_UP),
         running=bool(message["flags"] & _IFF_RUNNING),
         master=message.get("master") or 0,
         peer=_peer(message),
+        table=data.get("vrf_table") or 0,
+        shared=reached == _IFF_BROADCAST,
     )
 
 
@@ -141,6 +152,11 @@ def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401
         interfaces.append(message.get("oif"))
     gateway = bool(message.get("gateway") or message.get("via") or message.get("multipath"))
     return Route(_table(message), ip_network(destination, strict=False), tuple(interfaces), gateway)
+
+
+def _tables(message: Any, vrfs: frozenset[int]) -> frozenset[int]:  # noqa: ANN401
+    """Return the tables that a rule leads to: the one for VRFs (`l3mdev`) leads to those of all of them."""
+    return vrfs if message.get("l3mdev") else frozenset({_table(message)})
 
 
 def _table(message: Any) -> int:  # noqa: ANN401

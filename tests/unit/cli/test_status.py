@@ -60,6 +60,18 @@ def test_the_exit_code_is_0_only_while_no_stun_can_leak(
     assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
 
 
+def test_without_a_vpn_it_says_why_an_interface_of_such_a_kind_does_not_count(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    clat = {"interface": "clat", "kind": "tun", "counts": False, "why": "as a CLAT has it", "inside": False}
+    tap = {"interface": "vnet0", "kind": "tun", "counts": False, "why": "a tap device", "inside": True}
+    assert "Not counted" not in stunwall("status").out
+    daemon |= {"state": "sealed", "interfaces": [clat, tap]}
+    assert re.findall("^Not counted +(.*)$", stunwall("status").out, re.M) == ["clat: as a CLAT has it"]
+    daemon["interfaces"] = [clat, clat | {"interface": "wg0", "kind": "wireguard", "counts": True}]
+    assert "Not counted" not in stunwall("status").out
+
+
 def test_interfaces_to_machines_behind_this_one_are_listed_by_their_reason(
     stunwall: Stunwall, daemon: dict[str, Any]
 ) -> None:

@@ -152,10 +152,10 @@ WRONG = {
         '[""]',
         '["wg 0"]',
         '["wg0\\""]',
-        '["wg0;"]',
+        '["wg/0"]',
         '["wg0\\n"]',
         "{}",
-        '["a{b}"]',
+        '["\\u202ewg"]',
     ],
     "bridged": ['"52:54:00:12:34:56"', "[1]", '["52:54:00:12:34"]', '["53:54:00:12:34:56"]', '["*"]'],
     "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
@@ -420,11 +420,16 @@ def _environment() -> dict[str, str]:
         ("a" * 15, True),
         ("a" * 16, False),
         ("", False),
+        ("us+ny=", True),
+        ("wg*0", True),
+        ("wgé", True),
+        ("é" * 8, False),
         ("wg*", False),
         ("wg 0", False),
         ("wg0\n", False),
+        ("\u202ewg", False),
         ('"', False),
     ],
 )
-def test_an_interface_name_has_up_to_15_plain_characters(name: str, fits: bool) -> None:
+def test_an_interface_name_has_up_to_15_bytes_that_nft_and_terminals_can_take(name: str, fits: bool) -> None:
     assert config.is_interface(name) is fits

@@ -1,5 +1,6 @@
 """sync.py: a real network with a VPN that comes and goes, and the wall that follows it."""
 
+import os
 import select
 import subprocess
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from stunwall.config import Allow, Config, Mode, WhenVpnDown
 from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
-from stunwall.wall import contents, state, table, units
+from stunwall.wall import contents, second_lock, state, table, units
 from stunwall.wall.contents import Addition
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
-from stunwall.wall.state import Wall
+from stunwall.wall.state import Rule, Wall
 from unit.tun import Tun, ip, routing
 from unit.wall_kernel import listed
 
@@ -375,3 +376,60 @@ def test_closing_takes_the_policy_route_away_and_leaves_the_wall() -> None:
         assert one.wall.sets["vpn"] == ("stn1",)
         one.nft.close()
     assert routing() == before
+
+
+# Whatever Linux allows in a name (net/core/dev.c, dev_valid_name): 15 bytes, and no spaces.
+EXPRESSED = (
+    "us+ny=",
+    "é",
+    "a\\b",
+    "\\",
+    "'x'",
+    "}};#$x",
+    "&|<>(){}[],;",
+    "@vpn",
+    "${passed}",
+    "-",
+    "a*b",
+    "1.2.3.4",
+    "0x1f",
+)
+NOT_SHOWN = ("\u202ewg", "\x1b[31m", "a\udcffb", "\u3000", "a\x1cb", "\u2028", "\x7f")
+NOT_EXPRESSED = ('"', 'a"};#b', "*", "x*", "x\\*")
+
+
+def all_rules(one: Running) -> list[Rule]:
+    second = second_lock.rules(one.nft)
+    assert second is not None
+    return [
+        replace(rule, packets=None, bytes=None)
+        for rule in (*one.wall.rules, *second.rules)
+        if not rule.chain.startswith(("egress_", "vpn_"))
+    ]
+
+
+@pytest.mark.parametrize("name", [*EXPRESSED, *NOT_SHOWN, *NOT_EXPRESSED], ids=ascii)
+def test_an_interface_is_in_both_locks_or_reported_and_no_name_changes_a_rule(name: str) -> None:
+    settings = replace(REDIRECT, interfaces=("stn0",))
+    for one in running(settings):
+        before = all_rules(one)
+        with Tun(name, "10.9.8.7/24", "fd00::7/64"):
+            one.follow()
+            locked = one.second_lock.state()
+            assert (os.fsencode(name).decode(errors="replace") in locked.interfaces) is (
+                name not in NOT_EXPRESSED
+            )
+            assert (repr(name) in locked.why) is (name in NOT_EXPRESSED)
+            one.network.configure(replace(settings, interfaces=("*",), allow_lan=True))
+            sets = one.wall.sets
+            held = (
+                name in sets["vpn"],
+                f'"{name}" : 10.9.8.7' in listed(),
+                f"10.9.8.0/24 . {name}" in sets["lan4"],
+            )
+            assert held == (name in EXPRESSED,) * 3
+            (why,) = (each.why for each in one.network.assessments if each.interface == name)
+            assert ("rename it" in why) is (name not in EXPRESSED)
+            assert all_rules(one) == before
+            assert subprocess.check_output(["nft", "list", "tables"]).split()[1::3] == [b"inet", b"netdev"]
+        assert set(one.problems) == {""}

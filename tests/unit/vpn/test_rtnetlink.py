@@ -2,10 +2,14 @@
 
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from stunwall.vpn import rtnetlink
 from stunwall.vpn.interfaces import Link, Snapshot
 from stunwall.vpn.rtnetlink import Rtnetlink
 from unit.tun import ip
@@ -39,11 +43,11 @@ def snapshot(links: None) -> Snapshot:
 
 
 def taken() -> Snapshot:
-    rtnetlink = Rtnetlink(frozenset({4, 6}))
+    network = Rtnetlink(frozenset({4, 6}))
     try:
-        return rtnetlink.snapshot()
+        return network.snapshot()
     finally:
-        rtnetlink.close()
+        network.close()
 
 
 def by_name(snapshot: Snapshot) -> dict[str, Link]:
@@ -105,3 +109,52 @@ def test_an_address_from_a_router_advertisement_is_dynamic_also_if_it_stays(link
     with IPRoute() as netlink:  # iproute2 cannot set it before 6.3
         netlink.addr("add", index=index, address="fd99::1", prefixlen=64, proto=IFAPROT_KERNEL_RA)
     assert index in taken().dynamic
+
+
+def test_interfaces_with_neighbours_are_told_from_point_to_point_ones(links: None) -> None:
+    ip("link", "add", "link", "nst", "nsarp", "arp", "off", "type", "macvlan")
+    shared = {name for name, link in by_name(taken()).items() if name.startswith("ns") and link.shared}
+    assert shared == {"nst", "nsv0", "nsv1", "nsm", "nstap"}
+
+
+def test_all_addresses_of_a_link_are_read_with_its_own_end_of_a_point_to_point_link(links: None) -> None:
+    ip("link", "set", "nstun", "up", "addrgenmode", "none")
+    for address in (("10.9.9.1/24",), ("192.0.0.1", "peer", "192.0.0.2"), ("fd99::1/64",), ("fe80::9/64",)):
+        ip("addr", "add", *address, "dev", "nstun")
+    snapshot = taken()
+    index = by_name(snapshot)["nstun"].index
+    expected = [ip_address(text) for text in ("10.9.9.1", "192.0.0.1", "fd99::1", "fe80::9")]
+    assert sorted(map(str, snapshot.all_addresses[index])) == sorted(map(str, expected))
+    assert snapshot.addresses[index, 4] == expected[0]
+
+
+def test_a_name_that_is_not_utf8_is_read_as_python_names_files(links: None) -> None:
+    ip("link", "add", "nsx\udcff", "type", "bridge")
+    try:
+        assert by_name(taken())["nsx\udcff"].kind == "bridge"
+    finally:
+        ip("link", "del", "nsx\udcff")
+
+
+def test_the_rule_for_vrfs_leads_to_the_table_of_each_vrf() -> None:
+    """Written and read by pyroute2, as a kernel without VRF cannot show them."""
+    vrf = ifinfmsg()
+    vrf["attrs"] = [
+        ("IFLA_IFNAME", "red"),
+        (
+            "IFLA_LINKINFO",
+            {"attrs": [("IFLA_INFO_KIND", "vrf"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_VRF_TABLE", 77)]})]},
+        ),
+    ]
+    vrf.encode()
+    read = ifinfmsg(vrf.data)
+    read.decode()
+    link = rtnetlink._link(read)
+    assert (link.name, link.kind, link.table, link.shared) == ("red", "vrf", 77, False)
+    for attributes, expected in (([("FRA_L3MDEV", 1)], {77}), ([("FRA_TABLE", 300)], {300}), ([], {254})):
+        rule = fibmsg()
+        rule["table"], rule["attrs"] = 0 if expected == {77} else 254, attributes
+        rule.encode()
+        said = fibmsg(rule.data)
+        said.decode()
+        assert rtnetlink._tables(said, frozenset({77})) == expected

@@ -230,6 +230,7 @@ NETWORKS = VERSIONS.flatmap(
         *[st.none() | st.ip_addresses(v=version, network=None).map(ip_network) for _ in range(2)]
     )
 )
+NAMES = st.text(st.characters(max_codepoint=0x2FF), min_size=1, max_size=15).filter(config.is_interface)
 ALLOWS = st.builds(
     lambda networks, **given: Allow("w", to=networks[0], source=networks[1], **given),
     NETWORKS,
@@ -237,14 +238,14 @@ ALLOWS = st.builds(
     port=st.none() | st.integers(1, 65535),
     protocol=st.none() | st.sampled_from(Transport),
     user=st.none() | st.integers(0, 2**32 - 2),
-    interface=st.none() | st.from_regex(config._INTERFACE, fullmatch=True),
+    interface=st.none() | NAMES,
 )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(ALLOWS, max_size=4),
-    st.frozensets(st.from_regex(config._INTERFACE, fullmatch=True), max_size=4),
+    st.frozensets(NAMES, max_size=4),
     st.frozensets(st.tuples(st.ip_addresses(), st.integers(1, 65535)), max_size=4),
 )
 def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
@@ -253,9 +254,11 @@ def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
     if state.read(nft) is None:
         table.load(nft, EMPTY, MASK)
     rules = tuple(rule for rule in allow if rule != Allow("w"))
-    table.fill(nft, replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
+    lan = frozenset((ip_network("192.0.2.0/24"), name) for name in names)
+    table.fill(nft, replace(EMPTY, vpn=names, lan=lan, transport=transport, allow=rules), MASK, None)
     wall = loaded()
     assert damage(replace(EMPTY, allow=rules)) == ()
     assert set(wall.sets["vpn"]) == names
+    assert set(wall.sets["lan4"]) == {f"192.0.2.0/24 . {name}" for name in names}
     assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
     assert sum(rule.chain == "allow_rules" for rule in wall.rules) == len(rules)
