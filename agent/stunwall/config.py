@@ -31,7 +31,7 @@ class Mode(StrEnum):
 
 
 class OnBlock(StrEnum):
-    """Whether a blocked request is answered with error 403 or dropped in silence."""
+    """Whether what is blocked is refused at once or dropped in silence."""
 
     ANSWER = "answer"
     DROP = "drop"

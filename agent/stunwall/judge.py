@@ -32,8 +32,9 @@ interface that stops being the VPN stays in the set until the next transaction, 
 is recorded before it meets postrouting again; if it is blocked there, the earlier record is retracted. While the
 network cannot be read, `view` is empty and not `known`, and everything is blocked.
 
-*Why nothing unknown is accepted.* The table's matches are coarse, so the queue also holds look-alikes. What parses and
-is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way than we do.
+*Why nothing unknown is accepted.* The table's matches for UDP are coarse, so the queue also holds look-alikes. What
+parses and is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way
+than we do.
 An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 """
 
@@ -50,6 +51,7 @@ from stunwall.model import (
     Protocol,
     Reason,
     Refusal,
+    Transport,
     Verdict,
 )
 from stunwall.policy import View, decide, decide_response
@@ -83,7 +85,7 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
-    detection = classify(datagram, config.guard_ports)
+    detection = classify(datagram, config.guard_ports) or _rest(datagram)
     decision = decide(detection, arrival, view, config)
     if detection is None or decision.reason in _UNRECORDED:
         return Judgement(decision.verdict, decision.reason)
@@ -94,6 +96,17 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         retracted=_retracted(decision, detection, arrival),
         refusal=_refusal(decision, detection, arrival, view),
     )
+
+
+def _rest(datagram: Datagram) -> Detection | None:
+    """Return what TCP carries that is not STUN by itself: the rest of a segment that began with STUN.
+
+    For TCP the table is exact, but the kernel cuts large segments to size on the way from the table to the queue
+    (net/netfilter/nfnetlink_queue.c, nfqnl_enqueue_packet).
+    """
+    if datagram.transport is Transport.UDP:
+        return None
+    return Detection(datagram, Protocol.STUN, "segment")
 
 
 def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgement:
@@ -171,4 +184,4 @@ def _refusal(decision: Decision, detection: Detection, arrival: Arrival, view: V
     # stunwall runs here, and a forged address would make it a tool.
     if decision.refusal is None or (arrival.incoming and arrival.incoming not in view.inside):
         return None
-    return Refusal(detection.datagram, detection.framing, decision.refusal, arrival.incoming)
+    return Refusal(arrival.packet, detection.datagram, detection.framing, decision.refusal, arrival.incoming)

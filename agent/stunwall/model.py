@@ -184,7 +184,7 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and its reason; `refusal`: the STUN error response that tells the application at once, or None."""
+    """A verdict and its reason; `refusal` is the response of a Refusal, None where the sender is not told."""
 
     verdict: Verdict
     reason: Reason
@@ -193,11 +193,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a blocked sender gets: the STUN error `response` to `blocked`, framed as that was.
+    """How a blocked sender is told at once, so that it does not wait for its time-out.
 
-    `incoming` is the interface that the blocked packet came in by, "" if it is of this machine.
+    `response` is the STUN error response to `blocked`, to be framed as that was. It is empty where the sender would not
+    believe one: then an ICMP error tells it. A TCP connection is reset in both cases. `packet` is the IP packet, or its
+    beginning. `incoming` is the interface that it came in by, "" if it is of this machine.
     """
 
+    packet: bytes
     blocked: Datagram
     framing: Framing
     response: bytes

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stunwall.config import Config, Mode, OnBlock
+from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.judge import Judgement, judge
 from stunwall.model import EXPOSED, Arrival, Framing, Hook, Reason, Verdict
 from stunwall.policy import View
@@ -20,6 +20,7 @@ from vectors.programs import message, teams
 
 REQUEST = message(0x0001)
 REDIRECT = Config(mode=Mode.REDIRECT)
+OPEN = Config(when_vpn_down=WhenVpnDown.ALLOW)
 VPN = View(frozenset({"wg0"}), frozenset({4, 6}), inside=frozenset({"docker0"}))
 NO_VPN = View(frozenset(), frozenset())
 NOW = 1_700_000_000.25
@@ -51,6 +52,7 @@ def test_a_blocked_request_is_recorded_and_refused(version: int) -> None:
     assert event.packet == queued.packet
     assert refusal is not None
     assert refusal.blocked == packet.parse(queued.packet)
+    assert refusal.packet == queued.packet
     assert (refusal.response, refusal.framing, refusal.incoming) == (
         error_response(REQUEST),
         Framing.PLAIN,
@@ -128,6 +130,19 @@ def test_a_look_alike_passes_unrecorded() -> None:
     assert judge(arrival(b"\x00\x01\x00\x08" + bytes(16) + b"\xff" * 8), VPN, Config()) == Judgement(
         Verdict.ACCEPT, Reason.NOT_STUN
     )
+
+
+def test_the_rest_of_a_tcp_segment_shares_the_lot_of_its_beginning() -> None:
+    beginning, rest = arrival(transport="tcp"), arrival(b"any bytes", "tcp")
+    for view, config in ((VPN, Config()), (NO_VPN, Config()), (NO_VPN, OPEN)):
+        judged = judge(rest, view, config)
+        assert (judged.verdict, judged.reason) == (
+            (whole := judge(beginning, view, config)).verdict,
+            whole.reason,
+        )
+    refusal = judge(rest, VPN, Config()).refusal
+    assert refusal is not None
+    assert refusal.response == b""
 
 
 @pytest.mark.parametrize("queued", [b"", b"\x45", b"\x60" + bytes(39), b"\x45" + bytes(30)])

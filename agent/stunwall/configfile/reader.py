@@ -57,8 +57,10 @@ def merge(config: Config, file: Path) -> Config:
         raise _unreadable(error, file) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file) from error
-    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and a number of 5000 digits
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not valid TOML: {error}", file) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("has a number of thousands of digits, or is nested too deep", file) from error
     reader = _Reader(file, text)
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)

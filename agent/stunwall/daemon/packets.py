@@ -47,7 +47,7 @@ class PacketHandler:
     ) -> None:
         self.config = config
         self.unanswered = 0
-        """Blocked requests whose refusal could not be sent."""
+        """Blocked packets whose refusal could not be sent."""
         self.unreadable = 0
         """Blocked packets that could not be parsed."""
         self.exposures: list[Exposure] = []
