@@ -17,6 +17,7 @@ STATUS: dict[str, Any] = {
     "mark_mask": 0x90000000,
     "redirects": [],
     "allow": [],
+    "cgroups": [],
     "unrecorded": 0,
     "ip_versions": [4, 6],
     "unanswered": 0,

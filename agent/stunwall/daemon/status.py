@@ -40,6 +40,7 @@ def status(parts: Parts) -> Status:
         "ip_versions": sorted(parts.versions),
         "redirects": sorted(parts.sync.view.families),
         "allow": [rule.plain() for rule in config.allow],
+        "cgroups": parts.sync.cgroups,
         "unrecorded": parts.writer.lost,
         "unanswered": packets.unanswered,
         "unreadable": packets.unreadable,
