@@ -18,6 +18,7 @@ STATUS: dict[str, Any] = {
     "redirects": [],
     "allow": [],
     "cgroups": [],
+    "local_endpoints": [],
     "unrecorded": 0,
     "ip_versions": [4, 6],
     "unanswered": 0,

@@ -37,6 +37,7 @@ def status(parts: Parts) -> Status:
         "queue": config.queue,
         "mark_mask": config.mark_mask,
         "interfaces": [asdict(each) for each in parts.sync.assessments],
+        "local_endpoints": parts.sync.local_endpoints,
         "ip_versions": sorted(parts.versions),
         "redirects": sorted(parts.sync.view.families),
         "allow": [rule.plain() for rule in config.allow],

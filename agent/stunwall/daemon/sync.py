@@ -135,6 +135,12 @@ class NetworkSync:
             self._seal(error)
 
     @property
+    def local_endpoints(self) -> list[tuple[str, int]]:
+        """The VPN's endpoints that are on this machine, where a program relays them."""
+        transport = self._filled.transport if self._filled is not None else ()
+        return sorted((str(address), port) for address, port in transport if address.is_loopback)
+
+    @property
     def cgroups(self) -> list[list[str] | None]:
         """The paths of each exception's cgroups, None if it is not by program."""
         filled = self._filled.cgroups if self._filled is not None else {}

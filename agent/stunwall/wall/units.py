@@ -6,6 +6,7 @@ is read only when a name that an exception means may have come or gone, and then
 
 import ctypes
 import os
+import re
 import select
 import struct
 from collections.abc import Iterable, Iterator
@@ -154,6 +155,16 @@ def _by_place(rules: Iterable[Allow]) -> dict[tuple[str, bool], list[tuple[Searc
         for search in searches(rule):
             places.setdefault((search.folder, search.deep), []).append((search, rule))
     return places
+
+
+def users() -> list[int]:
+    """Return the users who are logged in, or have a service manager."""
+    with suppress(OSError):
+        names = (folder.name for folder in (ROOT / "user.slice").iterdir())
+        return sorted(
+            int(match[1]) for name in names if (match := re.fullmatch(r"user-(\d{1,10})\.slice", name))
+        )
+    return []
 
 
 def living(numbers: Iterable[int]) -> set[int]:

@@ -309,6 +309,19 @@ def test_what_is_read_of_a_users_cgroups_is_limited(
     assert found[A], "the system's units are found all the same"
 
 
+def test_users_are_known_by_their_slices(root: Path) -> None:
+    assert units.users() == []
+    for name in (
+        "user-1000.slice",
+        "user-0.slice",
+        "user-x.slice",
+        "session-1.scope",
+        "user-" + "9" * 30 + ".slice",
+    ):
+        (root / "user.slice" / name).mkdir(parents=True)
+    assert units.users() == [0, 1000]
+
+
 def test_living_cgroups_are_found_by_their_numbers(root: Path) -> None:
     (root / DEEP).mkdir(parents=True)
     numbers = {(root / path).stat().st_ino for path in ("system.slice", DEEP)}
