@@ -11,7 +11,7 @@ from stunwall.model import GUARD_PORTS, Transport
 Network = IPv4Network | IPv6Network
 
 # The keys of [[allow]], in the order in which they are shown.
-EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "interface", "why")
+EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "why")
 # The fields of Allow that cannot have the name of their key, which is a word of Python's.
 ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
@@ -49,7 +49,8 @@ class Allow:
     """An exception that the user wrote. All keys that are given must match; `why` is required.
 
     `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
-    `tailscaled.service`, or a cgroup's path from the root of the hierarchy.
+    `tailscaled.service`, or a cgroup's path from the root of the hierarchy; the last part may be a glob. `app`: the ID
+    of a desktop application of `user`, as `org.mozilla.firefox`.
     """
 
     why: str
@@ -61,6 +62,12 @@ class Allow:
     interface: str | None = None
     source: Network | None = None
     source_port: int | None = None
+    app: str | None = None
+
+    @property
+    def by_program(self) -> bool:
+        """Whether it is about the programs of a unit or an application, which only their cgroup tells."""
+        return self.unit is not None or self.app is not None
 
     def plain(self) -> dict[str, str | int]:
         """Return the exception as it stands in TOML and JSON: only the keys that were given."""

@@ -17,6 +17,8 @@ STATUS: dict[str, Any] = {
     "mark_mask": 0x90000000,
     "redirects": [],
     "allow": [],
+    "cgroups": [],
+    "local_endpoints": [],
     "unrecorded": 0,
     "ip_versions": [4, 6],
     "unanswered": 0,

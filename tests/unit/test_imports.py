@@ -42,7 +42,14 @@ ROOMS = {
 PURE = {"model", "config", "policy", "judge", "text", "hints", "stun"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
-    *("vpn/interfaces.py", "vpn/inside.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py"),
+    *(
+        "vpn/interfaces.py",
+        "vpn/inside.py",
+        "wall/contents.py",
+        "wall/listing.py",
+        "wall/requirements.py",
+        "wall/cgroup_names.py",
+    ),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }
 _INPUT_AND_OUTPUT = (

@@ -11,6 +11,7 @@ from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.client import ask
 from stunwall.control.protocol import ControlPermissionError, Status
+from stunwall.doctor import relay
 from stunwall.model import VPN_KINDS
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
@@ -87,6 +88,9 @@ class Report:
 def make(settings: Config) -> Report:
     """Ask the daemon, or the kernel if no daemon is running; then read the record."""
     report = _ask(settings)
+    if report.daemon is not None:
+        relays = relay.find(report.daemon, settings.state_dir)
+        report.problems += [f"{each.sentence}. To allow it: {each.cure}" for each in relays if each.blocked]
     try:
         report.blocked = _blocked(settings.state_dir)
     except RecordError as error:

@@ -120,6 +120,8 @@ class _Reader:
             if len(rule) == 1:
                 others = ", ".join(key for key in ALLOW_KEYS if key != "why")
                 raise self._error(f"matches everything; give at least one of {others}", path)
+            if "app" in rule and not ("user" in rule and "unit" not in rule):
+                raise self._error('needs user = "…", whose application it is, and no unit', (*path, "app"))
             if "from" in rule and "to" in rule and rule["from"].version != rule["to"].version:
                 versions = f"IPv{rule['from'].version} and IPv{rule['to'].version}"
                 raise self._error(f"the IP version of to expected, found {versions}", (*path, "from"))

@@ -67,10 +67,9 @@ def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(t
         *(field.name for field in fields(Config)),
         *(field.name for field in fields(Retention)),
     }
-    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 3
+    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 4
     keys = set(EXCEPTION_KEYS)
-    assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys - {"user"}
-    assert 'user = "' in allow
+    assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys
 
 
 WHOLE = """
@@ -112,6 +111,13 @@ why = "four"
 from = "fd88::/64"
 source_port = 10000
 why = "five"
+[[allow]]
+unit = "user.slice/user-1000.slice/session-[0-9]*.scope"
+why = "six"
+[[allow]]
+user = 1000
+app = "com.discordapp.Discord.desktop"
+why = "seven"
 """
 
 
@@ -138,6 +144,8 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
             Allow("three", user=1000, unit="tailscaled.service"),
             Allow("four", user=0, unit="user.slice/user-1000.slice/app\\x2da.scope"),
             Allow("five", source=ip_network("fd88::/64"), source_port=10000),
+            Allow("six", unit="user.slice/user-1000.slice/session-[0-9]*.scope"),
+            Allow("seven", user=1000, app="com.discordapp.Discord"),
         ),
     )
 
@@ -188,7 +196,17 @@ WRONG = {
     "allow.unit": [
         *('""', "1", "[]", '"/system.slice"', '"a/"', '"a//b"', '"../a"', '"a/../b"', '"a b"', '"a\\n"'),
         *("'a\"b'", '"a;b"', '"a{b}"', '"é.service"', '"' + "a/" * 16 + 'a"'),
+        *(
+            '"*"',
+            '"?*"',
+            '"*.service"',
+            '"*.s*"',
+            '"user.slice/*"',
+            '"user.slice/*/a.scope"',
+            '"user-*.slice/a"',
+        ),
     ],
+    "allow.app": ['""', "1", "[]", '"*"', '"a/b"', '"a b"', '".desktop"', '"-a"', "'a\\'", '"é"', "'a\"'"],
     "allow.why": ['""', '"  "', "1", '"two\\nlines"', '"\\u001b[31m"', "true"],
 }
 
@@ -248,6 +266,8 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
             "allow.from",
             "the IP version of to expected, found IPv4 and IPv6",
         ),
+        (f"[[allow]]\napp = 'a'\n{WHY}", 2, "allow.app", 'needs user = "…", whose application it is'),
+        (f"[[allow]]\n{WHY}app = 'a'\nuser = 0\nunit = 'b.service'\n", 3, "allow.app", "and no unit"),
         ("[allow]\nport = 1", 1, "allow", "tables [[allow]] expected"),
         ("log = 5", 1, "log", "a table [log] expected, found 5"),
         ("\n[[log]]\nkeep_days = 5", 2, "log", "a table [log] expected"),

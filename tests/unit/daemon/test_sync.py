@@ -60,13 +60,15 @@ class Running:
 
     def changed(self) -> bool:
         """Whether a change waits."""
-        return bool(select.select(self.network.sources(), [], [], 0)[0])
+        sources = [self.network.network.fileno(), self.network.programs.fileno()]
+        return bool(select.select(sources, [], [], 0)[0])
 
     def follow(self) -> Wall:
         """Follow until nothing is left to be followed, as the daemon does."""
         rounds = 0
         while self.changed():
             self.network.follow()
+            self.network.follow_programs()
             rounds += 1
             assert rounds < 20, "it follows its own doing"
         return self.wall
@@ -346,6 +348,80 @@ def test_the_second_lock_is_on_every_way_out_and_on_no_vpn(blocking: Running) ->
         assert {"stn0", "stn2"} <= set(blocking.second_lock.state().interfaces)
     blocking.follow()
     assert "stn2" not in blocking.second_lock.state().interfaces
+
+
+# Exceptions by program
+
+USER = 10**9 + os.getpid()  # nobody's
+APP = Allow("w", user=USER, app="an.App")
+HIERARCHY = Path("/sys/fs/cgroup")
+SLICE = HIERARCHY / "user.slice" / f"user-{USER}.slice"
+SCOPE = SLICE / f"user@{USER}.service" / "app.slice" / "app-an.App-1.scope"
+
+
+@pytest.fixture
+def hierarchy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The real hierarchy, where nft looks, with the slice of a user; it is looked at without a pause."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
+    monkeypatch.setattr(units, "ROOT", HIERARCHY)
+    monkeypatch.setattr(units, "PAUSE", 1e-9)
+    SLICE.mkdir(parents=True)
+    yield
+    for folder, _, _ in os.walk(SLICE, topdown=False):
+        Path(folder).rmdir()
+    with suppress(OSError):
+        SLICE.parent.rmdir()  # another test may be using it
+    subprocess.run(["umount", str(HIERARCHY)], check=True)
+
+
+def follow_programs(running: Running) -> int:
+    """Follow the cgroups until nothing is left to be followed; return how many rules there are."""
+    while select.select([running.network.programs], [], [], 0.1)[0]:
+        running.network.follow_programs()
+    return listed().count("socket cgroupv2")
+
+
+def test_an_application_that_starts_and_ends_is_followed(hierarchy: None, blocking: Running) -> None:
+    blocking.network.configure(Config(interfaces=("stn1",), allow=(APP, Allow("x", port=1))))
+    assert blocking.network.cgroups == [[], None]
+    for _ in range(2):
+        replaced = blocking.replaced
+        SCOPE.mkdir(parents=True, exist_ok=True)
+        assert follow_programs(blocking) == 1
+        assert blocking.network.cgroups == [[str(SCOPE.relative_to(HIERARCHY))], None]
+        assert blocking.replaced == replaced + 1
+        SCOPE.rmdir()
+        assert follow_programs(blocking) == 0
+        assert blocking.network.cgroups == [[], None]
+    assert set(blocking.problems) <= {""}
+
+
+def test_a_cgroup_that_has_ended_when_its_rule_is_loaded_is_no_error(
+    hierarchy: None, blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users can make cgroups come and go so fast that it happens every time."""
+    steady = Allow("w", unit=SLICE.name)
+    right = units.UnitWatch.find
+    gone = {APP: ((str(SCOPE.relative_to(HIERARCHY)), 1),)}
+    monkeypatch.setattr(units.UnitWatch, "find", lambda *args, **kw: right(*args, **kw) | gone)
+    with vpn():
+        blocking.network.configure(Config(interfaces=("stn1",), allow=(APP, steady)))
+        assert blocking.follow().sets["vpn"] == ("stn1",)
+        assert blocking.network.cgroups == [[], [str(SLICE.relative_to(HIERARCHY))]]
+        assert listed().count("socket cgroupv2") == 1
+        blocking.network.put_up_wall()
+        assert listed().count("socket cgroupv2") == 1
+        assert blocking.wall.sets["vpn"] == ("stn1",)
+    assert set(blocking.problems) <= {""}
+
+
+def test_the_cgroups_are_not_read_again_when_the_network_changes(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocking.network.configure(Config(interfaces=("stn1",), allow=(APP,)))
+    monkeypatch.setattr(units.UnitWatch, "_look", None)
+    with vpn():
+        assert blocking.follow().sets["vpn"] == ("stn1",)
 
 
 def unreadable(rtnetlink: Rtnetlink) -> None:

@@ -93,7 +93,7 @@ def test_whatever_is_read_the_kernel_takes(lab: None, nft: Nft, tmp_path: Path, 
     config = loaded(file)
     if isinstance(config, ConfigError):
         return
-    cgroups = {rule.unit: ("system.slice", 1) for rule in config.allow if rule.unit}
+    cgroups = {rule: (("system.slice", 1),) for rule in config.allow if rule.by_program}
     contents = Contents(vpn=frozenset(), guard_ports=config.guard_ports, allow=config.allow, cgroups=cgroups)
     table.load(nft, contents, config.mark_mask)
 

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
@@ -161,23 +159,13 @@ def test_what_goes_inside_passes_whatever_it_is_and_is_not_counted(nft: Nft, way
     assert not way.passes(SERVER6)
 
 
-@pytest.fixture
-def unit() -> Iterator[str]:
-    """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
-    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
-    path = f"stunwall-{os.getpid()}/a\\x2db@1:2.scope"
-    (HIERARCHY / path).mkdir(parents=True)
-    yield path
-    (HIERARCHY / path).rmdir()
-    (HIERARCHY / path).parent.rmdir()
-    subprocess.run(["umount", str(HIERARCHY)], check=True)
-
-
 @pytest.mark.parametrize("mask", [MASK, 0x60000])
-def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, unit: str, mask: int) -> None:
+def test_an_exception_by_program_is_for_the_programs_of_its_cgroups_alone(
+    nft: Nft, way: Way, unit: str, mask: int
+) -> None:
     number = (HIERARCHY / unit).stat().st_ino
-    allow = (Allow("a", port=1), Allow("b", port=3478, unit=unit))
-    table.load(nft, replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
+    rule = Allow("b", port=3478, user=0, app="an.App")
+    table.load(nft, replace(EMPTY, allow=(Allow("a", port=1), rule), cgroups={rule: ((unit, number),)}), mask)
     assert not way.passes()
     inside = os.fork()
     if inside == 0:
@@ -190,6 +178,15 @@ def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, u
     assert loaded().counters["permitted_programs"]
     assert counted("allow 2")
     assert not way.passes()
+
+
+def test_an_exception_has_a_rule_for_each_of_its_cgroups(nft: Nft, unit: str) -> None:
+    rule, other = Allow("b", unit="a*"), Allow("c", unit="other.service")
+    above = unit.rpartition("/")[0]
+    cgroups = {rule: tuple((path, (HIERARCHY / path).stat().st_ino) for path in (above, unit)), other: ()}
+    table.load(nft, replace(EMPTY, allow=(rule, other), cgroups=cgroups), MASK)
+    comments = [each.comment for each in loaded().rules if each.chain == "allow_programs"]
+    assert comments == ["allow 1", "allow 1"]
 
 
 @pytest.mark.parametrize("priority", [-300, 50, 150], ids=["raw", "before ours", "behind ours"])
