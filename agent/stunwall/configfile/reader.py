@@ -150,8 +150,19 @@ class _Reader:
                 continue
             if key is None or header != wanted or number not in (None, count):
                 continue
-            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
+            if _key_of(line) == key:
                 return at
+        return None
+
+
+def _key_of(line: str) -> str | None:
+    """Return the key that a line begins with, None if it does with none. A key in quotes can have escapes."""
+    written = re.match(r"""\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^\s=.'"]+)\s*[.=]""", line)
+    if written is None:
+        return None
+    try:
+        return next(iter(tomllib.loads(f"{written[1]} = 0")))
+    except tomllib.TOMLDecodeError:
         return None
 
 
