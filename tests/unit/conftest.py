@@ -14,11 +14,16 @@ from unit.fake_machine import FakeMachine, make
 from unit.wall import Wall
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-settings.register_profile("unit", deadline=None, suppress_health_check=_SLOW)
-# `tests/run.sh fuzz`. What failed is kept, and tried first the next time.
+# The same examples in every run, so that a run that fails fails again.
+settings.register_profile("unit", deadline=None, suppress_health_check=_SLOW, derandomize=True)
+# `tests/run.sh fuzz`: others each time. What failed is kept, and tried first the next time.
 _KEPT = Path(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "stunwall-fuzz")
 settings.register_profile(
-    "fuzz", settings.get_profile("unit"), max_examples=1_000, database=DirectoryBasedExampleDatabase(_KEPT)
+    "fuzz",
+    settings.get_profile("unit"),
+    derandomize=False,
+    max_examples=1_000,
+    database=DirectoryBasedExampleDatabase(_KEPT),
 )
 settings.load_profile("unit")
 
