@@ -132,7 +132,7 @@ def _take_queue(config: Config) -> nfqueue.Queue:
     except nfqueue.QueueError as error:
         if not (advice := modules.gone()):
             raise
-        raise nfqueue.QueueError(f"{error}. If a module is missing, {advice}") from error
+        raise nfqueue.QueueError(f"{error}. If the module is missing: {advice}") from error
 
 
 def _check_alone(nft: Nft, queue: int) -> None:

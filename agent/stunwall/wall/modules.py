@@ -8,14 +8,20 @@ _FOLDER = Path("/lib/modules")
 
 
 def gone() -> str:
-    """Return what to do where the running kernel's modules are gone from the disk, "" where they are there."""
-    release = os.uname().release
-    if not _LOADED.exists() or (_FOLDER / release / "modules.dep").exists():
+    """Return what to do where the running kernel's modules may be gone from the disk, "" where they are there."""
+    if not _LOADED.exists():
         return ""
-    return (
-        f"reboot, since {_FOLDER} has no modules of the running kernel {release} any more, as after an upgrade of the "
-        "kernel (in a container: load the module on its host)"
-    )
+    release = os.uname().release
+    try:
+        (_FOLDER / release / "modules.dep").stat()
+    except PermissionError:  # the daemon's unit hides them (ProtectKernelModules=)
+        return "if the kernel was upgraded since the boot, reboot; otherwise `sudo stunwall doctor` says what to do"
+    except OSError:
+        return (
+            f"reboot, since {_FOLDER} has no modules of the running kernel {release} any more, as after an upgrade of "
+            "the kernel (in a container: load the module on its host)"
+        )
+    return ""
 
 
 def how_to_load(module: str) -> str:

@@ -41,6 +41,22 @@ def test_modules_that_an_upgrade_removed_come_back_with_a_reboot(folder: Path, l
     assert "modprobe" not in said
 
 
+def test_a_daemon_from_which_its_unit_hides_them_cannot_tell(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def hidden(path: Path, **options: bool) -> os.stat_result:
+        if path.is_relative_to(folder):
+            raise PermissionError(path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", hidden)
+    said = modules.how_to_load("nft_queue")
+    assert "reboot; otherwise `sudo stunwall doctor`" in said
+    assert "modprobe" not in said
+
+
 def test_a_kernel_without_modules_has_lost_none(folder: Path) -> None:
     (folder / "modules.dep").unlink()
     modules._LOADED.unlink()
