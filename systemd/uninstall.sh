@@ -42,6 +42,7 @@ rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
 rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.service
+rm -f /etc/systemd/system/nftables.service.d/stunwall.conf
 share=/usr/local/share
 rm -f $share/man/man1/stunwall.1 $share/man/man5/stunwall.toml.5 $share/man/man8/stunwalld.8
 rm -f $share/bash-completion/completions/stunwall $share/bash-completion/completions/stunwalld
@@ -51,7 +52,7 @@ rm -f /etc/fish/completions/stunwall.fish /etc/fish/completions/stunwalld.fish
 for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
     $share/bash-completion $share/zsh/site-functions $share/zsh \
     /etc/fish/completions /etc/fish \
-    /etc/sysusers.d /etc/tmpfiles.d; do
+    /etc/systemd/system/nftables.service.d /etc/sysusers.d /etc/tmpfiles.d; do
     [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
 done
 if [ -d /run/systemd/system ]; then

@@ -23,7 +23,7 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
-unit="bash zsh fish mandoc groff shellcheck"
+unit="bash zsh fish mandoc groff shellcheck systemd"
 deb="dpkg-dev binutils lintian"
 lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps"
 browser="chromium firefox-esr"

@@ -65,6 +65,7 @@ for file in output redirect second_lock vpn_down; do put 644 "$root/rules/$file.
 put 755 "$root/systemd/stopped.sh" $home/stopped.sh
 put 644 "$root/systemd/stunwall-wall.service" /lib/systemd/system/stunwall-wall.service
 put 644 "$root/systemd/stunwall.service" /lib/systemd/system/stunwall.service
+put 644 "$root/systemd/nftables-drop-in.conf" /lib/systemd/system/nftables.service.d/stunwall.conf
 put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf
 put 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml

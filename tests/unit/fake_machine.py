@@ -14,7 +14,7 @@ from stunwall.doctor import checks, daemon, machine, other_programs, service
 from stunwall.doctor.findings import Finding, Result
 from stunwall.doctor.machine import Machine, ProgramError
 from stunwall.queue import nfqueue
-from stunwall.wall import inspection, requirements, ruleset, state
+from stunwall.wall import inspection, modules, requirements, ruleset, state
 from stunwall.wall.inspection import Inspection
 from stunwall.wall.state import Rule, Wall
 from unit.status import STATUS
@@ -59,6 +59,7 @@ class FakeMachine:
     ruleset: Any = field(default_factory=list)
     missing: str | None = None
     queues: bool = True
+    modules_gone: str = ""
     listeners: dict[int, int] = field(default_factory=lambda: {4780: OURS})
     printed: dict[str, str] = field(default_factory=dict)
     """What programs print, by their command line."""
@@ -121,8 +122,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     look = lambda: inspected(fake.wall, *fake.differences, complete=fake.complete)  # noqa: E731
     monkeypatch.setattr(inspection, "inspect", answers(look))
     monkeypatch.setattr(inspection, "read_ruleset", answers(lambda: fake.ruleset))
-    monkeypatch.setattr(requirements, "missing", lambda refused, redirect: fake.missing)
+    monkeypatch.setattr(requirements, "missing", lambda refused, load, redirect: fake.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
+    monkeypatch.setattr(modules, "gone", lambda: fake.modules_gone)
     monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)
     monkeypatch.setattr(daemon, "ask", answers(lambda: fake.daemon))
     monkeypatch.setattr(machine, "_INTERFACES", tmp_path / "net")

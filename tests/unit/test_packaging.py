@@ -153,7 +153,7 @@ def test_a_wrong_configuration_is_told_and_nothing_is_changed(root: Root) -> Non
 
 
 def test_a_service_that_does_not_start_is_told_with_its_last_words(root: Root) -> None:
-    root.fake("systemctl", '[ "$1" != restart ] || exit 1')
+    root.fake("systemctl", "case $1 in restart) exit 1 ;; show) echo 1 ;; esac")
     root.fake("journalctl", "echo the queue is taken")
     ended = root.run(INSTALL)
     assert ended.code == 1
@@ -161,6 +161,15 @@ def test_a_service_that_does_not_start_is_told_with_its_last_words(root: Root) -
         "the queue is taken\n"
         "stunwall: the service did not start, see above. 'sudo stunwall doctor' looks for the cause\n"
     )
+
+
+def test_a_container_that_gives_services_no_mount_namespace_is_told_what_it_needs(root: Root) -> None:
+    root.fake("systemctl", "case $1 in restart) exit 1 ;; show) echo 226 ;; esac")
+    ended = root.run(INSTALL)
+    assert ended.code == 1
+    assert "systemctl show -p ExecMainStatus --value stunwall.service" in ended.calls
+    for part in ("no mount namespace", "The rules are loaded", "Allow nesting for the container"):
+        assert part in ended.err
 
 
 # What is put there
@@ -174,6 +183,7 @@ PUT = {
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",
     "systemd/stunwall.service": "etc/systemd/system/stunwall.service",
+    "systemd/nftables-drop-in.conf": "etc/systemd/system/nftables.service.d/stunwall.conf",
     "systemd/stunwall.toml": "etc/stunwall/stunwall.toml",
     "systemd/sysusers.conf": "etc/sysusers.d/stunwall.conf",
     "systemd/tmpfiles.conf": "etc/tmpfiles.d/stunwall.conf",

@@ -20,7 +20,7 @@ from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.text import missing_version
-from stunwall.wall import queue_rules, state
+from stunwall.wall import modules, queue_rules, state
 from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
 from stunwall.wall.reference import Filled
@@ -54,7 +54,7 @@ class Parts:
             make_folder(folder, mode)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(nft, config.queue)
-        self.queue = nfqueue.Queue(config.queue, config.redirected_bit, config.passed_bit)
+        self.queue = _take_queue(config)
         stack.callback(self.queue.close)
         refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
@@ -127,6 +127,15 @@ class Parts:
 
     def _report_gap(self, gap: Gap) -> None:
         self.writer.record(replace(Event.note(gap.start, GAP, gap.sentence), last_time=gap.end))
+
+
+def _take_queue(config: Config) -> nfqueue.Queue:
+    try:
+        return nfqueue.Queue(config.queue, config.redirected_bit, config.passed_bit)
+    except nfqueue.QueueError as error:
+        if not (advice := modules.gone()):
+            raise
+        raise nfqueue.QueueError(f"{error}. If the module is missing: {advice}") from error
 
 
 def _check_alone(nft: Nft, queue: int) -> None:

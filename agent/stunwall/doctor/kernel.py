@@ -6,8 +6,8 @@ from contextlib import closing
 
 from stunwall.config import Mode
 from stunwall.doctor.findings import Finding, note, ok, problem, warning
-from stunwall.doctor.machine import Machine
-from stunwall.wall import requirements, state
+from stunwall.doctor.machine import Machine, ProgramError
+from stunwall.wall import modules, requirements, state
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
 
@@ -17,7 +17,7 @@ def check(machine: Machine) -> Iterator[Finding]:
     try:
         with closing(Nft()) as nft:
             redirect = machine.settings.mode is Mode.REDIRECT
-            missing = requirements.missing(nft.refused, redirect=redirect)
+            missing = requirements.missing(nft.refused, modules.how_to_load, redirect=redirect)
             queues = requirements.queues(nft.refused)
             wall = state.read(nft)
     except NftPermissionError:
@@ -32,18 +32,33 @@ def check(machine: Machine) -> Iterator[Finding]:
             next=f"fix that, {machine.then_restart}",
         )
         return
-    release, version = os.uname().release, machine.output("nft", "--version").strip()
-    yield ok("kernel", f"Linux {release} and {version} have everything the wall needs")
-    if queues:
-        return
-    what = "nftables has no `queue` statement here, so the xtables target NFQUEUE is used instead"
-    if wall is not None and wall.queue is not None:
-        why = "it does the same, but `nft list` then says that iptables-nft manages the table"
-        yield note("kernel", what, why)
-    else:
-        yield warning(
+    try:
+        version = machine.output("nft", "--version").strip()
+    except ProgramError as error:
+        yield problem(
             "kernel",
-            what,
-            why="whether the kernel has that target is only known once stunwalld has started",
-            next=f"run `{machine.start}`; if it reports a missing module, follow its advice",
+            str(error),
+            why="the rules are loaded with it at boot, before stunwalld starts",
+            next="install the package nftables",
         )
+    else:
+        yield ok("kernel", f"Linux {os.uname().release} and {version} have everything the wall needs")
+    if not queues:
+        yield _no_statement(machine, queueing=wall is not None and wall.queue is not None)
+
+
+def _no_statement(machine: Machine, *, queueing: bool) -> Finding:
+    """Return what it means that nftables has no `queue` statement. `queueing`: packets are queued all the same."""
+    if not queueing and (advice := modules.gone()):
+        what = "the module nft_queue cannot be loaded"
+        return problem("kernel", what, why="without it, stunwalld gets no packets", next=advice)
+    what = "nftables has no `queue` statement here, so the xtables target NFQUEUE is used instead"
+    if queueing:
+        why = "it does the same, but `nft list` then says that iptables-nft manages the table"
+        return note("kernel", what, why)
+    return warning(
+        "kernel",
+        what,
+        why="whether the kernel has that target is only known once stunwalld has started",
+        next=f"run `{machine.start}`; if it reports a missing module, follow its advice",
+    )

@@ -16,6 +16,7 @@ _PROC = Path("/proc")
 # On Debian and most others; on Fedora and its relatives.
 _NFTABLES_CONF = (Path("/etc/nftables.conf"), Path("/etc/sysconfig/nftables.conf"))
 _FLUSHES = re.compile(r"^[^#]*\bflush\s+ruleset\b", re.MULTILINE)  # except in a comment
+_LOADS_AGAIN = "/stunwall.nft"  # in systemd/nftables-drop-in.conf
 _LEGACY = ("ip_tables_names", "ip6_tables_names")  # in /proc/net: the tables of iptables-legacy
 
 
@@ -132,16 +133,21 @@ def _nftables_service(machine: Machine) -> Iterator[Finding]:
         return
     found = [path for path in _NFTABLES_CONF if path.exists()]
     flushing = [str(path) for path in found if _FLUSHES.search(path.read_text(errors="replace"))]
-    if _FLUSHES.search(machine.output("systemctl", "cat", unit)):
+    text = machine.output("systemctl", "cat", unit)  # with its drop-ins
+    if _FLUSHES.search(text):
         flushing.append(unit)
-    if flushing:
+    if not flushing:
+        return
+    what = f"{unit} is enabled and flushes all rules: `flush ruleset` is in {' and '.join(flushing)}"
+    if _LOADS_AGAIN in text:
+        yield note("neighbours", what, why="each time, it then loads the wall again")
+    else:
         yield warning(
             "neighbours",
-            f"{unit} is enabled and flushes all rules: `flush ruleset` is in {' and '.join(flushing)}",
-            why="at boot it starts before the wall, which is safe. If it is restarted, reloaded or stopped later, as "
-            "at shutdown, the wall is gone until stunwalld restores it",
-            next=f"do not restart, reload or stop {unit} while you are online. In a file of rules, replace "
-            "`flush ruleset` by `add table FAMILY NAME` and `delete table FAMILY NAME` for each of its tables",
+            what,
+            why="then, as at boot, the wall is gone until stunwalld restores it",
+            next="install stunwall again, for its drop-in nftables.service.d/stunwall.conf. In a file of rules, "
+            "replace `flush ruleset` by `add table FAMILY NAME` and `delete table FAMILY NAME` for each of its tables",
         )
 
 

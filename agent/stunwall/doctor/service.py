@@ -14,6 +14,10 @@ UNITS = {
 }
 
 
+# systemd.exec(5): the unit's namespaces could not be set up.
+_NAMESPACE = "226"
+
+
 def check(machine: Machine) -> Iterator[Finding]:
     """Whether the wall and the daemon are active now, and start at boot."""
     if not machine.systemd:
@@ -44,11 +48,10 @@ def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
             why=UNITS[unit],
             next=f"{unmask}sudo systemctl enable {unit}",
         )
-    if shown.get("ActiveState") != "active":
-        what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
-        yield problem("service", what, next=f"sudo systemctl restart {unit}; journalctl -u {unit}")
-    else:
+    if shown.get("ActiveState") == "active":
         yield ok("service", f"{unit} is active")
+    else:
+        yield _inactive(unit, shown)
     if shown.get("NeedDaemonReload") == "yes":
         what, why = f"{unit} has changed on disk", "systemd still uses the old version"
         yield warning("service", what, why, next="sudo systemctl daemon-reload")
@@ -59,3 +62,14 @@ def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
             why="it crashed or hung",
             next=f"journalctl -u {unit} -p warning",
         )
+
+
+def _inactive(unit: str, shown: dict[str, str]) -> Finding:
+    if shown.get("ExecMainStatus") == _NAMESPACE:
+        return problem(
+            "service",
+            f"{unit} cannot start: this container gives services no mount namespace (226/NAMESPACE)",
+            next="allow nesting for the container (LXC, Incus, Proxmox), or install stunwall on its host",
+        )
+    what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
+    return problem("service", what, next=f"sudo systemctl restart {unit}; journalctl -u {unit}")

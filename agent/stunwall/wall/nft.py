@@ -21,6 +21,7 @@ from itertools import count, islice
 from typing import Any
 
 from stunwall.model import StunwallError
+from stunwall.wall import modules
 
 LIBRARY = "libnftables.so.1"
 NETLINK_NETFILTER = 12  # linux/netlink.h; not in Python's socket module
@@ -199,8 +200,8 @@ def _check_netlink() -> None:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER).close()
     except OSError as error:
         raise NftError(
-            f"the kernel's rules cannot be reached ({error.strerror}): this needs nftables in the kernel "
-            "(CONFIG_NF_TABLES, module nf_tables), and an open file that is free"
+            f"the kernel's rules cannot be reached ({error.strerror}). This needs an open file that is free, and "
+            f"nftables in the kernel (CONFIG_NF_TABLES, module nf_tables): {modules.how_to_load('nf_tables')}"
         ) from error
 
 

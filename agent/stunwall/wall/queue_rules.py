@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Collection
 
+from stunwall.wall import modules
 from stunwall.wall.contents import TABLE, Addition
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
 
@@ -51,8 +52,7 @@ def attach(nft: Nft, queue: int, additions: Collection[Addition] = ()) -> None:
                 "the kernel cannot hand packets to a program: it has neither the nftables statement `queue` "
                 f"(CONFIG_NFT_QUEUE, module nft_queue: {native}) nor the xtables target NFQUEUE "
                 f"(CONFIG_NETFILTER_XT_TARGET_NFQUEUE and CONFIG_NFT_COMPAT, modules xt_NFQUEUE and "
-                f"nft_compat: {error}). Load one of them with modprobe; some distributions ship them in an "
-                "extra package (Ubuntu: linux-modules-extra-$(uname -r))"
+                f"nft_compat: {error}): {modules.how_to_load('nft_queue')}"
             ) from error
 
 

@@ -29,18 +29,21 @@ _REDIRECT_PIECES = (
 )
 
 
-def missing(refused: Callable[[str], str | None], *, redirect: bool) -> str | None:
+def missing(
+    refused: Callable[[str], str | None], load: Callable[[str], str], *, redirect: bool
+) -> str | None:
     """Return what is missing and how to get it, None if nothing is missing. `redirect`: with mode = "redirect".
 
-    `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it.
+    `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it. `load(module)`
+    returns how to load a module.
     """
     for name, rule, option, module in _PIECES + (_REDIRECT_PIECES if redirect else ()):
         chain = f"chain probe {{\n{rule}\n}}\n" if rule else ""
         complaint = refused(f"table inet stunwall_probe {{\n{chain}}}\n")
         if complaint:
             return (
-                f"the kernel lacks {name}. It needs {option} (module {module}): try `modprobe {module}`, "
-                f"or the distribution's stock kernel. nft said: {complaint}"
+                f"the kernel lacks {name}. It needs {option} (module {module}): {load(module)}. "
+                f"nft said: {complaint}"
             )
     return None
 

@@ -4,7 +4,7 @@ import re
 from contextlib import suppress
 from dataclasses import replace
 
-from stunwall.wall import requirements, ruleset, state
+from stunwall.wall import modules, requirements, ruleset, state
 from stunwall.wall.contents import TABLE, Contents, fill_exceptions, fill_sets
 from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
@@ -35,7 +35,7 @@ def load(nft: Nft, contents: Contents, mask: int) -> Contents:
     except NftPermissionError:
         raise
     except NftError as error:
-        lacking = requirements.missing(nft.refused, redirect=contents.redirect)
+        lacking = requirements.missing(nft.refused, modules.how_to_load, redirect=contents.redirect)
         raise (NftError(lacking) if lacking else error) from error
     return contents
 

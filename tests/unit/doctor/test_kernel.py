@@ -30,6 +30,24 @@ def test_the_xtables_target_is_not_said_to_work_before_stunwalld_has_used_it(
     assert "only known once stunwalld has started" in found[WARNING][0].why
 
 
+def test_a_queue_statement_that_is_missing_since_the_modules_are_gone_comes_back_with_a_reboot(
+    fake: FakeMachine,
+) -> None:
+    fake.queues, fake.wall, fake.modules_gone = False, wall(queue=None), "reboot, since they are gone"
+    found = fake.find("kernel")
+    assert found.keys() == {OK, PROBLEM}
+    assert found[PROBLEM][0].next == "reboot, since they are gone"
+
+
+def test_a_missing_program_nft_is_told_with_its_package_although_the_library_is_there(
+    fake: FakeMachine,
+) -> None:
+    del fake.printed["nft --version"]
+    found = fake.one("kernel", PROBLEM)
+    assert found.what == "cannot run nft: No such file or directory"
+    assert found.next == "install the package nftables"
+
+
 @pytest.mark.parametrize("said", [None, "the kernel lacks nftables. Try modprobe"])
 def test_nft_that_cannot_be_run_is_a_problem(fake: FakeMachine, said: str | None) -> None:
     fake.wall, fake.missing = NftError("the program nft is missing: install the package nftables"), said

@@ -8,6 +8,7 @@ import pytest
 from stunwall.config import Config
 from stunwall.wall.nft import NftError
 from unit.fake_machine import NOBODY, NOTE, OK, OURS, PROBLEM, UNKNOWN, WARNING, FakeMachine, status
+from unit.made_root import CHECKOUT
 from vectors.rulesets import RULESETS
 
 # queue
@@ -176,6 +177,7 @@ def test_rules_of_iptables_legacy_are_a_note(
 
 
 DEBIAN = "ExecStart=/usr/sbin/nft -f /etc/nftables.conf\nExecStop=/usr/sbin/nft flush ruleset\n"
+DROP_IN = (CHECKOUT / "systemd" / "nftables-drop-in.conf").read_text()
 PLAIN = "# no flush ruleset\nExecStart=/usr/sbin/nft -f /etc/nftables.conf\n"
 
 
@@ -204,3 +206,15 @@ def test_an_enabled_nftables_service_that_flushes_all_rules_is_a_warning(
     if where:
         what = f"nftables.service is enabled and flushes all rules: `flush ruleset` is in {where.format(tmp_path)}"
         assert found[WARNING][0].what == what
+
+
+def test_an_nftables_service_that_loads_the_wall_again_is_a_note(fake: FakeMachine) -> None:
+    fake.printed["systemctl is-enabled nftables.service"] = "enabled\n"
+    fake.printed["systemctl cat nftables.service"] = DEBIAN + DROP_IN
+    assert "flushes all rules: `flush ruleset` is in nftables.service" in fake.one("neighbours", NOTE).what
+
+
+def test_the_drop_in_by_itself_flushes_nothing(fake: FakeMachine) -> None:
+    fake.printed["systemctl is-enabled nftables.service"] = "enabled\n"
+    fake.printed["systemctl cat nftables.service"] = PLAIN + DROP_IN
+    assert not fake.find("neighbours")

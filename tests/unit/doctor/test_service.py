@@ -32,6 +32,12 @@ def test_without_systemd_a_note_says_that_nothing_starts_stunwall_at_boot(fake: 
             "{} is failed (watchdog)",
             "journalctl -u {}",
         ),
+        (
+            {"ActiveState": "activating", "Result": "exit-code", "ExecMainStatus": "226"},
+            PROBLEM,
+            "{} cannot start: this container gives services no mount namespace",
+            "allow nesting for the container",
+        ),
         ({"ActiveState": "inactive"}, PROBLEM, "{} is inactive (success)", "sudo systemctl restart {}"),
         ({"NeedDaemonReload": "yes"}, WARNING, "{} has changed on disk", "sudo systemctl daemon-reload"),
         (
