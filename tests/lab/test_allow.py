@@ -1,11 +1,9 @@
 """The user's exceptions: each lets through what it names and nothing else, in the kernel."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
@@ -283,43 +281,6 @@ def test_allow_lan_follows_the_addresses_of_the_machine(lab: Lab) -> None:
         until(lambda: not reaches(lab, BEHIND_THE_ROUTER), 5, "STUN to the old network to be blocked")
 
 
-# systemd units
-
-SLICE = Path("/sys/fs/cgroup/system.slice")
-UNIT = "stunwall-lab.service"
-
-
-@pytest.fixture
-def cgroup(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A unit's cgroup where systemd would put it, in a hierarchy that only the tests have mounted."""
-    mounted = subprocess.run(
-        ["mount", "-t", "cgroup2", "none", "/sys/fs/cgroup"], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"needs cgroup v2: {mounted.stderr.strip()}")
-    # `ip netns exec` mounts its own /sys, without the hierarchy.
-    enter = ["nsenter", "--net=/run/netns/client"]
-    monkeypatch.setattr(lab.client, "command", lambda *arguments: [*enter, *arguments])
-    made = [folder for folder in (SLICE, SLICE / UNIT) if not folder.exists()]
-    for folder in made:
-        folder.mkdir()
-    try:
-        yield SLICE / UNIT
-    finally:
-        for folder in reversed(made):
-            folder.rmdir()
-        subprocess.run(["umount", "/sys/fs/cgroup"], check=True)
-
-
-@pytest.mark.parametrize("mode", ["block", "redirect"])
-def test_exception_for_a_unit_lets_that_units_programs_through(lab: Lab, cgroup: Path, mode: str) -> None:
-    in_unit = ("sh", "-c", f'echo 0 >{cgroup}/cgroup.procs && exec "$@"', "sh", *STUN_CLIENT)
-    with SOURCE_RULE.made(lab, AF_INET), allowing(lab, {"unit": UNIT}, mode=mode):
-        assert SERVED in lab.client.printed(*in_unit)
-        assert SERVED not in lab.client.printed(*STUN_CLIENT)
-        assert SERVED in lab.client.printed(*in_unit)
-
-
 # Invalid exceptions, and changes while STUN is sent. From here on the module's agent runs.
 
 INVALID = [
@@ -333,6 +294,11 @@ INVALID = [
     pytest.param(["--interface", 'x"; flush ruleset; #', "--why", WHY], "interface", id="interface"),
     pytest.param(["--user", "no such user", "--why", WHY], "user", id="user"),
     pytest.param(["--unit", "../../etc", "--why", WHY], "unit", id="unit"),
+    pytest.param(["--unit", "*.service", "--why", WHY], "every unit", id="every_unit"),
+    pytest.param(["--app", "*", "--user", "nobody", "--why", WHY], "application", id="app"),
+    pytest.param(
+        ["--unit", "a.service", "--app", "a", "--user", "nobody", "--why", WHY], "no unit", id="app_and_unit"
+    ),
 ]
 
 

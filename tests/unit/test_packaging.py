@@ -399,6 +399,14 @@ def test_every_file_that_a_script_names_is_there(script: str) -> None:
         assert list(CHECKOUT.glob(path.replace("$script", "p*"))), path
 
 
+def test_the_service_may_hide_the_cgroups_from_nft() -> None:
+    """Without these system calls nothing fails, but any user could crash it."""
+    allowed = re.findall(
+        r"^SystemCallFilter=(.*)$", (CHECKOUT / "systemd/stunwall.service").read_text(), re.M
+    )
+    assert {"landlock_create_ruleset", "landlock_restrict_self"} <= set(" ".join(allowed).split())
+
+
 def test_units_and_programs_name_each_other_where_they_are_installed() -> None:
     for source, target in PUT.items():
         for path in re.findall(r"/opt/(stunwall/[\w./-]+)", (CHECKOUT / source).read_text()):

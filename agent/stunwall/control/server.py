@@ -6,6 +6,7 @@ import os
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _GROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 _REQUEST_MAX = 4096  # bytes; a request is a line of some tens
 _CLIENTS_MAX = 16
 _BACKLOG = 128  # that may wait to be served
+_REST = 0.01  # seconds until another is accepted after one without rights, who must not keep us busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Control:
         self._answer = answer
         # Of each client what it has sent of its request, then what is still to be sent of the reply.
         self._clients: dict[socket.socket, bytes] = {}
+        self._resting_until = 0.0  # seconds of the monotonic clock, 0 while clients are accepted
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         before = os.umask(0o111 if for_all else 0o117)  # the right mode from the start
@@ -68,11 +71,23 @@ class Control:
         except OSError as error:
             raise ControlError(f"cannot change who may use {self._file}: {error.strerror}") from error
 
+    @property
+    def rest(self) -> float | None:
+        """The seconds until `resume` is to be called, None if it is not."""
+        return max(0.0, self._resting_until - time.monotonic()) if self._resting_until else None
+
+    def resume(self) -> None:
+        """Accept clients again, if the rest is over."""
+        if self.rest == 0:
+            self._resting_until = 0.0
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
     def close(self) -> None:
         """End all conversations, and remove the socket."""
         for client in list(self._clients):
             self._drop(client)
-        self._selector.unregister(self._listener)
+        if not self._resting_until:
+            self._selector.unregister(self._listener)
         self._listener.close()
         self._file.unlink(missing_ok=True)
 
@@ -85,9 +100,13 @@ class Control:
             self._drop(next(iter(self._clients)))  # the oldest has had its time
         client.setblocking(False)
         self._clients[client] = b""
-        self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
+        peer = _peer(client)
+        self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client, peer))
+        if not peer.may_change:
+            self._selector.unregister(self._listener)
+            self._resting_until = time.monotonic() + _REST
 
-    def _read(self, client: socket.socket) -> None:
+    def _read(self, client: socket.socket, peer: Peer) -> None:
         if client not in self._clients:  # dropped for a newer one since the selector looked
             return
         try:
@@ -103,7 +122,7 @@ class Control:
         if not received:
             self._drop(client)
             return
-        self._clients[client] = json.dumps(self._reply(line, _peer(client))).encode() + b"\n"
+        self._clients[client] = json.dumps(self._reply(line, peer)).encode() + b"\n"
         self._selector.modify(client, selectors.EVENT_WRITE, lambda: self._write(client))
         self._write(client)
 

@@ -124,6 +124,8 @@ class Loop:
         waits = []
         if self._failing:
             waits.append(_RETRY)
+        if self._control.rest is not None:
+            waits.append(self._control.rest)
         if self._parts.pause.left:
             waits.append(self._parts.pause.left)
         if self._probe_period:
@@ -132,6 +134,7 @@ class Loop:
 
     def _do_what_is_due(self) -> None:
         pause = self._parts.pause
+        self._control.resume()
         if self._failing:
             self._follow()
         if pause.until and not pause.left:

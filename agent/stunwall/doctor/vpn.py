@@ -48,9 +48,7 @@ def check(machine: Machine) -> Iterator[Finding]:
 def _relays(machine: Machine) -> Iterator[Finding]:
     for each in relay.find(machine.daemon or {}, machine.settings.state_dir):
         why = (
-            "without them it cannot connect"
-            if each.blocked
-            else "if it needs STUN or TURN, it cannot connect"
+            "the VPN cannot connect without it" if each.blocked else "a VPN that rides on TURN cannot connect"
         )
         yield (warning if each.blocked else note)("vpn", each.sentence, why=why, next=each.cure)
 

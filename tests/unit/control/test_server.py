@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from stunwall.control import server
 from stunwall.control.client import ask, request
 from stunwall.control.protocol import FILE, ControlError, ControlPermissionError
 from stunwall.control.server import Control, Peer
@@ -393,6 +394,34 @@ def test_without_the_group_on_the_machine_root_alone_may_change(
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     served.talk(REQUEST)
     assert served.peers[1].may_change is (os.getuid() == 0)
+
+
+def test_whoever_has_no_rights_is_not_accepted_again_at_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_REST", 1e6)
+    with served.connect(), served.connect():
+        served.serve()
+    assert served.control.rest is None, "root is served as it comes"
+    monkeypatch.setattr(server, "_peer", lambda client: Peer(1000, False))
+    waiting = [served.connect() for _ in range(3)]
+    for client in waiting:
+        client.sendall(REQUEST)
+    served.serve()
+    assert len(served.asked) == 1
+    assert (served.control.rest or 0) > 1e5
+    served.control.resume()
+    served.serve()
+    assert len(served.asked) == 1, "the rest is not over"
+    for expected in (2, 3):
+        monkeypatch.setattr(served.control, "_resting_until", 1e-9)
+        assert served.control.rest == 0
+        served.control.resume()
+        served.serve()
+        assert len(served.asked) == expected
+    for client in waiting:
+        assert json.loads(received(client))["state"] == "protected"
+        client.close()
 
 
 def test_request_needs_a_daemon_and_raises_what_it_refuses(
