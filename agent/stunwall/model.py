@@ -55,8 +55,9 @@ class Protocol(StrEnum):
     CLASSIC_STUN = "classic-stun"  # RFC 3489 and relatives: no cookie
     ICE = "ice"  # RFC 8445 connectivity check
     TURN = "turn"  # RFC 8656: a TURN method, or ChannelData to a guarded port
-    TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port
+    TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port, or the pseudo-TLS of MS-TURN
     DISCORD = "discord"  # Discord's IP discovery: not STUN, the same purpose
+    TELEGRAM = "telegram"  # what Telegram asks its relays: not STUN, the same purpose
     UNKNOWN = "unknown"  # could not be parsed
 
 
@@ -66,6 +67,8 @@ class Framing(StrEnum):
     PLAIN = "plain"
     RFC4571 = "rfc4571"  # u16 length: ICE-TCP
     TEAMS = "teams"  # ff 10, u16 length, 8 bytes of session
+    MS_TURN = "ms-turn"  # TCP: type, a zero, u16 length ([MS-TURN] §2.1.4)
+    TELEGRAM = "telegram"  # UDP: peer tag of 16 bytes, sender of 4, u32 length
 
 
 class Verdict(StrEnum):

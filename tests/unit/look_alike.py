@@ -5,12 +5,13 @@ import struct
 COOKIE = bytes.fromhex("2112a442")
 TEAMS = bytes.fromhex("ff10")
 DISCORD, DISCORD_SIZE = bytes.fromhex("00010046"), 74
+TELEGRAM_SIZES = {b"\xfe\xff\xff\xff": 40, b"\xff\xff\xff\xff": 32}
 _SKIPPED = (0, 43, 60)
 _FRAGMENT, _UDP, _UDP_LITE = 44, 17, 136
 
 
 def is_look_alike(packet: bytes) -> bool:
-    """Whether it is certain that no receiver takes a UDP packet for STUN, TURN or Discord's discovery."""
+    """Whether it is certain that no receiver takes a UDP packet for STUN, TURN, or Discord's or Telegram's question."""
     found = _udp(packet)
     if found is None:
         return False
@@ -20,10 +21,16 @@ def is_look_alike(packet: bytes) -> bool:
     sizes = {by_ip - 8} if lite or not by_udp else {by_ip - 8, by_udp - 8}
     if (payload[0] < 0x40 and payload[4:8] == COOKIE) or (payload[:2] == TEAMS and payload[16:20] == COOKIE):
         return False
+    if payload[20:22] == bytes(2) and payload[24] < 0x40 and payload[28:32] == COOKIE:
+        return False
+    if payload[16:28] == b"\xff" * 12:
+        size = TELEGRAM_SIZES.get(payload[28:32])
+        if size and (size in sizes or (partial and len(payload) <= size)):
+            return False
     if payload[0] >> 4 == 4:
         return not partial and 4 + int.from_bytes(payload[2:4], "big") > max(sizes)
     if payload[0] > 1:
-        return False
+        return payload[16:28] == b"\xff" * 12
     named = 20 + int.from_bytes(payload[2:4], "big")
     discord = payload.startswith(DISCORD)
     if discord and (DISCORD_SIZE in sizes or (partial and len(payload) <= DISCORD_SIZE)):

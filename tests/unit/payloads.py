@@ -4,7 +4,19 @@ from hypothesis import strategies as st
 
 from stunwall.stun.message import CLASSIC_TYPES
 from vectors.others import OTHERS
-from vectors.programs import SAMPLES, attribute, classic, framed, message, teams
+from vectors.programs import (
+    PSEUDO_TLS,
+    SAMPLES,
+    TELEGRAM_PEER,
+    TELEGRAM_SELF,
+    attribute,
+    classic,
+    framed,
+    message,
+    ms_turn,
+    teams,
+    telegram,
+)
 
 _bodies = st.one_of(
     st.binary(max_size=64),
@@ -22,6 +34,13 @@ _heads = st.builds(
     lambda first, second, rest: bytes([first, second]) + rest,
     st.sampled_from([0x00, 0x01, 0x08, 0x09, 0x14, 0x16, 0x19, 0x1A, 0x40, 0x47, 0x48, 0x4F, 0x50]),
     st.sampled_from([0x00, 0x03, 0xFE, 0x45]),
+    st.binary(max_size=12),
+)
+# What Telegram asks its relays, and Microsoft's hello: cut, or with something behind.
+_special = st.builds(
+    lambda whole, cut, rest: whole[: len(whole) - cut] + rest,
+    st.sampled_from([TELEGRAM_SELF, TELEGRAM_PEER, PSEUDO_TLS]),
+    st.integers(0, 24),
     st.binary(max_size=12),
 )
 _cut_heads = st.builds(lambda head, size: head[:size], _heads, st.integers(0, 9))
@@ -46,6 +65,9 @@ PAYLOADS = st.one_of(
     _exact,
     st.one_of(_messages, _classics).map(framed),
     st.one_of(_messages, _classics).map(teams),
+    st.one_of(_messages, _classics).map(telegram),
+    st.builds(ms_turn, st.one_of(_messages, _classics), st.integers(1, 4)),
+    _special,
     _heads,
     _cut_heads,
     SAMPLE_PAYLOADS,

@@ -29,13 +29,18 @@ _HOOKS = {
 
 
 class Wall:
-    """The chains that find STUN in a table of the family `inet` or `netdev`, at a way out of their own."""
+    """The chains that find STUN in a table of the family `inet` or `netdev`, at a way out of their own.
 
-    def __init__(self, family: str = "inet") -> None:
-        self._table, self._link = f"{family} classify", f"{family}0"
+    `inbound`: the chains of the tripwire instead, at the same place, since they ask nothing but the packet's bytes.
+    """
+
+    def __init__(self, family: str = "inet", *, inbound: bool = False) -> None:
+        name = "inbound" if inbound else family
+        self._table, self._link = f"{family} test_{name}", f"{name}0"
         _make_link(self._link)
         hook = _HOOKS[family].format(link=self._link)
-        run_nft("-f", "-", text=_table(self._table, hook, FILE.read_text()))
+        make = _inbound if inbound else _outbound
+        run_nft("-f", "-", text=make(self._table, hook, FILE.read_text()))
         self._sockets = {4: _raw(4, self._link), 6: _raw(6, self._link)}
 
     def close(self) -> None:
@@ -89,21 +94,29 @@ def _make_link(name: str) -> None:
         ip(f"-{version}", "neighbour", "add", address, "lladdr", _NEXT_HOP, "dev", name)
 
 
-def _table(name: str, hook: str, text: str) -> str:
+def _inbound(name: str, hook: str, text: str) -> str:
+    chains = re.findall(r"^    chain tripwire_\w+ \{\n.*?^    \}\n", text, re.M | re.S)
+    base = "".join(re.findall(r"^        meta l4proto [^\n]* goto tripwire_[^\n]*\n", text, re.M))
+    return _table(name, text, [*chains, "chain response {\ndrop\n}\n"], hook + base)
+
+
+def _outbound(name: str, hook: str, text: str) -> str:
     chains = re.findall(r"^    chain classify\w* \{\n.*?^    \}\n", text, re.M | re.S)
     chains = [chain for chain in chains if not chain.startswith("    chain classify_output ")]
-    sets = re.findall(r"^    set (?:guard_ports|classic_\w+) \{\n.*?^    \}\n", text, re.M | re.S)
-    elements = re.findall(r"^add element inet stunwall (?:guard_ports|classic_\w+) \{[^}]*\}\n", text, re.M)
     base = 'jump classify comment "is it STUN?"\n'
     if name.startswith("inet"):
         chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)
         base += "".join(
             re.findall(r"^        meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n", text, re.M)
         )
-        sets += [f"    set {name} {{\ntype ifname\n}}\n" for name in ("vpn", "inside")]
-    decide = "chain decide {\ndrop\n}\n"
-    own = f"chain out {{\n{hook}{base}}}\n"
-    return f"table {name} {{\n{''.join([*sets, decide, *chains, own])}}}\n" + "".join(
+    return _table(name, text, ["chain decide {\ndrop\n}\n", *chains], hook + base)
+
+
+def _table(name: str, text: str, chains: list[str], own: str) -> str:
+    sets = re.findall(r"^    set (?:guard_ports|classic_\w+) \{\n.*?^    \}\n", text, re.M | re.S)
+    elements = re.findall(r"^add element inet stunwall (?:guard_ports|classic_\w+) \{[^}]*\}\n", text, re.M)
+    sets += [f"    set {each} {{\ntype ifname\n}}\n" for each in ("vpn", "inside")]
+    return f"table {name} {{\n{''.join([*sets, *chains])}chain out {{\n{own}}}\n}}\n" + "".join(
         element.replace("inet stunwall", name) for element in elements
     )
 

@@ -5,19 +5,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Captured:
-    """An IP packet, and whether it is STUN: None for what stunwall does not recognise, or need not."""
+    """An IP packet, and whether stunwall takes it for STUN.
+
+    `look_alike`: the rules take it, and the daemon then lets it go.
+    """
 
     name: str
     origin: str
-    stun: bool | None
+    stun: bool
     packet: bytes
+    look_alike: bool = False
 
 
 CAPTURED = [
     Captured(
         "ms-turn-tcp allocate request",
         "Baboushka/LINFO1341-P1, K3AG-60sec.pcapng, frame 588",
-        None,
+        True,
         bytes.fromhex(
             "450000700001400040064e51c0000201c63364019c4001bb00000001000000015018ffff000000000200004400030030"
             "2112a4420102030405060708090a0b0c000f000472c64bc6803700040000000480080004000000048006000400000001"
@@ -27,7 +31,7 @@ CAPTURED = [
     Captured(
         "ms-turn-tcp allocate request, IPv6",
         "the same, over IPv6",
-        None,
+        True,
         bytes.fromhex(
             "60000000005c064020010db800000000000000000000000120010db80000000000000000000000029c4001bb00000001"
             "000000015018ffff0000000002000044000300302112a4420102030405060708090a0b0c000f000472c64bc680370004"
@@ -37,7 +41,7 @@ CAPTURED = [
     Captured(
         "ms-turn-tcp allocate success",
         "made after frame 36 of the same capture",
-        None,
+        True,
         bytes.fromhex(
             "450000700001400040064e51c0000201c63364019c40c35f00000001000000015018ffff000000000200004401030030"
             "2112a4420102030405060708090a0b0c000f000472c64bc6000d000400000258000100080001c000c633640780080004"
@@ -47,7 +51,7 @@ CAPTURED = [
     Captured(
         "ms-turn-tcp without the cookie",
         'a test of the library "turner"; framing added',
-        None,
+        True,
         bytes.fromhex(
             "450000680001400040064e59c0000201c63364019c4001bb00000001000000015018ffff000000000200003c00030028"
             "59cd65237c05eafa94de757fc70a37cb000f000472c64bc6000d00040000025800080014aabe880e8d71977a563a2770"
@@ -66,7 +70,7 @@ CAPTURED = [
     Captured(
         "pseudo-TLS ClientHello before ms-turn-tcp",
         "made after frame 561 of the same capture",
-        None,
+        True,
         bytes.fromhex(
             "4500005a0001400040064e67c0000201c63364019c4001bb00000001000000015018ffff00000000160301002d010000"
             "2903016434238e0000000000000000000000000000000000000000000000000000000000000200180100"
@@ -75,7 +79,7 @@ CAPTURED = [
     Captured(
         "telegram reflector: ICE check",
         "NotYuSheng/TracePcap, telegram_voice.pcapng, frame 21",
-        None,
+        True,
         bytes.fromhex(
             "450000940001400040114e22c0000201c63364019c400254008000005cf39375beee0adbedeb3c099b9285eef7a32bd1"
             "000000600001004c2112a442343065567a7031746c636e64000600094f677a563a4b4c7433000000c05700040003000a"
@@ -86,7 +90,7 @@ CAPTURED = [
     Captured(
         "telegram reflector: ICE answer",
         "NotYuSheng/TracePcap, telegram_voice.pcapng, frame 18",
-        None,
+        True,
         bytes.fromhex(
             "450000740001400040114e42c0000201c63364019c400254006000005cf39375beee0adbedeb3c099b9285eef7a32bd1"
             "000000400101002c2112a44268686b57706356557a72495200200008000123467a7ead06000800146ddb5351eb3e22fc"
@@ -96,7 +100,7 @@ CAPTURED = [
     Captured(
         "telegram reflector: hello",
         "NotYuSheng/TracePcap, telegram_voice.pcapng, frame 10",
-        None,
+        True,
         bytes.fromhex(
             "450000440001400040114e72c0000201c63364019c400254003000005cf39375beee0adbedeb3c09f7a32bd1ffffffff"
             "fffffffffffffffffeffffff000000000000007b"
@@ -105,7 +109,7 @@ CAPTURED = [
     Captured(
         "telegram reflector: peer info",
         "ntop/nDPI, telegram.pcap, frame 213",
-        None,
+        True,
         bytes.fromhex(
             "4500003c0001400040114e7ac0000201c63364019c40020900280000dc4c00291565b7acbc236da9eda0d597ffffffff"
             "ffffffffffffffffffffffff"
@@ -141,11 +145,13 @@ CAPTURED = [
     Captured(
         "pjnath: classic, attribute longer than the message",
         "pjsip/pjproject pjnath/src/pjnath-test/stun.c",
-        None,
+        # pjnath refuses it too.
+        False,
         bytes.fromhex(
             "450000380001400040114e7ec0000201c63364019c400d9600240000000100080012a442000000000000000000000000"
             "000600ff00000000"
         ),
+        look_alike=True,
     ),
     Captured(
         "webrtc fuzz corpus 9.stun",
@@ -168,7 +174,8 @@ CAPTURED = [
     Captured(
         "channeldata with STUN to a port that is not guarded",
         "pion/turn, internal/proto/testdata/02_chandata.hex (rest zeroed)",
-        None,
+        # No flow begins so: it takes an Allocate, which is stopped.
+        False,
         bytes.fromhex(
             "450000880001400040114e2ec0000201c63364019c409c430074000040000064000100502112a442453731722f2b322b"
             "6e4e7a580000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"

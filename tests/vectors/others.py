@@ -3,7 +3,16 @@
 Made by hand from the specification that the comment above each group names. "Invented" marks the rest.
 """
 
-from vectors.programs import COOKIE, ID, classic
+from vectors.programs import (
+    COOKIE,
+    ID,
+    MS_COOKIE,
+    PSEUDO_TLS,
+    TELEGRAM_SELF,
+    classic,
+    message,
+    ms_turn,
+)
 
 # RFC 1035 §4.1: `example.org`, type A, class IN.
 _QUESTION = b"\x07example\x03org\x00" + bytes.fromhex("00010001")
@@ -22,6 +31,8 @@ _QUIC_SPIN = bytes.fromhex("618394c8f03e515708") + bytes(40)
 _CLIENT_HELLO = bytes.fromhex("16030102000100 01fc0303") + bytes(range(64))
 _DTLS_HELLO = bytes.fromhex("16fefd0000000000000000 007a 01") + bytes(range(64))
 
+# RFC 3551 §4.5.14: 20 ms of µ-law silence.
+_SILENCE = bytes.fromhex("8000000100000050deadbeef") + b"\xff" * 160
 _RTP = bytes.fromhex("80600001000000a0deadbeef")
 _BROKEN_ATTRIBUTE = bytes.fromhex("00030008 00000000")
 
@@ -50,6 +61,7 @@ OTHERS = [
     ("WireGuard data", "udp", 51820, bytes.fromhex("04000000") + bytes(range(28))),
     # RFC 3550 §5.1 and §6.4.1, RFC 4571 §2
     ("RTP", "udp", 50000, _RTP + bytes(160)),
+    ("RTP with silence", "udp", 50000, _SILENCE),
     ("RTCP", "udp", 50001, bytes.fromhex("81c80006deadbeef") + bytes(20)),
     ("RTP over TCP, RFC 4571", "tcp", 50003, b"\x00\x0c" + _RTP),
     # RFC 6347 §4.1, RFC 8446 §5.1. OpenConnect uses DTLS to 443, WebRTC for its media keys.
@@ -76,6 +88,29 @@ OTHERS = [
     ("classic STUN with a wrong length", "udp", 3478, classic(0x0001, length=4)),
     ("classic STUN with a broken attribute", "udp", 3478, classic(0x0001, _BROKEN_ATTRIBUTE)),
     ("classic STUN, cut", "udp", 3478, classic(0x0001)[:19]),
+    # RFC 5246 §7.4.1.2: ClientHellos that have nearly the bytes of pseudo-TLS.
+    ("TLS with the cipher of pseudo-TLS among others", "tcp", 443, PSEUDO_TLS[:45] + b"\4\0\x18\0\x2f\1\0"),
+    (
+        "TLS with that cipher and an extension",
+        "tcp",
+        443,
+        PSEUDO_TLS[:4] + b"\x31" + PSEUDO_TLS[5:] + bytes(4),
+    ),
+    # Invented: almost Microsoft's framing, and almost Telegram's header.
+    ("Microsoft's framing of data without the cookie", "tcp", 443, ms_turn(classic(0x0003, MS_COOKIE), 3)),
+    ("Microsoft's framing of something else", "tcp", 443, ms_turn(classic(0x0003, bytes(8)))),
+    ("Microsoft's framing with a second byte", "tcp", 443, b"\x02\x01\x00\x14" + message(0x0001)),
+    ("Microsoft's framing of type 4", "tcp", 443, ms_turn(message(0x0001), 4)),
+    ("Telegram's header with a huge length", "udp", 596, b"T" * 20 + b"\1\0\0\x14" + message(0x0001)),
+    (
+        "Telegram's header before two one bits",
+        "udp",
+        596,
+        b"T" * 20 + bytes(4) + b"\xc0" + message(0x0001)[1:],
+    ),
+    ("Telegram's self info, longer", "udp", 596, TELEGRAM_SELF + bytes(4)),
+    ("Telegram's self info of another kind", "udp", 596, TELEGRAM_SELF[:28] + b"\xfd" + TELEGRAM_SELF[29:]),
+    ("Telegram's media", "udp", 596, TELEGRAM_SELF[:16] + bytes(range(24))),
     # Invented: almost Discord's IP discovery.
     ("Discord's length in another message", "udp", 50000, b"\x00\x02\x00\x46" + bytes(70)),
     ("Discord's start in 73 bytes", "udp", 50000, b"\x00\x01\x00\x46" + bytes(69)),

@@ -36,6 +36,23 @@ def teams(stun: bytes) -> bytes:
     return b"\xff\x10" + struct.pack("!H", len(stun) + 8) + b"SESSION!" + stun
 
 
+def ms_turn(stun: bytes, kind: int = 2) -> bytes:
+    """[MS-TURN] §2.1.4: control or data, a zero, the length of what follows."""
+    return struct.pack("!BBH", kind, 0, len(stun)) + stun
+
+
+TELEGRAM_TAG = b"TAG-OF-CALL!" + b"MINE"  # 16 bytes, of which the last 4 are of one peer
+
+
+def telegram(stun: bytes) -> bytes:
+    """The header of Telegram's relays: the tag with the receiver's 4 bytes, the sender's, a length; and padding."""
+    return TELEGRAM_TAG[:12] + b"PEER" + b"MINE" + struct.pack("!I", len(stun)) + stun + bytes(-len(stun) % 4)
+
+
+# How many bytes stand before the message, by framing.
+HEADERS = {"plain": 0, "rfc4571": 2, "teams": 12, "ms-turn": 4, "telegram": 24}
+
+
 @dataclass(frozen=True)
 class Sample:
     """A payload, where it comes from, and what has to be found in it."""
@@ -68,10 +85,16 @@ _ZOOM = classic(0x0001, attribute(0x0101, b"Z" * 20))
 _WHATSAPP_ATTRIBUTES = attribute(0x4000, b"\x01\x02\x03\x04\x05", False) + attribute(0x4002, b"relay", False)
 _WHATSAPP_ALLOCATE = message(0x0003, _WHATSAPP_ATTRIBUTES)
 _TEAMS_ALLOCATE = message(0x0003, _UDP_TRANSPORT + attribute(0x8055, bytes(3), False))
-_MICROSOFT_ALLOCATE = classic(0x0003, attribute(0x000F, bytes.fromhex("72c64bc6")))
+MS_COOKIE = attribute(0x000F, bytes.fromhex("72c64bc6"))
+_MICROSOFT_ALLOCATE = classic(0x0003, MS_COOKIE)
+_TEAMS_TCP_ALLOCATE = message(0x0003, MS_COOKIE + attribute(0x8037, bytes(4)))
+PSEUDO_TLS = bytes.fromhex("160301002d010000290301") + bytes(range(32)) + bytes.fromhex("00000200180100")
+_ICE_CHECK = message(0x0001, attribute(0x0006, b"abcd:efgh") + attribute(0x0024, bytes(4)))
 _MICROSOFT_DATA = classic(0x0115, attribute(0x0013, bytes(8)))
 _CHANGE_REQUEST = classic(0x0001, attribute(0x0003, bytes(4)))
 _DISCORD = bytes.fromhex("00010046 0006f1c4") + bytes(66)
+TELEGRAM_SELF = TELEGRAM_TAG + b"\xff" * 12 + b"\xfe\xff\xff\xff" + (123).to_bytes(8, "big")
+TELEGRAM_PEER = TELEGRAM_TAG + b"\xff" * 16
 
 
 def _whatsapp(kind: int) -> Sample:
@@ -106,6 +129,48 @@ SAMPLES = [
     Sample("Microsoft's allocate", CAPTURED, "udp", 3478, _MICROSOFT_ALLOCATE, "classic-stun", "Allocate"),
     Sample("Teams' header before TURN", CAPTURED, "udp", 3479, teams(_ALLOCATE), "turn", "Allocate", "teams"),
     Sample("Teams' header over TCP", CAPTURED, "tcp", 443, teams(_ALLOCATE), "turn", "Allocate", "teams"),
+    Sample(
+        "Teams' TURN over TCP",
+        CAPTURED,
+        "tcp",
+        443,
+        ms_turn(_TEAMS_TCP_ALLOCATE),
+        "turn",
+        "Allocate",
+        "ms-turn",
+    ),
+    Sample(
+        "the same without the cookie",
+        "libnice",
+        "tcp",
+        443,
+        ms_turn(_MICROSOFT_ALLOCATE),
+        "classic-stun",
+        "Allocate",
+        "ms-turn",
+    ),
+    Sample(
+        "a check through Microsoft's relay",
+        MADE,
+        "tcp",
+        443,
+        ms_turn(_ICE_CHECK, 3),
+        "ice",
+        "Binding",
+        "ms-turn",
+    ),
+    Sample("pseudo-TLS", CAPTURED, "tcp", 443, PSEUDO_TLS, "turn-tls", "pseudo-TLS"),
+    Sample(
+        "a check through Telegram's relay",
+        CAPTURED,
+        "udp",
+        596,
+        telegram(_ICE_CHECK),
+        "ice",
+        framing="telegram",
+    ),
+    Sample("Telegram's self info", CAPTURED, "udp", 596, TELEGRAM_SELF, "telegram", "SelfInfo"),
+    Sample("Telegram's peer info", CAPTURED, "udp", 521, TELEGRAM_PEER, "telegram", "PeerInfo"),
     Sample("Discord's IP discovery", CAPTURED, "udp", 50004, _DISCORD, "discord", "IPDiscovery"),
     Sample("TURN over TCP to 3478", CAPTURED, "tcp", 3478, _ALLOCATE, "turn", "Allocate"),
     Sample("TURN over TCP to 443", CAPTURED, "tcp", 443, _ALLOCATE, "turn", "Allocate"),

@@ -97,6 +97,12 @@ def _framed(refusal: Refusal) -> bytes:
         case Framing.TEAMS:
             header = refusal.blocked.payload[:12]  # ff 10, u16 length, 8 bytes of session
             return header[:2] + pack("!H", len(response) + 8) + header[4:] + response
+        case Framing.MS_TURN:
+            return refusal.blocked.payload[:2] + pack("!H", len(response)) + response
+        case Framing.TELEGRAM:
+            # The last 4 bytes of the peer tag are the receiver's, then come the sender's: the answer swaps them.
+            tag = refusal.blocked.payload[:20]
+            return tag[:12] + tag[16:] + tag[12:16] + pack("!I", len(response)) + response
 
 
 def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:

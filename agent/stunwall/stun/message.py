@@ -8,6 +8,8 @@ from stunwall.model import Address, StunwallError
 
 MAGIC_COOKIE = bytes.fromhex("2112a442")  # RFC 8489 §5
 HEADER = 20  # bytes, RFC 8489 §5
+# [MS-TURN] §2.2.2.8: the first attribute of Microsoft's TURN messages, from before RFC 5389 made the cookie above.
+MS_MAGIC_COOKIE = bytes.fromhex("000f000472c64bc6")
 
 # RFC 3489 §11.1 (binding, shared secret) and draft-rosenberg-midcom-turn-08 as Microsoft's MS-TURN kept
 # it (allocate 3, send 4, data indication 0x0115). The wall has the same list.
@@ -25,6 +27,7 @@ MESSAGE_INTEGRITY = 0x0008  # RFC 8489 §14.5
 ERROR_CODE = 0x0009  # RFC 8489 §14.8
 MESSAGE_INTEGRITY_SHA256 = 0x001C  # RFC 8489 §14.6
 XOR_MAPPED_ADDRESS = 0x0020  # RFC 8489 §14.2
+MS_XOR_MAPPED_ADDRESS = 0x8020  # [MS-TURN] §2.2.2.16
 PRIORITY = 0x0024  # RFC 8445 §16.1
 USE_CANDIDATE = 0x0025
 ICE_CONTROLLED = 0x8029
@@ -113,19 +116,23 @@ class Message:
 
 
 def mapped_address(message: Message) -> Address | None:
-    """Return the address that a server saw: XOR-MAPPED-ADDRESS or MAPPED-ADDRESS (RFC 8489 §14.1, §14.2)."""
-    for type_, value in message.attributes:
-        if type_ not in (MAPPED_ADDRESS, XOR_MAPPED_ADDRESS) or len(value) < 8:
-            continue
-        # A byte of zeros, the family (1 or 2), the port, the address.
-        family, address = value[1], value[4:]
-        if type_ == XOR_MAPPED_ADDRESS:
-            key = MAGIC_COOKIE + message.transaction_id
-            address = bytes(one ^ other for one, other in zip(address, key, strict=False))
-        if family == 1 and len(address) == 4:
-            return IPv4Address(address)
-        if family == 2 and len(address) == 16:
-            return IPv6Address(address)
+    """Return the address that a server saw: XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS (RFC 8489 §14.1, §14.2).
+
+    In that order: MAPPED-ADDRESS is the relay's own in Microsoft's TURN ([MS-TURN] §3.2.5.1).
+    """
+    key = (MAGIC_COOKIE if message.cookie else b"") + message.transaction_id
+    for wanted in (XOR_MAPPED_ADDRESS, MS_XOR_MAPPED_ADDRESS, MAPPED_ADDRESS):
+        for type_, value in message.attributes:
+            if type_ != wanted or len(value) < 8:
+                continue
+            # A byte of zeros, the family (1 or 2), the port, the address.
+            family, address = value[1], value[4:]
+            if type_ != MAPPED_ADDRESS:
+                address = bytes(one ^ other for one, other in zip(address, key, strict=False))
+            if family == 1 and len(address) == 4:
+                return IPv4Address(address)
+            if family == 2 and len(address) == 16:
+                return IPv6Address(address)
     return None
 
 
@@ -200,7 +207,8 @@ def error_response(request: bytes) -> bytes | None:
 
     None: not a request, cut short, or with credentials, whose sender expects a keyed answer. The response
     repeats bytes 4 to 20 of the request: cookie and transaction ID, or RFC 3489's longer transaction ID
-    (RFC 8489 §6.3.1, RFC 3489 §8.1).
+    (RFC 8489 §6.3.1, RFC 3489 §8.1). It also repeats Microsoft's magic cookie, without which its clients
+    ignore a response ([MS-TURN] §3.1.10).
     """
     if len(request) < HEADER:
         return None
@@ -212,6 +220,7 @@ def error_response(request: bytes) -> bytes | None:
     reason = b"Forbidden" if message.cookie else b"Forbidden   "
     value = bytes((0, 0, 4, 3)) + reason
     padding = bytes(-len(value) % 4)
-    attribute = ERROR_CODE.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding
-    header = (message.type | 0x0110).to_bytes(2, "big") + len(attribute).to_bytes(2, "big")
-    return header + request[4:HEADER] + attribute
+    first = MS_MAGIC_COOKIE if request.startswith(MS_MAGIC_COOKIE, HEADER) else b""
+    body = first + ERROR_CODE.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding
+    header = (message.type | 0x0110).to_bytes(2, "big") + len(body).to_bytes(2, "big")
+    return header + request[4:HEADER] + body

@@ -18,15 +18,22 @@ from stunwall.stun import packet
 from unit.build import DESTINATIONS, SOURCE_PORT, SOURCES, TCP, ip4, ip6, tcp
 from unit.build import packet as build
 from unit.envelope import UDP_LITE, Envelope
-from vectors.programs import framed, message, teams
+from vectors.programs import framed, message, ms_turn, teams, telegram
 
 REQUEST = message(0x0001)
 REFUSAL = stun.error_response(REQUEST) or b""
-FRAMINGS = {Framing.PLAIN: REQUEST, Framing.RFC4571: framed(REQUEST), Framing.TEAMS: teams(REQUEST)}
+FRAMINGS = {
+    Framing.PLAIN: REQUEST,
+    Framing.RFC4571: framed(REQUEST),
+    Framing.TEAMS: teams(REQUEST),
+    Framing.MS_TURN: ms_turn(REQUEST),
+    Framing.TELEGRAM: telegram(REQUEST),
+}
+ONE_TRANSPORT = {Framing.RFC4571: "tcp", Framing.MS_TURN: "tcp", Framing.TELEGRAM: "udp"}
 WAYS = [
     (transport, version, framing)
     for transport, version, framing in itertools.product(("udp", "tcp"), (4, 6), Framing)
-    if (transport, framing) != ("udp", Framing.RFC4571)
+    if ONE_TRANSPORT.get(framing, transport) == transport
 ]
 
 
@@ -88,6 +95,9 @@ def test_the_refusal_is_framed_as_the_request_was(transport: str, version: int, 
         Framing.PLAIN: REFUSAL,
         Framing.RFC4571: struct.pack("!H", len(REFUSAL)) + REFUSAL,
         Framing.TEAMS: b"\xff\x10" + struct.pack("!H", len(REFUSAL) + 8) + request[4:12] + REFUSAL,
+        Framing.MS_TURN: b"\x02\x00" + struct.pack("!H", len(REFUSAL)) + REFUSAL,
+        # To the 4 bytes of the asker, from those of its peer.
+        Framing.TELEGRAM: b"TAG-OF-CALL!MINEPEER" + struct.pack("!I", len(REFUSAL)) + REFUSAL,
     }
     assert payload == expected[framing]
 

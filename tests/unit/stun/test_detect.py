@@ -17,7 +17,19 @@ from unit.payloads import SAMPLE_PAYLOADS
 from unit.wall import Wall
 from vectors import programs, rfc5769
 from vectors.others import OTHERS
-from vectors.programs import COOKIE, SAMPLES, Sample, attribute, classic, framed, message, teams
+from vectors.programs import (
+    COOKIE,
+    HEADERS,
+    SAMPLES,
+    Sample,
+    attribute,
+    classic,
+    framed,
+    message,
+    ms_turn,
+    teams,
+    telegram,
+)
 
 TRANSPORTS = ["udp", "tcp"]
 DISCORD = bytes.fromhex("00010046") + bytes(70)
@@ -35,7 +47,7 @@ def test_stun_is_found_as_real_programs_send_it(sample: Sample, version: int) ->
     assert seen is not None
     assert (seen.protocol, seen.method, seen.framing) == (sample.protocol, sample.method, sample.framing)
     assert seen.datagram.payload == sample.payload
-    offset = {"plain": 0, "rfc4571": 2, "teams": 12}[sample.framing]
+    offset = HEADERS[sample.framing]
     if seen.message is not None:
         assert seen.stun == sample.payload[offset:]
         assert seen.message.cookie is (seen.protocol is not Protocol.CLASSIC_STUN)
@@ -66,14 +78,31 @@ def test_no_length_hides_stun_with_the_cookie(transport: str, size: int) -> None
 
 @pytest.mark.parametrize(
     ("payload", "framing"),
-    [(framed(message(0x0001)), Framing.RFC4571), (teams(message(0x0003)), Framing.TEAMS)],
+    [
+        (framed(message(0x0001)), Framing.RFC4571),
+        (teams(message(0x0003)), Framing.TEAMS),
+        (ms_turn(message(0x0003)), Framing.MS_TURN),
+    ],
 )
 def test_a_framing_is_found_whatever_its_own_length_field_says(payload: bytes, framing: Framing) -> None:
-    at = 2 if framing is Framing.TEAMS else 0
+    at = 0 if framing is Framing.RFC4571 else 2
     for length in (b"\0\0", b"\xff\xff"):
         seen = found("tcp", payload[:at] + length + payload[at + 2 :])
         assert seen is not None
         assert seen.framing is framing
+
+
+def test_a_framing_counts_only_over_its_own_transport(wall: Wall) -> None:
+    for transport, payload in (
+        ("udp", framed(message(0x0001))),
+        ("udp", ms_turn(message(0x0001))),
+        ("udp", programs.PSEUDO_TLS),
+        ("tcp", telegram(message(0x0001))),
+        ("tcp", programs.TELEGRAM_SELF),
+        ("tcp", programs.TELEGRAM_PEER),
+    ):
+        assert found(transport, payload) is None
+        assert not wall.takes(packet(transport, payload, port=50000))
 
 
 def test_discords_discovery_is_found_whatever_its_70_bytes_are() -> None:
@@ -104,18 +133,27 @@ def test_to_a_guarded_port_only_tls_content_types_and_channel_numbers_count(wall
 def test_every_sample_is_taken_by_the_rule_that_is_meant(wall: Wall, sample: Sample) -> None:
     rule = wall.rule(packet(sample.transport, sample.payload, port=sample.port))
     assert rule is not None
-    word = {
-        Protocol.CLASSIC_STUN: "classic STUN",
-        Protocol.DISCORD: "Discord",
-        Protocol.TURN_TLS: "TLS to a guarded port",
-    }.get(Protocol(sample.protocol))
-    if word is None:
-        word = "ChannelData" if sample.method == "ChannelData" else _FRAMING_WORDS[sample.framing]
+    word = _FRAMING_WORDS[sample.framing]
+    if sample.framing == "plain":
+        by_protocol = {
+            Protocol.CLASSIC_STUN: "classic STUN",
+            Protocol.DISCORD: "Discord",
+            Protocol.TELEGRAM: "Telegram asks",
+            Protocol.TURN_TLS: "TLS to a guarded port",
+        }
+        by_method = {"ChannelData": "ChannelData", "pseudo-TLS": "pseudo-TLS of MS-TURN"}
+        word = by_method.get(sample.method) or by_protocol.get(Protocol(sample.protocol)) or word
     assert word in rule
     assert rule.startswith(sample.transport.upper())
 
 
-_FRAMING_WORDS = {"plain": "magic cookie", "rfc4571": "RFC 4571", "teams": "Teams"}
+_FRAMING_WORDS = {
+    "plain": "magic cookie",
+    "rfc4571": "RFC 4571",
+    "teams": "Teams",
+    "ms-turn": "MS-TURN",
+    "telegram": "Telegram's header",
+}
 
 
 @pytest.mark.parametrize(("name", "transport", "port", "payload"), OTHERS, ids=[other[0] for other in OTHERS])

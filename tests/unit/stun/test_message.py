@@ -14,7 +14,7 @@ from scapy.contrib import stun as scapy_stun
 from stunwall.stun import message as stun
 from stunwall.stun.message import MessageClass, StunError
 from vectors import rfc5769
-from vectors.programs import CLASSIC_ID, ID, SAMPLES, Sample, attribute, classic, message
+from vectors.programs import CLASSIC_ID, ID, MS_COOKIE, SAMPLES, Sample, attribute, classic, message
 
 FINGERPRINT, INTEGRITY = 8, 24  # bytes of the two last attributes with their headers
 
@@ -229,6 +229,22 @@ def test_the_refusal_of_a_classic_request_repeats_all_16_bytes_of_its_transactio
     assert answer is not None
     assert stun.parse(answer).transaction_id == CLASSIC_ID
     assert stun.is_classic(answer, len(answer))
+
+
+@pytest.mark.parametrize("build", [message, classic])
+def test_the_refusal_of_an_ms_turn_request_begins_with_its_magic_cookie(
+    build: Callable[[int, bytes], bytes],
+) -> None:
+    answer = stun.error_response(build(0x0003, MS_COOKIE + attribute(0x8037, bytes(4))))
+    assert answer is not None
+    read = stun.parse(answer)
+    assert read.exact
+    assert [type_ for type_, _ in read.attributes] == [0x000F, stun.ERROR_CODE]
+    assert answer[20:28] == MS_COOKIE
+    # Elsewhere than [MS-TURN] §3.1.10 wants it, it is another attribute.
+    other = stun.error_response(build(0x0003, attribute(0x8037, bytes(4)) + MS_COOKIE))
+    assert other is not None
+    assert MS_COOKIE not in other
 
 
 def test_a_refusal_is_an_error_response_of_the_same_method_to_our_own_reader() -> None:

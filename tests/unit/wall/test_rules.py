@@ -9,12 +9,13 @@ import pytest
 from stunwall import config
 from stunwall.model import GUARD_PORTS
 from stunwall.stun import message as stun
+from stunwall.stun.detect import detect
 from stunwall.wall import queue_rules, ruleset
 from stunwall.wall.contents import Addition
 from unit.build import ip4, ip6, packet
 from unit.wall import FILE, Wall
 from vectors.others import OTHERS
-from vectors.programs import SAMPLES, Sample, classic, message
+from vectors.programs import HEADERS, SAMPLES, Sample, classic, message
 
 FILES = [FILE, *(FILE.with_name(addition.value) for addition in Addition)]
 TEXT = "".join(file.read_text() for file in FILES)
@@ -75,7 +76,7 @@ def test_the_classic_lengths_go_from_the_bare_header_to_the_longest_in_steps_of_
 
 def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
     cookies = re.findall(r",32 (0x2\w+)", BARE)
-    assert len(cookies) == 5 + 5 + 4  # in messages, in responses, and in ICMP errors that quote messages
+    assert len(cookies) == 7 + 7 + 6  # in messages, in responses, and in ICMP errors that quote messages
     assert {int(cookie, 16).to_bytes(4, "big") for cookie in cookies} == {stun.MAGIC_COOKIE}
 
 
@@ -282,10 +283,12 @@ def quoting(version: int, type_: int, payload: bytes) -> bytes:
 def test_an_icmp_error_that_quotes_our_refusal_or_stun_with_the_cookie_is_dropped(
     wall: Wall, sample: Sample, version: int, type_: int
 ) -> None:
-    offset = 12 if sample.framing == "teams" else 0
+    offset = HEADERS[sample.framing]
     cookie = stun.has_cookie(sample.payload[offset:])
     assert wall.takes(quoting(version, type_, sample.payload)) is cookie
-    if refusal := stun.error_response(sample.payload[offset:]):
+    detection = detect(packet("udp", sample.payload, version, sample.port))
+    assert detection
+    if refusal := detection.message and stun.error_response(sample.payload[offset:]):
         assert wall.takes(quoting(version, type_, sample.payload[:offset] + refusal))
 
 
