@@ -67,6 +67,45 @@ def _framed(nonce: bytes) -> bytes:
     return struct.pack("!H", len(inner)) + inner
 
 
+# [MS-TURN] §2.2.2.8: the first attribute of Microsoft's TURN messages.
+_MS_COOKIE = attribute(0x000F, bytes.fromhex("72c64bc6"))
+
+
+def _ms_turn(inner: bytes) -> bytes:
+    # [MS-TURN] §2.1.4: a control message.
+    return struct.pack("!BBH", 2, 0, len(inner)) + inner
+
+
+def _teams_tcp(nonce: bytes) -> bytes:
+    return _ms_turn(message(messages.ALLOCATE_REQUEST, _MS_COOKIE + attribute(0x8037, bytes(4)), nonce))
+
+
+def _oc2007(nonce: bytes) -> bytes:
+    # libnice's mode for Office Communicator 2007: sixteen bytes of transaction ID.
+    return _ms_turn(struct.pack("!HH", messages.ALLOCATE_REQUEST, 8) + nonce + b"OCID" + _MS_COOKIE)
+
+
+def _pseudo_tls(nonce: bytes) -> bytes:
+    # [MS-TURN] §2.1.1: time and random are the only bytes that differ.
+    return bytes.fromhex("160301002d010000290301") + nonce + bytes(20) + bytes.fromhex("00000200180100")
+
+
+def _telegram(nonce: bytes) -> bytes:
+    # tgcalls, v2/ReflectorPort.cpp: tag, sender, length, then a message between the peers.
+    inner = _ice_check(nonce)
+    return b"telegram" * 2 + b"send" + struct.pack("!I", len(inner)) + inner
+
+
+def _telegram_self(nonce: bytes) -> bytes:
+    # The same: tag, 12 and 4 bytes, a number.
+    return nonce + b"peer" + b"\xff" * 12 + b"\xfe\xff\xff\xff" + bytes(8)
+
+
+def _telegram_peer(nonce: bytes) -> bytes:
+    # libtgvoip, VoIPController.cpp: tag, 16 bytes.
+    return nonce + b"peer" + b"\xff" * 16
+
+
 def _two(nonce: bytes) -> bytes:
     return messages.binding_request() + messages.allocate_request(nonce)
 
@@ -121,6 +160,12 @@ STUN = (
     Sample("tcp_rfc4571", _framed, SOCK_STREAM),
     Sample("tcp_two_in_a_segment", _two, SOCK_STREAM),
     Sample("tcp_teams_header", _teams, SOCK_STREAM, 443),
+    Sample("tcp_ms_turn", _teams_tcp, SOCK_STREAM, 443),
+    Sample("tcp_ms_turn_without_cookie", _oc2007, SOCK_STREAM, 443),
+    Sample("tcp_pseudo_tls", _pseudo_tls, SOCK_STREAM, 443),
+    Sample("telegram_header", _telegram, port=50001),
+    Sample("telegram_self_info", _telegram_self, port=50001),
+    Sample("telegram_peer_info", _telegram_peer, port=50001),
 )
 
 
@@ -206,6 +251,8 @@ OTHERS = (
     Sample("tcp_cookie_elsewhere", _http("POST /", messages.COOKIE), SOCK_STREAM, 8080),
     Sample("tcp_two_megabytes", _random(2 << 20), SOCK_STREAM, 8080),
     Sample("tcp_random_on_the_stun_port", _random(99, b"\xa7"), SOCK_STREAM),
+    Sample("udp_silence", _random(10, b"\x80\0" + b"\xff" * 160), port=5004),
+    Sample("tcp_type_2_without_stun", _random(60, b"\2\0\0\x40\0\3\0\x2c"), SOCK_STREAM, 443),
     # "GET " and "HTTP" look like ChannelData but for their length.
     Sample("tcp_http_get_on_the_stun_port", _http("GET /"), SOCK_STREAM),
     Sample("tcp_http_answer_to_the_stun_port", _http("HTTP/1.1 200 OK"), SOCK_STREAM),

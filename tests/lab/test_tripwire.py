@@ -1,7 +1,9 @@
 """The inbound tripwire: an answer to a request that got out unseen does not reach the application, and is recorded."""
 
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from socket import (
     AF_INET,
     AF_INET6,
@@ -9,9 +11,13 @@ from socket import (
     IPPROTO_UDP,
     MSG_MORE,
     MSG_OOB,
+    SO_REUSEADDR,
     SOCK_DGRAM,
     SOCK_STREAM,
+    SOL_SOCKET,
     TCP_CORK,
+    SocketKind,
+    inet_aton,
     socket,
 )
 
@@ -20,6 +26,7 @@ import pytest
 from lab.addresses import CLIENT, COTURN, FAMILIES, PHYSICAL, REAL, STUN_SERVER, VPN_SERVER, family_name
 from lab.agent import Agent
 from lab.messages import (
+    COOKIE,
     XOR_MAPPED_ADDRESS,
     attribute,
     binding_request,
@@ -120,27 +127,86 @@ def assert_dropped_and_recorded(
         assert address_seen(lab, family, kind=kind) == VPN_SERVER[family]
 
 
-def test_the_answer_to_a_request_that_was_sent_before_stunwall_started_is_dropped(lab: Lab) -> None:
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a program asks its server, and what that answers: an answer with the address REAL."""
+
+    name: str
+    kind: SocketKind
+    ask: bytes
+    answer: bytes
+
+
+TRANSACTION = b"twelve bytes"
+# REAL's address, XORed with the cookie (RFC 8489 §14.2).
+MAPPED = b"\0\1\x21\x12" + bytes(a ^ b for a, b in zip(inet_aton(REAL[AF_INET]), COOKIE, strict=True))
+# [MS-TURN] §2.2.2.8, and §2.2.2.16 for 0x8020.
+MS_COOKIE = attribute(0x000F, bytes.fromhex("72c64bc6"))
+# tgcalls, v2/ReflectorPort.cpp, and libtgvoip, VoIPController.cpp: tag, 12 bytes, then who asks or answers.
+RELAY = b"telegrams 16 tag" + b"\xff" * 12
+SELF_INFO = bytes.fromhex("c77215c0") + bytes(22) + b"\xff\xff" + inet_aton(REAL[AF_INET]) + bytes(4)
+
+
+def ms_turn(inner: bytes) -> bytes:
+    """[MS-TURN] §2.1.4: a control message."""
+    return struct.pack("!BBH", 2, 0, len(inner)) + inner
+
+
+QUESTIONS = [
+    Question(
+        "STUN",
+        SOCK_DGRAM,
+        binding_request(TRANSACTION),
+        message(0x0101, attribute(XOR_MAPPED_ADDRESS, MAPPED), TRANSACTION),
+    ),
+    Question(
+        "MS-TURN",
+        SOCK_STREAM,
+        ms_turn(message(0x0003, MS_COOKIE, TRANSACTION)),
+        ms_turn(message(0x0103, MS_COOKIE + attribute(0x8020, MAPPED), TRANSACTION)),
+    ),
+    Question("Telegram", SOCK_DGRAM, RELAY + b"\xfe\xff\xff\xff" + bytes(8), RELAY + SELF_INFO),
+]
+
+
+def receive(server: socket) -> tuple[bytes, Callable[[bytes], object]]:
+    """The request that a server gets, and how it answers."""
+    if server.type == SOCK_DGRAM:
+        request, sender = server.recvfrom(2048)
+        return request, lambda answer: server.sendto(answer, sender)
+    connection, _ = server.accept()
+    return connection.recv(2048), connection.sendall
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_the_answer_to_a_request_that_was_sent_before_stunwall_started_is_dropped(
+    lab: Lab, question: Question
+) -> None:
     server = (STUN_SERVER[AF_INET], 4000)
-    with lab.stun.socket(AF_INET, SOCK_DGRAM) as late, connect(lab.client, server, DEVICE_BOUND) as sock:
+    with lab.stun.socket(AF_INET, question.kind) as late:
+        late.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         late.bind(server)
-        answer = attribute(XOR_MAPPED_ADDRESS, b"\0\1\x21\x12" + bytes.fromhex("eb12d548"))
+        if question.kind == SOCK_STREAM:
+            late.listen()
 
         def ask_and_answer(between: AbstractContextManager[Agent | None]) -> bytes | None:
-            sock.sendall(binding_request())
-            request, sender = late.recvfrom(2048)
-            with between as agent:
-                late.sendto(message(0x0101, answer, transaction_of(request)), sender)
-                sock.settimeout(0.5)
-                try:
-                    return sock.recv(2048)
-                except TimeoutError:
-                    assert agent is not None
-                    event = wait_event(agent, verdict="exposed", source=CLIENT[AF_INET])
-                    assert event["destination_port"] == server[1]
-                    return None
+            with connect(lab.client, server, DEVICE_BOUND, question.kind) as sock:
+                sock.sendall(question.ask)
+                request, answer = receive(late)
+                assert request == question.ask
+                with between as agent:
+                    answer(question.answer)
+                    sock.settimeout(0.5)
+                    try:
+                        return sock.recv(2048)
+                    except TimeoutError:
+                        assert agent is not None
+                        event = wait_event(agent, verdict="exposed", source=CLIENT[AF_INET])
+                        assert event["destination_port"] == server[1]
+                        assert event["address"] == REAL[AF_INET]
+                        return None
 
-        assert ask_and_answer(nullcontext()), NO_LEAK
+        assert ask_and_answer(nullcontext()) == question.answer, NO_LEAK
         assert ask_and_answer(Agent(lab)) is None
 
 
