@@ -32,7 +32,6 @@ from lab.messages import (
     binding_request,
     message,
     reflexive_address,
-    transaction_of,
 )
 from lab.observe import NO_LEAK, address_seen, events, status, wait_event
 from lab.probe import DEVICE_BOUND, connect, exchange, transport_name
