@@ -188,8 +188,14 @@ def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab,
 def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, cgroups: Cgroups) -> None:
     """nft looks through all of them for the name of one, and its stack is too small for these."""
     depth = 2100
-    cgroups.make(f"system.slice/{UNIT}")
     cgroups.make(MANAGER)
+    for number in range(16):
+        cgroups.make(f"stunwall{number}.slice")
+    # Behind the user's, in the order in which nft looks.
+    order = [folder.name for folder in ROOT.iterdir()]
+    behind = [name for name in order[order.index("user.slice") :] if name.startswith("stunwall")]
+    unit = f"{behind[-1]}/{UNIT}"
+    cgroups.make(unit)
     descend = f"import os\nos.chdir({str(ROOT / MANAGER)!r})\n" + "for _ in range({}):\n"
     nest = descend.format(depth) + "    os.mkdir('d')\n    os.chdir('d')\n"
     clear = (
@@ -202,7 +208,7 @@ def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, cgroups: Cg
         try:
             lab.client.nft("add rule inet stunwall decide accept")  # so that the daemon lists the rules
             until(lambda: bool(status(agent)["daemon"]["gaps"]), NOTICED, "the repair of the wall")
-            assert cgroups.served(f"system.slice/{UNIT}")
+            assert cgroups.served(unit)
             assert not cgroups.served(".")
         finally:
             subprocess.run([sys.executable, "-c", clear], check=True)
