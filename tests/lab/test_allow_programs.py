@@ -1,12 +1,11 @@
 """Exceptions by unit and by application, in the real cgroup hierarchy: for their programs and for nobody else's."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,40 +39,64 @@ SCOPE = r"app-flatpak-org.stunwall.Lab\x2der-{}.scope"
 MANAGER = f"user.slice/user-{NOBODY}.slice/user@{NOBODY}.service"
 
 
+class Cgroups:
+    """Cgroups as systemd would make them, and clients in them. Other tests may use the same hierarchy."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._made: list[Path] = []
+
+    def make(self, path: str) -> Path:
+        """The cgroup at this path, with those above it."""
+        folder = ROOT / path
+        for each in reversed((folder, *folder.parents)):
+            if not each.exists():
+                each.mkdir()
+                self._made.append(each)
+        return folder
+
+    def remove(self, path: str) -> None:
+        self._made.remove(ROOT / path)
+        (ROOT / path).rmdir()
+
+    def close(self) -> None:
+        for folder in reversed(self._made):
+            with suppress(OSError):  # another test has put something there meanwhile
+                folder.rmdir()
+
+    def ask(self, path: str, user: int = 0) -> str:
+        """What a client prints that asks outside the VPN, in the cgroup at this path."""
+        enter = f'echo 0 >{shlex.quote(str(self.make(path)))}/cgroup.procs && exec "$@"'
+        program = ("setpriv", f"--reuid={user}", "--clear-groups", *STUN_CLIENT)
+        return self._lab.client.printed("sh", "-c", enter, "sh", *program)
+
+    def served(self, path: str, user: int = 0) -> bool:
+        """Whether the server answers such a client."""
+        return SERVED in self.ask(path, user)
+
+    @contextmanager
+    def inside(self, path: str) -> Iterator[None]:
+        """Sockets and processes that this process makes belong to the cgroup at this path."""
+        (self.make(path) / "cgroup.procs").write_text("0")
+        try:
+            yield
+        finally:
+            (ROOT / "cgroup.procs").write_text("0")
+
+
 @pytest.fixture
-def hierarchy(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The hierarchy of cgroups, which only the tests have mounted; what they make in it is removed."""
+def cgroups(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cgroups]:
+    """The hierarchy, mounted for the tests only."""
     mounted = subprocess.run(["mount", "-t", "cgroup2", "none", str(ROOT)], capture_output=True, text=True)
     if mounted.returncode != 0:
         pytest.skip(f"needs cgroup v2: {mounted.stderr.strip()}")
     # `ip netns exec` mounts its own /sys, without the hierarchy.
     enter = ["nsenter", "--net=/run/netns/client"]
     monkeypatch.setattr(lab.client, "command", lambda *arguments: [*enter, *arguments])
-    before = {folder for folder, _, _ in os.walk(ROOT)}
-    yield
-    for folder, _, _ in os.walk(ROOT, topdown=False):
-        if folder not in before:
-            Path(folder).rmdir()
+    made = Cgroups(lab)
+    yield made
+    made.close()
     subprocess.run(["umount", str(ROOT)], check=True)
-
-
-def made(path: str) -> Path:
-    """The cgroup at this path, as systemd would make it."""
-    folder = ROOT / path
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def asks(lab: Lab, path: str, user: int = 0) -> str:
-    """What a client prints that asks outside the VPN, in the cgroup at this path."""
-    enter = f'echo 0 >{shlex.quote(str(made(path)))}/cgroup.procs && exec "$@"'
-    program = ("setpriv", f"--reuid={user}", "--clear-groups", *STUN_CLIENT)
-    return lab.client.printed("sh", "-c", enter, "sh", *program)
-
-
-def served(lab: Lab, path: str) -> bool:
-    """Whether a program of nobody's in the cgroup at this path is let through."""
-    return SERVED in asks(lab, path, NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,29 +142,27 @@ CASES = (
 @pytest.mark.parametrize("mode", ["block", "redirect"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_an_exception_by_program_lets_its_programs_through_and_no_others(
-    lab: Lab, hierarchy: None, case: Case, mode: str
+    lab: Lab, cgroups: Cgroups, case: Case, mode: str
 ) -> None:
     others = (*case.others, (".", 0))
     with SOURCE_RULE.made(lab, AF_INET):
         for path, user in others:
-            assert SERVED in asks(lab, path, user), NO_LEAK
-        made(case.path)
+            assert cgroups.served(path, user), NO_LEAK
+        cgroups.make(case.path)
         with allowing(lab, case.rule, mode=mode) as agent:
-            assert SERVED in asks(lab, case.path, case.user)
+            assert cgroups.served(case.path, case.user)
             with Wire(lab) as wire:
                 for path, user in others:
-                    assert SERVED not in asks(lab, path, user), path
+                    assert not cgroups.served(path, user), path
                 assert not wire.stun()
-            assert SERVED in asks(lab, case.path, case.user)
+            assert cgroups.served(case.path, case.user)
             (listed,) = json_of(agent, "allow", "list")["allow"]
             assert len(listed["cgroups"]) == 1
             agent.kill()
-            assert SERVED in asks(lab, case.path, case.user), (
-                "the exception is in the kernel and needs no daemon"
-            )
+            assert cgroups.served(case.path, case.user), "the exception is in the kernel and needs no daemon"
 
 
-def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab, hierarchy: None) -> None:
+def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab, cgroups: Cgroups) -> None:
     with SOURCE_RULE.made(lab, AF_INET), allowing(lab, {"app": APP, "user": "nobody"}) as agent:
 
         def found() -> bool:
@@ -154,21 +175,27 @@ def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab,
             assert not found()
             assert "Exception" in agent.cli("status").stdout
             path = f"{MANAGER}/app.slice/{SCOPE.format(number)}"
-            made(path)
-            until(partial(served, lab, path), NOTICED, "the new scope to be let through")
+            cgroups.make(path)
+            until(partial(cgroups.served, path, NOBODY), NOTICED, "the new scope to be let through")
             assert "Exception" not in agent.cli("status").stdout
-            made(path).rmdir()
+            cgroups.remove(path)
             until(lambda: not found(), NOTICED, "the end of the application")
 
 
 # Somebody who makes cgroups in order to harm
 
 
-def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, hierarchy: None) -> None:
+def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, cgroups: Cgroups) -> None:
     """nft looks through all of them for the name of one, and its stack is too small for these."""
     depth = 2100
-    made(f"system.slice/{UNIT}")
-    made(MANAGER)
+    cgroups.make(MANAGER)
+    for number in range(16):
+        cgroups.make(f"stunwall{number}.slice")
+    # Behind the user's, in the order in which nft looks.
+    order = [folder.name for folder in ROOT.iterdir()]
+    behind = [name for name in order[order.index("user.slice") :] if name.startswith("stunwall")]
+    unit = f"{behind[-1]}/{UNIT}"
+    cgroups.make(unit)
     descend = f"import os\nos.chdir({str(ROOT / MANAGER)!r})\n" + "for _ in range({}):\n"
     nest = descend.format(depth) + "    os.mkdir('d')\n    os.chdir('d')\n"
     clear = (
@@ -180,9 +207,9 @@ def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, hierarchy: 
         subprocess.run([sys.executable, "-c", nest], check=True)
         try:
             lab.client.nft("add rule inet stunwall decide accept")  # so that the daemon lists the rules
-            until(lambda: status(agent)["state"] == "protected", NOTICED, "the repair of the wall")
-            assert SERVED in asks(lab, f"system.slice/{UNIT}")
-            assert SERVED not in asks(lab, ".")
+            until(lambda: bool(status(agent)["daemon"]["gaps"]), NOTICED, "the repair of the wall")
+            assert cgroups.served(unit)
+            assert not cgroups.served(".")
         finally:
             subprocess.run([sys.executable, "-c", clear], check=True)
 
@@ -190,23 +217,13 @@ def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, hierarchy: 
 # A server of one's own
 
 
-@contextmanager
-def inside_of(path: str) -> Iterator[None]:
-    """Sockets that this process makes belong to the cgroup at this path."""
-    (made(path) / "cgroup.procs").write_text("0")
-    try:
-        yield
-    finally:
-        (ROOT / "cgroup.procs").write_text("0")
-
-
 def test_one_exception_is_for_a_server_of_this_machine_over_udp_and_tcp_and_both_ip_versions(
-    lab: Lab, hierarchy: None
+    lab: Lab, cgroups: Cgroups
 ) -> None:
     rule = {"unit": UNIT, "source_port": SERVED_PORT}
     every = [(family, kind) for family in FAMILIES for kind in KINDS]
     with SOURCE_RULE.made(lab, *FAMILIES), published(lab, CLIENT):
-        with inside_of(f"system.slice/{UNIT}"):
+        with cgroups.inside(f"system.slice/{UNIT}"):
             responder = Responder(lab.client, SERVED_PORT, *CLIENT.values())
         with responder:
             for family, kind in every:
@@ -219,7 +236,7 @@ def test_one_exception_is_for_a_server_of_this_machine_over_udp_and_tcp_and_both
                 for family, kind in every:
                     assert reflexive_address(stranger_asks(lab, family, kind)) is not None
                 with Wire(lab) as wire:
-                    assert SERVED not in asks(lab, f"system.slice/{UNIT}"), "from another port"
+                    assert not cgroups.served(f"system.slice/{UNIT}"), "from another port"
                     for family, kind in every:
                         for binding in (SOURCE_RULE.binding[family], DEVICE_BOUND):
                             reply = ask(lab.client, COTURN[family], binding_request(), binding, kind, 0.5)
@@ -251,11 +268,11 @@ while True:
 
 
 def test_the_program_that_relays_a_vpn_is_told_and_allowed_by_the_command_that_is_shown(
-    lab: Lab, hierarchy: None
+    lab: Lab, cgroups: Cgroups
 ) -> None:
     peer = wg("show", VPN, "peers")
     wg("set", VPN, "peer", peer, "endpoint", "127.0.0.1:9000")
-    with inside_of("system.slice/vk-turn.service"):
+    with cgroups.inside("system.slice/vk-turn.service"):
         relay = Process(lab.client, sys.executable, "-c", RELAY, binding_request().hex())
     try:
         relay.wait_line("served", 5)  # without stunwall

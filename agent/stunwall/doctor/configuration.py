@@ -51,9 +51,13 @@ def _wide(rule: Allow) -> str:
     """Return whom an exception applies to if it is so wide that a web page could exploit it, otherwise ""."""
     if rule.to is not None and rule.to.prefixlen >= _NARROW[rule.to.version]:
         return ""
+    if rule.app is not None:
+        return ""
     if rule.unit is not None:
-        everybody = rule.unit.strip("/").split("/")[0] == "user.slice" and "service" not in rule.unit
-        return "every program in a login session" if everybody else ""
+        folder, _, name = rule.unit.rpartition("/")
+        of_user = rule.user is not None or folder.startswith("user.slice")
+        session = name.startswith(("user.", "user-", "user@", "session-"))
+        return "every program in a login session" if session or (of_user and name.endswith(".slice")) else ""
     if rule.user is not None:
         return "every program of a user, browsers included" if rule.user >= _FIRST_USER else ""
     return "every destination"

@@ -13,15 +13,26 @@ from stunwall.wall import units
 
 
 def check(machine: Machine) -> Iterator[Finding]:
-    """Say what each exception by program applies to; nothing if the daemon is not running."""
-    daemon = machine.daemon or {}
-    for number, cgroups in enumerate(daemon.get("cgroups", ()), 1):
-        rule = daemon["allow"][number - 1]
+    """Say what each exception by program applies to."""
+    for number, (rule, cgroups) in enumerate(_exceptions(machine), 1):
         what = f"exception {number} ({rule['why']})"
         if cgroups:
             yield ok("exceptions", f"{what} applies to {shortened(cgroups)}")
         elif cgroups is not None:
             yield _not_found(machine, rule, f"{what} applies to nothing now: {not_found(rule)}")
+
+
+def _exceptions(machine: Machine) -> list[tuple[dict[str, Any], list[str] | None]]:
+    """Return each exception, and the paths of its cgroups, None if it is not by program."""
+    if machine.daemon is not None:
+        # A daemon of version 0.1.0 does not say.
+        return list(zip(machine.daemon["allow"], machine.daemon.get("cgroups", ()), strict=False))
+    with closing(units.UnitWatch()) as watch:
+        found = watch.find(machine.settings.allow)
+    return [
+        (rule.plain(), [path for path, _ in found[rule]] if rule.by_program else None)
+        for rule in machine.settings.allow
+    ]
 
 
 def _not_found(machine: Machine, rule: dict[str, Any], what: str) -> Finding:

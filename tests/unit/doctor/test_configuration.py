@@ -10,6 +10,8 @@ from stunwall.configfile.errors import ConfigPermissionError
 from stunwall.doctor.machine import Machine
 from unit.fake_machine import OK, PROBLEM, UNKNOWN, WARNING, FakeMachine
 
+MANAGER = "user.slice/user-1000.slice/user@1000.service"
+
 
 def test_a_missing_file_given_by_name_is_a_problem_and_the_other_checks_use_the_defaults(
     fake: FakeMachine,
@@ -56,7 +58,15 @@ def test_the_default_configuration_may_be_missing(fake: FakeMachine, monkeypatch
         ('unit = "tailscaled.service"', ""),
         ('unit = "user.slice"', "every program in a login session"),
         ('unit = "user.slice/user-1000.slice"', "every program in a login session"),
-        ('unit = "user.slice/user-1000.slice/user@1000.service/app.slice/call.service"', ""),
+        ('unit = "user-1000.slice"', "every program in a login session"),
+        ('unit = "user@1000.service"', "every program in a login session"),
+        ('unit = "session-*.scope"', "every program in a login session"),
+        ('unit = "app.slice"\nuser = 1000', "every program in a login session"),
+        (f'unit = "{MANAGER}/app.slice"', "every program in a login session"),
+        ('unit = "machine.slice"', ""),
+        ('unit = "syncthing.service"\nuser = 1000', ""),
+        ('app = "com.discordapp.Discord"\nuser = 1000', ""),
+        (f'unit = "{MANAGER}/app.slice/call.service"', ""),
     ],
 )
 def test_an_exception_that_a_web_page_could_exploit_is_a_warning(

@@ -1,10 +1,12 @@
 """doctor/exceptions.py: what exceptions by program apply to."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stunwall.config import Allow
 from stunwall.wall import units
 from unit.fake_machine import NOTE, OK, WARNING, FakeMachine, status
 
@@ -21,12 +23,22 @@ def excepting(fake: FakeMachine, rule: dict[str, Any], cgroups: list[str] | None
     fake.daemon = status(allow=[{"port": 1, "why": "w"}, rule], cgroups=[None, cgroups])
 
 
-def test_without_a_daemon_or_with_an_older_one_nothing_is_said(fake: FakeMachine) -> None:
+def test_of_an_older_daemon_nothing_is_said(fake: FakeMachine) -> None:
     excepting(fake, UNIT, [])
     del fake.daemon["cgroups"]
     assert fake.find("exceptions") == {}
+
+
+def test_without_a_daemon_it_looks_itself(fake: FakeMachine, root: Path) -> None:
     fake.daemon = None
     assert fake.find("exceptions") == {}
+    machine = fake.machine
+    allow = Allow("w", port=1), Allow("w", unit="a.service"), Allow("w", unit="app-*.scope")
+    machine.settings = replace(machine.settings, allow=allow)
+    (root / "own.slice" / "a.service").mkdir(parents=True)
+    found = fake.find("exceptions", machine)
+    assert [each.what for each in found[OK]] == ["exception 2 (w) applies to own.slice/a.service"]
+    assert found[NOTE][0].what.startswith("exception 3 (w) applies to nothing now: not found: ")
 
 
 def test_what_an_exception_applies_to_is_said(fake: FakeMachine, root: Path) -> None:
