@@ -37,15 +37,16 @@ def _splice(raw: bytes, at: int, value: int, other: bytes) -> bytes:
     return raw[:at] + other[value % (len(other) + 1) :]
 
 
-_EDITS: tuple[Edit, ...] = (_flip, _set, _length, _cut, _delete, _insert, _splice)
+_EDITS: tuple[Edit, ...] = (_flip, _flip, _set, _set, _length, _delete, _insert, _splice, _cut)
+
+
+_PLACES = st.one_of(st.integers(0, 8), st.integers(0, 60), st.integers(0, 0xFFFF))
 
 
 def damaged(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
-    """A seed after up to five edits."""
-    edits = st.tuples(
-        st.sampled_from(_EDITS), st.integers(0, 400), st.integers(0, 0xFFFF), st.sampled_from(seeds)
-    )
-    return st.builds(_edited, st.sampled_from(seeds), st.lists(edits, max_size=5))
+    """A seed after up to three edits, many of them in its first bytes."""
+    edits = st.tuples(st.sampled_from(_EDITS), _PLACES, st.integers(0, 0xFFFF), st.sampled_from(seeds))
+    return st.builds(_edited, st.sampled_from(seeds), st.lists(edits, max_size=3))
 
 
 def _edited(raw: bytes, edits: list[tuple[Edit, int, int, bytes]]) -> bytes:

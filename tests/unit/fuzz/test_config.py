@@ -66,7 +66,7 @@ def test_a_file_is_read_or_its_error_names_it_and_says_what_is_wrong(tmp_path: P
         assert len(str(read)) < 1000
 
 
-@given(st.lists(_LINES, max_size=5), _KEYS, _VALUES)
+@given(st.lists(_LINES, max_size=5), _KEYS.filter(lambda key: "\\" not in key), _VALUES)
 def test_the_error_about_a_value_names_its_line(
     tmp_path: Path, before: list[str], key: str, value: str
 ) -> None:
@@ -75,7 +75,7 @@ def test_the_error_about_a_value_names_its_line(
     if isinstance(loaded(file), ConfigError):
         return
     lines = "\n".join([*before, f"{key} = {value}"])
-    file.write_text(lines)
+    file.write_text(lines + "\n")
     read = loaded(file)
     if isinstance(read, ConfigError) and "thousands of digits, or" not in str(read):
         named = re.search(r"line (\d+)", str(read))

@@ -46,12 +46,21 @@ PACKETS = [each.packet for each in CAPTURED] + [
     envelope.packet(payload) for envelope, payload in product(_ENVELOPES, _PAYLOADS)
 ]
 
+# Damaged anywhere, or in what the headers carry.
+DAMAGED = st.one_of(
+    damaged(PACKETS),
+    st.builds(
+        lambda envelope, payload: envelope.packet(payload), st.sampled_from(_ENVELOPES), damaged(_PAYLOADS)
+    ),
+)
 ARRIVALS = st.builds(
     Arrival,
-    damaged(PACKETS),
+    DAMAGED,
     incoming=st.sampled_from(["", "docker0", "eth0", "wg0"]),
-    outgoing=st.sampled_from(["eth0", "wg0", "docker0", ""]),
-    hook=st.sampled_from(Hook),
+    outgoing=st.sampled_from(["eth0", "eth0", "eth0", "wg0", "docker0", ""]),
+    hook=st.sampled_from(
+        [Hook.POSTROUTING, Hook.POSTROUTING, Hook.POSTROUTING, Hook.OUTPUT, Hook.PREROUTING]
+    ),
     mark=st.sampled_from([0, Config().redirected_bit, Config().mark_mask, 0xFFFFFFFF]),
     time=st.just(1.0),
 )
@@ -86,7 +95,7 @@ def shows_stun(datagram: Datagram) -> bool:
     return any(payload[at + 4 : at + 8] == COOKIE and payload[at] < 0x40 for at in places)
 
 
-@given(damaged(PACKETS))
+@given(DAMAGED)
 def test_a_packet_that_is_parsed_says_what_its_bytes_say(raw: bytes) -> None:
     datagram = parsed(raw)
     if datagram is None:
@@ -101,7 +110,7 @@ def test_a_packet_that_is_parsed_says_what_its_bytes_say(raw: bytes) -> None:
     assert datagram.lengths
 
 
-@given(damaged(PACKETS))
+@given(DAMAGED)
 def test_a_cookie_in_its_place_is_stun_and_other_stun_has_its_exact_size(raw: bytes) -> None:
     datagram, found = parsed(raw), detect(raw, ())
     if datagram is None:
@@ -115,7 +124,7 @@ def test_a_cookie_in_its_place_is_stun_and_other_stun_has_its_exact_size(raw: by
         assert datagram.partial or any(20 <= size <= 548 for size in datagram.lengths)
 
 
-@given(damaged(PACKETS), st.frozensets(st.sampled_from([*GUARDED, 443, 50000])))
+@given(DAMAGED, st.frozensets(st.sampled_from([*GUARDED, 443, 50000])))
 def test_guarded_ports_only_add_to_what_is_stun_and_only_for_clients(
     raw: bytes, guarded: frozenset[int]
 ) -> None:
@@ -140,7 +149,7 @@ def test_both_ip_versions_and_udp_lite_carry_the_same(payload: bytes, protocols:
     assert one == other
 
 
-@given(damaged(PACKETS))
+@given(DAMAGED)
 def test_the_address_of_a_response_is_one(raw: bytes) -> None:
     address = mapped_address(raw)
     if address:
