@@ -77,8 +77,8 @@ class Loop:
         parts, register = self._parts, self._selector.register
         register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
-        for source in parts.sync.sources():
-            register(source, selectors.EVENT_READ, self._follow)
+        for source, call in parts.sync.sources().items():
+            register(source, selectors.EVENT_READ, call)
         register(stopping, selectors.EVENT_READ, None)
         while True:
             for key, _ in self._selector.select(self._wait_seconds()):
@@ -114,6 +114,8 @@ class Loop:
         waits = []
         if self._failing:
             waits.append(_RETRY)
+        if (due := self._parts.sync.due) is not None:
+            waits.append(max(0.0, due - time.monotonic()))
         if self._parts.pause.left:
             waits.append(self._parts.pause.left)
         if self._probe_period:
@@ -122,7 +124,8 @@ class Loop:
 
     def _do_what_is_due(self) -> None:
         pause = self._parts.pause
-        if self._failing:
+        due = self._parts.sync.due
+        if self._failing or (due is not None and time.monotonic() >= due):
             self._follow()
         if pause.until and not pause.left:
             with suppress(StunwallError):  # the kernel has ended it already

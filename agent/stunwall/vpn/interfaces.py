@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from stunwall.config import Network, is_interface
 from stunwall.model import Address
+from stunwall.vpn import coverage
 
 # IFLA_INFO_KIND values whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
 # and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
@@ -16,15 +17,13 @@ KINDS = frozenset({"wireguard", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"
 # them in others, and so does macsec.
 _LYING = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
 
-# RFC 4291 §2.4: all of the Internet's unicast addresses so far; OpenVPN's `redirect-gateway ipv6` and
-# others route just this instead of ::/0.
-_IPV6_GLOBAL = IPv6Network("2000::/3")
 # RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6
 _PRIVATE = tuple(
     ip_network(text)
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
 )
-_IPV4_ALL = IPv4Network("0.0.0.0/0")
+# No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
+_WIDEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class Route:
 class Snapshot:
     """The network at one moment.
 
+    `routes`: those that matter; the default route may stand for others, which together are one (see network.py).
     `tables`: by IP version, the routing tables that a rule reaches. `addresses`: by (link's index, IP version)
     its first address that is not link-local. `egress`: by IP version, the index of the link that a packet
     without source or mark to the Internet leaves by, 0 if none. `dynamic`: the indexes of the links with an address
@@ -90,6 +90,16 @@ class Assessment:
     why: str
     inside: bool = False
     doubt: bool = False
+
+
+def may_count(link: Link, named: Iterable[str]) -> bool:
+    """Whether an interface is the VPN once it is up and routes lead to it."""
+    return (link.kind in KINDS and not link.tap) or any(fnmatchcase(link.name, glob) for glob in named)
+
+
+def is_default(prefix: int) -> bool:
+    """Whether a route to a network with a prefix of this length is, or may be a part of, a default route."""
+    return prefix < _WIDEST
 
 
 def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
@@ -137,6 +147,11 @@ def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
         if is_interface(link.name) and link.name != "lo"
         for network in _collapsed(route.destination for route in private if link.index in route.interfaces)
     )
+
+
+def may_be_lan(network: Network) -> bool:
+    """Whether `on_link` may return a network, if a route without a gateway leads to it."""
+    return _is_private(network)
 
 
 def lying_on(links: Iterable[Link], carriers: Iterable[int]) -> set[int]:
@@ -231,20 +246,4 @@ def _carries_default(link: Link, snapshot: Snapshot, family: int) -> bool:
         for route in snapshot.routes
         if link.index in route.interfaces and route.destination.version == family and route.table in tables
     ]
-    return _covers_the_internet(routed, family)
-
-
-def _covers_the_internet(routed: list[Network], family: int) -> bool:
-    """Whether the networks hold more than half of all public addresses.
-
-    That is a default route, its halves 0.0.0.0/1 and 128.0.0.0/1, or the list of networks that VPN clients
-    make when they leave the LAN or the VPN's server out.
-    """
-    if family == 4:
-        covered = sum(net.num_addresses for net in collapse_addresses(n for n in routed if n.version == 4))
-        return covered > _IPV4_ALL.num_addresses // 2
-    six = [net for net in routed if net.version == 6]
-    if any(_IPV6_GLOBAL.subnet_of(net) for net in six):
-        return True
-    inside = collapse_addresses(net for net in six if net.subnet_of(_IPV6_GLOBAL))
-    return sum(net.num_addresses for net in inside) > _IPV6_GLOBAL.num_addresses // 2
+    return coverage.covers(((int(net.network_address), net.prefixlen) for net in routed), family)

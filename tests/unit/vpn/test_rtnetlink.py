@@ -41,6 +41,7 @@ def snapshot(links: None) -> Snapshot:
 def taken() -> Snapshot:
     rtnetlink = Rtnetlink(frozenset({4, 6}))
     try:
+        rtnetlink.read()
         return rtnetlink.snapshot()
     finally:
         rtnetlink.close()
