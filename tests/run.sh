@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and runs them: all, or one part.
 #   run.sh [unit|lab|browser|vm] [pytest options]
+#   run.sh fuzz [SECONDS]  damaged and random input until then, an hour unless said otherwise
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
@@ -12,8 +13,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | lab | browser | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options]" ;;
+    all | unit | fuzz | lab | browser | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], or run.sh fuzz [SECONDS]" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -87,6 +88,13 @@ case $part in
         lintian --allow-root --fail-on error "$folder"/stunwall_*.deb
         ;;
     unit) checks; isolated python -m pytest tests/unit "$@" ;;
+    fuzz)
+        end=$(($(date +%s) + ${1-3600}))
+        while :; do
+            isolated python -m pytest -q -m hypothesis --hypothesis-profile=fuzz tests/unit/fuzz tests/unit/wall/test_agreement.py
+            [ "$(date +%s)" -lt "$end" ] || break
+        done
+        ;;
     lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
     vm) python -m vm.prepare; isolated python -m pytest tests/vm "$@" ;;
     all)

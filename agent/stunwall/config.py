@@ -11,15 +11,16 @@ from stunwall.model import GUARD_PORTS, Transport
 Network = IPv4Network | IPv6Network
 
 # The keys of [[allow]], in the order in which they are shown.
-EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "interface", "why")
+EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "why")
 # The fields of Allow that cannot have the name of their key, which is a word of Python's.
 ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
 FIXED_KEYS = ("queue", "mark_mask", "state_dir", "run_dir")
 
-# Linux allows more in a name (net/core/dev.c, dev_valid_name), but nothing else is met in practice, and
-# other characters could be taken for syntax where a name is put in a rule or printed.
-_INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}")  # 15: IFNAMSIZ less the final zero
+# Between quotes, nft takes anything for a name but a quote itself, and a star at the end makes a pattern of it. Linux
+# allows both, but neither spaces nor slashes (net/core/dev.c, dev_valid_name).
+_QUOTABLE = re.compile(r'[^"/\s\0]*[^"*/\s\0]', re.ASCII)
+_INTERFACE_MAX = 15  # bytes: IFNAMSIZ less the final zero
 
 
 class Mode(StrEnum):
@@ -30,7 +31,7 @@ class Mode(StrEnum):
 
 
 class OnBlock(StrEnum):
-    """Whether a blocked request is answered with error 403 or dropped in silence."""
+    """Whether what is blocked is refused at once or dropped in silence."""
 
     ANSWER = "answer"
     DROP = "drop"
@@ -48,7 +49,8 @@ class Allow:
     """An exception that the user wrote. All keys that are given must match; `why` is required.
 
     `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
-    `tailscaled.service`, or a cgroup's path from the root of the hierarchy.
+    `tailscaled.service`, or a cgroup's path from the root of the hierarchy; the last part may be a glob. `app`: the ID
+    of a desktop application of `user`, as `org.mozilla.firefox`.
     """
 
     why: str
@@ -60,6 +62,12 @@ class Allow:
     interface: str | None = None
     source: Network | None = None
     source_port: int | None = None
+    app: str | None = None
+
+    @property
+    def by_program(self) -> bool:
+        """Whether it is about the programs of a unit or an application, which only their cgroup tells."""
+        return self.unit is not None or self.app is not None
 
     def plain(self) -> dict[str, str | int]:
         """Return the exception as it stands in TOML and JSON: only the keys that were given."""
@@ -118,8 +126,13 @@ def mark_bits(mask: int) -> tuple[int, int]:
 
 
 def is_interface(name: str) -> bool:
-    """Whether stunwall supports this interface name."""
-    return _INTERFACE.fullmatch(name) is not None
+    """Whether stunwall supports this interface name: it can stand in rules, and be printed as it is."""
+    return is_quotable(name) and name.isprintable() and len(name.encode()) <= _INTERFACE_MAX
+
+
+def is_quotable(name: str) -> bool:
+    """Whether this interface name can stand between quotes in nft statements."""
+    return _QUOTABLE.fullmatch(name) is not None
 
 
 def changed_keys(one: Config, other: Config) -> list[str]:

@@ -1,6 +1,6 @@
 """Phrases that several messages share: what is wrong, and what to do next. No I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stunwall.model import GROUP
 
@@ -29,6 +29,17 @@ def shortened(what: Sequence[str]) -> str:
     """Return a list of differences as a part of a sentence."""
     more = f" and {len(what) - _SHOWN} more" if len(what) > _SHOWN else ""
     return ", ".join(what[:_SHOWN]) + more
+
+
+def not_found(rule: Mapping[str, object]) -> str:
+    """Return why an exception by program, as in JSON, applies to nothing now."""
+    if "app" in rule:
+        return f"not found: user {rule['user']} runs no application of this ID in a unit of its own"
+    if "/" in str(rule["unit"]):
+        return "not found: there is no such cgroup"
+    if "user" in rule:
+        return f"not found: neither the system nor user {rule['user']} runs such a unit"
+    return "not found: the system runs no such unit; for a unit of a user, give `user`, too"
 
 
 def start(systemd: bool) -> str:

@@ -17,7 +17,8 @@ is blocked at this hook and nothing is let out for good: every packet still meet
 *Why prerouting.* Some requests get out unseen, as the second segment of a UDP_SEGMENT send, or one that was sent
 before the table was there. The table remembers the flows whose STUN it let pass; a success response by a way out in
 any other flow is queued in prerouting. It proves that a server has seen the real address, and is dropped, so that the
-page that asked learns nothing.
+page that asked learns nothing. If no program waits for it, it proves nothing, as anyone can send one: then it is
+recorded without its sender, so that all of them are one entry a minute.
 
 *What each mark bit means.* `mark_mask` has two bits. The lower one, `redirected`, says that judge() moved this packet,
 or an earlier one of its flow, into the VPN: a routing rule looks for it. A packet that has it in postrouting and does
@@ -31,15 +32,28 @@ interface that stops being the VPN stays in the set until the next transaction, 
 is recorded before it meets postrouting again; if it is blocked there, the earlier record is retracted. While the
 network cannot be read, `view` is empty and not `known`, and everything is blocked.
 
-*Why nothing unknown is accepted.* The table's matches are coarse, so the queue also holds look-alikes. What parses and
-is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way than we do.
+*Why nothing unknown is accepted.* The table's matches for UDP are coarse, so the queue also holds look-alikes. What
+parses and is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way
+than we do.
 An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 """
 
 from dataclasses import dataclass, replace
 
 from stunwall.config import Config
-from stunwall.model import EXPOSED, Arrival, Datagram, Decision, Event, Hook, Reason, Refusal, Verdict
+from stunwall.model import (
+    EXPOSED,
+    Arrival,
+    Datagram,
+    Decision,
+    Event,
+    Hook,
+    Protocol,
+    Reason,
+    Refusal,
+    Transport,
+    Verdict,
+)
 from stunwall.policy import View, decide, decide_response
 from stunwall.stun import packet
 from stunwall.stun.detect import Detection, classify, classify_response
@@ -68,10 +82,10 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
     try:
         datagram = packet.parse(arrival.packet)
     except packet.PacketError:
-        return Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+        return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
-    detection = classify(datagram, config.guard_ports)
+    detection = classify(datagram, config.guard_ports) or _rest(datagram)
     decision = decide(detection, arrival, view, config)
     if detection is None or decision.reason in _UNRECORDED:
         return Judgement(decision.verdict, decision.reason)
@@ -84,12 +98,26 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
     )
 
 
+def _rest(datagram: Datagram) -> Detection | None:
+    """Return what TCP carries that is not STUN by itself: the rest of a segment that began with STUN.
+
+    For TCP the table is exact, but the kernel cuts large segments to size on the way from the table to the queue
+    (net/netfilter/nfnetlink_queue.c, nfqnl_enqueue_packet).
+    """
+    if datagram.transport is Transport.UDP:
+        return None
+    return Detection(datagram, Protocol.STUN, "segment")
+
+
 def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgement:
     detection = classify_response(datagram)
     decision = decide_response(detection, arrival, view)
-    if detection is None or decision.reason is not Reason.EXPOSED:
+    if detection is None or decision.verdict is not Verdict.BLOCK:
         return Judgement(decision.verdict, decision.reason)
-    event = _event(decision, detection, arrival)
+    event = replace(_event(decision, detection, arrival), interface=arrival.incoming)
+    if decision.reason is Reason.UNASKED:
+        anyone = replace(event, source="", source_port=0, destination_port=0)
+        return Judgement(decision.verdict, decision.reason, anyone)
     # As in every other event, the source is who asked.
     asked = replace(
         event,
@@ -98,9 +126,29 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
         source_port=event.destination_port,
         destination=event.source,
         destination_port=event.source_port,
-        interface=arrival.incoming,
     )
     return Judgement(decision.verdict, decision.reason, asked)
+
+
+def _unreadable(arrival: Arrival) -> Event:
+    source, destination = packet.addresses(arrival.packet) or ("", "")
+    return Event(
+        time=arrival.time,
+        last_time=arrival.time,
+        count=1,
+        verdict=Verdict.BLOCK.value,
+        reason=Reason.UNREADABLE.value,
+        protocol=Protocol.UNKNOWN.value,
+        method="",
+        transport="",
+        family=arrival.packet[0] >> 4 if source else 0,
+        source=str(source),
+        source_port=0,
+        destination=str(destination),
+        destination_port=0,
+        interface=arrival.outgoing or arrival.incoming,
+        packet=arrival.packet,
+    )
 
 
 def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
@@ -136,4 +184,4 @@ def _refusal(decision: Decision, detection: Detection, arrival: Arrival, view: V
     # stunwall runs here, and a forged address would make it a tool.
     if decision.refusal is None or (arrival.incoming and arrival.incoming not in view.inside):
         return None
-    return Refusal(detection.datagram, detection.framing, decision.refusal, arrival.incoming)
+    return Refusal(arrival.packet, detection.datagram, detection.framing, decision.refusal, arrival.incoming)

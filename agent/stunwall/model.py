@@ -11,6 +11,12 @@ Address = IPv4Address | IPv6Address
 # The address family of each IP version.
 FAMILIES: dict[int, AddressFamily] = {4: AF_INET, 6: AF_INET6}
 
+# Kinds of interfaces (IFLA_INFO_KIND) whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
+# and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
+VPN_KINDS = frozenset({"wireguard", "amneziawg", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"})
+# A routing domain (Documentation/networking/vrf.rst).
+VRF = "vrf"
+
 # The routing table of redirected packets. Its routes are ours, so they do not show what the VPN carries.
 REDIRECT_TABLE = 4780
 
@@ -51,6 +57,7 @@ class Protocol(StrEnum):
     TURN = "turn"  # RFC 8656: a TURN method, or ChannelData to a guarded port
     TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port
     DISCORD = "discord"  # Discord's IP discovery: not STUN, the same purpose
+    UNKNOWN = "unknown"  # could not be parsed
 
 
 class Framing(StrEnum):
@@ -86,8 +93,8 @@ class Reason(StrEnum):
     KNOWN_FLOW = "known-flow"
     FORWARDED = "forwarded"
     EXPOSED = "exposed"
+    UNASKED = "unasked"
     UNREADABLE = "unreadable"
-    FAULT = "fault"
 
     @property
     def sentence(self) -> str:
@@ -110,8 +117,8 @@ _SENTENCES = {
     Reason.KNOWN_FLOW: "it could not be redirected: its flow already existed, or its route changed",
     Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
     Reason.EXPOSED: "a request got out unseen and a server outside the VPN answered; the answer was dropped",
+    Reason.UNASKED: "it is a response from outside the VPN that no program waits for, so it proves nothing",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
-    Reason.FAULT: "stunwalld failed to judge it; in case of doubt it is blocked",
 }
 
 
@@ -128,7 +135,8 @@ class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
     `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
-    prerouting. `time` is when it was taken from the queue, in Unix seconds.
+    prerouting. `time` is when it was taken from the queue, in Unix seconds. `awaited`: in prerouting, whether a program
+    waits for the packet.
     """
 
     packet: bytes
@@ -137,6 +145,7 @@ class Arrival:
     hook: Hook
     mark: int
     time: float
+    awaited: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and its reason; `refusal`: the STUN error response that tells the application at once, or None."""
+    """A verdict and its reason; `refusal` is the response of a Refusal, None where the sender is not told."""
 
     verdict: Verdict
     reason: Reason
@@ -184,11 +193,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a blocked sender gets: the STUN error `response` to `blocked`, framed as that was.
+    """How a blocked sender is told at once, so that it does not wait for its time-out.
 
-    `incoming` is the interface that the blocked packet came in by, "" if it is of this machine.
+    `response` is the STUN error response to `blocked`, to be framed as that was. It is empty where the sender would not
+    believe one: then an ICMP error tells it. A TCP connection is reset in both cases. `packet` is the IP packet, or its
+    beginning. `incoming` is the interface that it came in by, "" if it is of this machine.
     """
 
+    packet: bytes
     blocked: Datagram
     framing: Framing
     response: bytes

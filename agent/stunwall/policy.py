@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.model import Arrival, Decision, Hook, Reason, Transport, Verdict
 from stunwall.stun.detect import Detection
-from stunwall.stun.message import error_response
+from stunwall.stun.message import MessageClass, error_response
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ def decide_response(detection: Detection | None, arrival: Arrival, view: View) -
         return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
     if arrival.incoming in view.inside:
         return Decision(Verdict.ACCEPT, Reason.INSIDE)
+    if not arrival.awaited:
+        # Anyone can send one. It may also be too late, for a socket that is closed.
+        return Decision(Verdict.BLOCK, Reason.UNASKED)
     return Decision(Verdict.BLOCK, Reason.EXPOSED)
 
 
@@ -89,6 +92,12 @@ def _why(detection: Detection, arrival: Arrival, view: View, config: Config) -> 
 
 
 def _refusal(detection: Detection, config: Config) -> bytes | None:
-    if config.on_block is OnBlock.DROP or detection.message is None:
+    """Return the response of a Refusal, None where the sender is not told."""
+    if config.on_block is OnBlock.DROP:
         return None
-    return error_response(detection.stun)
+    message = detection.message
+    if message is None or message.message_class is MessageClass.REQUEST:
+        # RFC 8489 §6.2.1: a hard ICMP error ends a transaction, too.
+        return error_response(detection.stun) or b""
+    # Nobody waits for an answer to an indication or a response. But a stream that lacks one gets no further.
+    return b"" if detection.datagram.transport is Transport.TCP else None

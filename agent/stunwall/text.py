@@ -14,7 +14,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def endpoint(address: str, port: int) -> str:
-    """Return address and port as in a URL (RFC 3986 §3.2.2)."""
+    """Return address and port as in a URL (RFC 3986 §3.2.2); without the port if it is not known, 0."""
+    if not port:
+        return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

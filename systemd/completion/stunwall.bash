@@ -27,7 +27,7 @@ _stunwall() {
             done < <(systemctl list-units --all --type=service,slice --plain --no-legend 2>/dev/null)
             return
             ;;
-        --limit | -n | --why | --to | --port | --from | --source-port) return ;;
+        --limit | -n | --why | --to | --port | --from | --source-port | --app) return ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -36,7 +36,7 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --interface)
+            --config | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
                 ;;
@@ -51,7 +51,7 @@ _stunwall() {
         "rules "*) options="--nft --json --help" ;;
         "pause ") words="10m 30m 1h 2h" ;;
         "allow ") words="add list remove"; options=--help ;;
-        "allow add "*) options="--why --to --port --from --source-port --protocol --user --unit --interface --json --help" ;;
+        "allow add "*) options="--why --to --port --from --source-port --protocol --user --unit --app --interface --json --help" ;;
         "config ") words=check; options=--help ;;
         "config check ")
             if [[ $cur != -* ]]; then

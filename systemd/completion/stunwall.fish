@@ -10,7 +10,7 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --since --limit -n --why --to --port --from --source-port --protocol --user --unit --interface
+            case --config --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface
                 set skip 1
             case '-*'
             case '*'
@@ -72,7 +72,8 @@ complete --command stunwall --condition '__stunwall_in allow add' --long-option 
 complete --command stunwall --condition '__stunwall_in allow add' --long-option source-port --exclusive --description 'Source port'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option protocol --exclusive --arguments 'udp tcp' --description 'Transport protocol'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Programs of this user'
-complete --command stunwall --condition '__stunwall_in allow add' --long-option unit --exclusive --arguments '(__stunwall_units)' --description 'Programs of this systemd unit, or cgroup path'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option unit --exclusive --arguments '(__stunwall_units)' --description 'Programs of this systemd unit, or cgroup path; may be a glob'
+complete --command stunwall --condition '__stunwall_in allow add' --long-option app --exclusive --description 'A desktop application'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Outgoing interface'
 
 complete --command stunwall --condition '__stunwall_at config' --arguments check --description 'Check a configuration file'

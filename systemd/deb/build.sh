@@ -61,7 +61,7 @@ done
 ln -s ../lib/stunwall/bin/stunwall "$tree/usr/bin/stunwall"
 ln -s ../lib/stunwall/bin/stunwalld "$tree/usr/sbin/stunwalld"
 put 644 "$root/rules/stunwall.nft" $home/stunwall.nft
-for file in output redirect second_lock; do put 644 "$root/rules/$file.nft" "$home/$file.nft"; done
+for file in output redirect second_lock vpn_down; do put 644 "$root/rules/$file.nft" "$home/$file.nft"; done
 put 755 "$root/systemd/stopped.sh" $home/stopped.sh
 put 644 "$root/systemd/stunwall-wall.service" /lib/systemd/system/stunwall-wall.service
 put 644 "$root/systemd/stunwall.service" /lib/systemd/system/stunwall.service

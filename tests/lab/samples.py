@@ -124,6 +124,39 @@ STUN = (
 )
 
 
+def _dtls(nonce: bytes) -> bytes:
+    # RFC 9147 §4: a handshake record of DTLS 1.2's version number.
+    return b"\x16\xfe\xfd" + bytes(10) + nonce + os.urandom(150)
+
+
+def _tls(size: int) -> Make:
+    # RFC 8446 §5.1: a handshake record. Both its ends are to be looked for on the wire.
+    def make(nonce: bytes) -> bytes:
+        return b"\x16\x03\x01" + struct.pack("!H", 24 + size) + nonce + os.urandom(size) + nonce
+
+    return make
+
+
+def _channel_data(nonce: bytes) -> bytes:
+    # RFC 8656 §12
+    return struct.pack("!HH", 0x4000, 12) + nonce
+
+
+UNANSWERED = (
+    Sample("ice_check_with_credentials", _ice_check),
+    Sample("dtls", _dtls),
+    Sample("channel_data", _channel_data),
+    Sample("discord_discovery", _discord, port=50001, nonce=4),
+    Sample("tcp_ice_check_with_credentials", _ice_check, SOCK_STREAM),
+    Sample("tcp_indication", _indication, SOCK_STREAM),
+    Sample("tcp_channel_data", _channel_data, SOCK_STREAM),
+    Sample("tcp_tls", _tls(400), SOCK_STREAM, 5349),
+    # More than a segment, as a browser's with post-quantum keys.
+    Sample("tcp_tls_of_several_segments", _tls(5000), SOCK_STREAM, 5349),
+)
+"""What has no STUN response that its sender would believe."""
+
+
 def _dns(identifier: int, name: str = "example") -> bytes:
     question = bytes([len(name)]) + name.encode() + b"\0" + struct.pack("!HH", 1, 1)
     return struct.pack("!HHHHHH", identifier, 0x0100, 1, 0, 0, 0) + question

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab import second_lock
 from lab.addresses import (
     NOBODY,
     PHYSICAL,
@@ -25,11 +26,12 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, error_code, reflexive_address
-from lab.observe import address_seen, json_of, on_wire
+from lab.observe import NO_LEAK, address_seen, json_of, on_wire
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask, connect, send
 from lab.programs import STUN_CLIENT, maps_to
 from lab.senders import Senders
 from lab.topology import Lab
+from lab.tunnel import INTERFACE, SERVER_INTERFACE, UNROUTED, proxy
 from lab.wire import Wire
 
 pytestmark = pytest.mark.usefixtures("vpn")
@@ -208,14 +210,64 @@ def reaches(lab: Lab, address: str) -> bool:
     return on_wire(lab, attempt)
 
 
-def test_stun_to_private_addresses_on_the_link_passes_only_with_allow_lan(lab: Lab) -> None:
-    outside = (BEHIND_THE_ROUTER, *STUN_SERVER.values(), ROUTER[AF_INET6])
-    assert all(reaches(lab, address) for address in (ROUTER[AF_INET], *outside))
+NEIGHBOUR = "192.0.2.1"  # public, in a network of the physical interface
+
+
+@pytest.fixture
+def neighbour(lab: Lab) -> Iterator[None]:
+    lab.client.ip(f"addr add 192.0.2.2/24 dev {PHYSICAL}")
+    lab.isp.ip(f"addr add {NEIGHBOUR}/24 dev home")
+    yield
+    lab.client.ip(f"addr del 192.0.2.2/24 dev {PHYSICAL}")
+    lab.isp.ip(f"addr del {NEIGHBOUR}/24 dev home")
+
+
+@pytest.fixture
+def proxy_arp(lab: Lab) -> Iterator[None]:
+    """A route without a gateway leads to a STUN server, as DHCP can give it; the provider answers ARP for it."""
+    (home,) = json.loads(lab.isp.run("ip", "-j", "link", "show", "dev", "home").stdout)
+    lab.client.ip(f"""
+        route add {STUN_SERVER_ALTERNATE} dev {PHYSICAL}
+        neigh add {STUN_SERVER_ALTERNATE} lladdr {home["address"]} dev {PHYSICAL}
+    """)
+    yield
+    lab.client.ip(f"""
+        neigh del {STUN_SERVER_ALTERNATE} dev {PHYSICAL}
+        route del {STUN_SERVER_ALTERNATE} dev {PHYSICAL}
+    """)
+
+
+@pytest.mark.usefixtures("neighbour", "proxy_arp")
+def test_stun_to_the_networks_of_the_link_passes_only_with_allow_lan(lab: Lab) -> None:
+    here = (*ROUTER.values(), NEIGHBOUR)
+    outside = (BEHIND_THE_ROUTER, *STUN_SERVER.values(), STUN_SERVER_ALTERNATE)
+    for address in (*here, *outside):
+        until(lambda address=address: reaches(lab, address), 5, f"STUN to {address}: {NO_LEAK}")  # type: ignore[misc]
     with Agent(lab):
-        assert not any(reaches(lab, address) for address in (ROUTER[AF_INET], *outside))
+        assert not any(reaches(lab, address) for address in (*here, *outside))
     with Agent(lab, allow_lan=True):
-        assert reaches(lab, ROUTER[AF_INET])
+        assert all(reaches(lab, address) for address in here)
         assert not any(reaches(lab, address) for address in outside)
+
+
+def test_a_machine_of_tailscale_is_reached_with_allow_lan(lab: Lab) -> None:
+    """Its tun has no default route, and a route without a gateway for each machine."""
+
+    def arrives() -> bool:
+        return second_lock.arrives(to_machine, (lab.server, SERVER_INTERFACE))
+
+    def to_machine(payloads: list[bytes]) -> None:
+        with connect(lab.client, ("100.101.102.103", STUN_PORT)) as sock:
+            for payload in payloads:
+                send(sock, payload)
+
+    with proxy(lab, UNROUTED):
+        lab.client.ip(f"route add 100.101.102.103 dev {INTERFACE}")
+        assert arrives()
+        with Agent(lab):
+            assert not arrives()
+        with Agent(lab, allow_lan=True):
+            assert arrives()
 
 
 def test_allow_lan_follows_the_addresses_of_the_machine(lab: Lab) -> None:

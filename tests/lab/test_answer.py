@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from socket import AF_INET, AF_INET6, SHUT_WR, SOCK_DGRAM, SOCK_STREAM
+from functools import partial
+from socket import AF_INET, AF_INET6, SHUT_WR, SOCK_DGRAM, SOCK_STREAM, socket
 
 import pytest
 
-from lab.addresses import CLIENT, COTURN, FAMILIES, REAL, STUN_SERVER, family_name
+from lab.addresses import CLIENT, COTURN, ECHO_SERVER, FAMILIES, REAL, STUN_SERVER, family_name
 from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import CONTAINER, DEVICE, SOURCE_RULE, Leak
 from lab.messages import allocate_request, binding_request, error_code, new_transaction, transaction_of
+from lab.observe import NO_LEAK, on_wire
 from lab.probe import DEVICE_BOUND, connect, send, transport_name
 from lab.programs import RELAYED, STUN_CLIENT, maps_to, turn_client
-from lab.samples import STUN, Sample
+from lab.samples import STUN, UNANSWERED, Sample
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -44,8 +46,45 @@ def test_real_program_learns_that_it_is_refused(
 
 
 def test_on_block_drop_answers_nothing(lab: Lab) -> None:
-    with DEVICE.made(lab, AF_INET), Agent(lab, on_block="drop"):
-        assert DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request()) is None
+    with SOURCE_RULE.made(lab, AF_INET), Agent(lab, on_block="drop"):
+        assert SOURCE_RULE.ask(lab, AF_INET, SOCK_DGRAM, binding_request()) is None
+        for sample in UNANSWERED:
+            with _sent(lab, SOURCE_RULE, sample, AF_INET, new_transaction()) as sock:
+                sock.settimeout(0.5)
+                with pytest.raises(TimeoutError):
+                    sock.recv(65535)
+
+
+@pytest.mark.parametrize("leak", [SOURCE_RULE, CONTAINER], ids=lambda leak: leak.name)
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_what_has_no_response_is_refused_at_once(lab: Lab, leak: Leak, family: int) -> None:
+    """By ICMP or a reset, as if nothing listened there, and no part of it leaves."""
+    with leak.made(lab, family):
+        for sample in UNANSWERED:
+            assert on_wire(lab, partial(_send, lab, leak, sample, family), sample.nonce), NO_LEAK
+        with Agent(lab):
+            for sample in UNANSWERED:
+                assert not on_wire(lab, partial(_refused, lab, leak, sample, family), sample.nonce), (
+                    sample.name
+                )
+
+
+def _send(lab: Lab, leak: Leak, sample: Sample, family: int, nonce: bytes) -> None:
+    _sent(lab, leak, sample, family, nonce).close()
+
+
+def _sent(lab: Lab, leak: Leak, sample: Sample, family: int, nonce: bytes) -> socket:
+    """A socket that has sent a sample to the echo server."""
+    server = (ECHO_SERVER[family], sample.port)
+    sock = connect(leak.sender(lab), server, leak.binding[family], sample.kind)
+    send(sock, sample.make(nonce))
+    return sock
+
+
+def _refused(lab: Lab, leak: Leak, sample: Sample, family: int, nonce: bytes) -> None:
+    error = ConnectionResetError if sample.kind == SOCK_STREAM else ConnectionRefusedError
+    with _sent(lab, leak, sample, family, nonce) as sock, pytest.raises(error):
+        sock.recv(65535)
 
 
 # From here on the module's agent runs.

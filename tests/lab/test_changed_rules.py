@@ -46,7 +46,7 @@ CHANGES = {
         "chain postrouting",
     ),
     "another policy": Change(
-        "add chain inet stunwall remember_passed { policy drop; }", "chain remember_passed", leaks=False
+        "add chain inet stunwall untrack_refusals { policy drop; }", "chain untrack_refusals", leaks=False
     ),
     "an exception": Change("add rule inet stunwall allow_rules accept", "chain allow_rules"),
     "an exception by unit": Change(

@@ -150,6 +150,9 @@ LINES = [
     pytest.param("eth9", "", "veth", id="veth"),
     pytest.param("br9", "link add br9 type bridge\nlink set eth9 master br9", "bridge", id="bridge"),
     pytest.param("mv9", "link add mv9 link eth9 type macvlan mode bridge", "macvlan", id="macvlan"),
+    pytest.param(
+        "us+ny=$9", "link add us+ny=$9 link eth9 type macvlan mode bridge", "macvlan", id="odd name"
+    ),
 ]
 
 

@@ -116,7 +116,7 @@ class Proxy:
         self._near.connect((VPN_SERVER[AF_INET], PORT))
         self._far = server.socket(AF_INET, SOCK_DGRAM)
         self._far.bind((VPN_SERVER[AF_INET], PORT))
-        self._far_device = _open_tun(server, SERVER_INTERFACE)
+        self._far_device = open_tun(server, SERVER_INTERFACE)
         self._connect_server()
         self._wake, self._waker = socket.socketpair()
         # Held while a packet is carried, and while the device is replaced.
@@ -173,7 +173,7 @@ class Proxy:
 
     def plug(self) -> None:
         """Makes the device, its addresses and its routes, but not the rules."""
-        device = _open_tun(self._client, INTERFACE)
+        device = open_tun(self._client, INTERFACE)
         with self._lock:
             self._device = device
             self._carry(device, self._to_server)
@@ -233,7 +233,7 @@ def proxy(lab: Lab, routing: Routing = BY_SOURCE, ipv6: bool = False) -> Iterato
         yield connection
 
 
-def _open_tun(namespace: Namespace, name: str) -> int:
+def open_tun(namespace: Namespace, name: str) -> int:
     """The descriptor of a new tun device, which exists until the descriptor is closed."""
 
     def make() -> int:

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from stunwall.wall.nft import Nft
 from unit.fake_machine import FakeMachine, make
 from unit.wall import Wall
 
-settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("unit", deadline=None, suppress_health_check=_SLOW)
+# `tests/run.sh fuzz`. What failed is kept, and tried first the next time.
+_KEPT = Path(os.environ.get("XDG_CACHE_HOME", "/var/cache"), "stunwall-fuzz")
+settings.register_profile(
+    "fuzz", settings.get_profile("unit"), max_examples=1_000, database=DirectoryBasedExampleDatabase(_KEPT)
+)
 settings.load_profile("unit")
 
 

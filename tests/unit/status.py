@@ -17,6 +17,8 @@ STATUS: dict[str, Any] = {
     "mark_mask": 0x90000000,
     "redirects": [],
     "allow": [],
+    "cgroups": [],
+    "local_endpoints": [],
     "unrecorded": 0,
     "ip_versions": [4, 6],
     "unanswered": 0,
@@ -25,7 +27,7 @@ STATUS: dict[str, Any] = {
     "queue_overruns": 0,
     "exposures": [],
     "gaps": [],
-    "counters": {"into_vpn": 3, "over_limit": 0, "unattended": 0},
+    "counters": {"into_ipsec": 3, "over_limit": 0, "unattended": 0},
     "interfaces": [
         {
             "interface": "wg0",

@@ -27,11 +27,12 @@ ROOMS = {
     "vpn": {"model", "config", "netlink"},
     "wall": {"model", "config", "hints", "netlink"},
     "queue": {"model"},
+    "sockets": {"model"},
     "record": {"model", "config", "hints"},
     "control": {"model", "hints"},
     "daemon": {
         *("model", "config", "policy", "judge", "text"),
-        *("configfile", "vpn", "wall", "queue", "stun", "record", "control"),
+        *("configfile", "vpn", "wall", "queue", "sockets", "stun", "record", "control"),
     },
     "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
     "cli": {
@@ -43,7 +44,7 @@ PURE = {"model", "config", "policy", "judge", "text", "hints", "netlink", "stun"
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
     *("vpn/interfaces.py", "vpn/inside.py", "vpn/coverage.py", "vpn/messages.py", "vpn/network.py"),
-    *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py"),
+    *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py", "wall/cgroup_names.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }
 _INPUT_AND_OUTPUT = (

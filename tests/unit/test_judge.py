@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stunwall.config import Config, Mode, OnBlock
+from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.judge import Judgement, judge
 from stunwall.model import EXPOSED, Arrival, Framing, Hook, Reason, Verdict
 from stunwall.policy import View
@@ -20,6 +20,7 @@ from vectors.programs import message, teams
 
 REQUEST = message(0x0001)
 REDIRECT = Config(mode=Mode.REDIRECT)
+OPEN = Config(when_vpn_down=WhenVpnDown.ALLOW)
 VPN = View(frozenset({"wg0"}), frozenset({4, 6}), inside=frozenset({"docker0"}))
 NO_VPN = View(frozenset(), frozenset())
 NOW = 1_700_000_000.25
@@ -51,6 +52,7 @@ def test_a_blocked_request_is_recorded_and_refused(version: int) -> None:
     assert event.packet == queued.packet
     assert refusal is not None
     assert refusal.blocked == packet.parse(queued.packet)
+    assert refusal.packet == queued.packet
     assert (refusal.response, refusal.framing, refusal.incoming) == (
         error_response(REQUEST),
         Framing.PLAIN,
@@ -130,10 +132,42 @@ def test_a_look_alike_passes_unrecorded() -> None:
     )
 
 
+def test_the_rest_of_a_tcp_segment_shares_the_lot_of_its_beginning() -> None:
+    beginning, rest = arrival(transport="tcp"), arrival(b"any bytes", "tcp")
+    for view, config in ((VPN, Config()), (NO_VPN, Config()), (NO_VPN, OPEN)):
+        judged = judge(rest, view, config)
+        assert (judged.verdict, judged.reason) == (
+            (whole := judge(beginning, view, config)).verdict,
+            whole.reason,
+        )
+    refusal = judge(rest, VPN, Config()).refusal
+    assert refusal is not None
+    assert refusal.response == b""
+
+
 @pytest.mark.parametrize("queued", [b"", b"\x45", b"\x60" + bytes(39), b"\x45" + bytes(30)])
 def test_what_cannot_be_read_is_blocked(queued: bytes) -> None:
     judgement = judge(arrival(packet=queued), VPN, Config())
-    assert judgement == Judgement(Verdict.BLOCK, Reason.UNREADABLE)
+    assert (judgement.verdict, judgement.reason, judgement.refusal) == (
+        Verdict.BLOCK,
+        Reason.UNREADABLE,
+        None,
+    )
+    assert judgement.event is not None
+    assert (judgement.event.reason, judgement.event.protocol) == ("unreadable", "unknown")
+
+
+@pytest.mark.parametrize(("hook", "interface"), [(Hook.POSTROUTING, "eth0"), (Hook.PREROUTING, "eth1")])
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_cannot_be_read_is_recorded_with_its_addresses(version: int, hook: Hook, interface: str) -> None:
+    queued = build("udp", b"", version)[:-4]
+    outgoing, incoming = ("eth0", "") if hook is Hook.POSTROUTING else ("", "eth1")
+    found = arrival(packet=queued, hook=hook, outgoing=outgoing, incoming=incoming)
+    event = judge(found, VPN, Config()).event
+    assert event is not None
+    assert (event.source, event.destination) == (SOURCES[version], DESTINATIONS[version])
+    assert (event.family, event.interface) == (version, interface)
+    assert (event.source_port, event.destination_port, event.packet) == (0, 0, queued)
 
 
 @given(st.binary(max_size=120), st.sampled_from(list(Hook)), st.sampled_from([VPN, NO_VPN]))
@@ -176,6 +210,16 @@ def test_a_response_to_what_got_out_unseen_is_dropped_and_recorded_as_an_exposur
     assert (event.source, event.destination) == (DESTINATIONS[version], SOURCES[version])
     assert (event.source_port, event.destination_port) == (3478, SOURCE_PORT)
     assert mapped_address(event.packet) == address
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_response_that_no_program_waits_for_is_recorded_without_its_sender(version: int) -> None:
+    judgement = judge(replace(response(version), awaited=False), VPN, Config())
+    assert (judgement.verdict, judgement.reason) == (Verdict.BLOCK, Reason.UNASKED)
+    event = judgement.event
+    assert event is not None
+    assert (event.verdict, event.source, event.source_port) == ("blocked", "", 0)
+    assert (event.destination, event.destination_port) == (DESTINATIONS[version], 0)
 
 
 @pytest.mark.parametrize("payload", [REQUEST, message(0x0111), b"\x01\x01" + bytes(30)])

@@ -169,6 +169,7 @@ PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
     "rules/output.nft": "opt/stunwall/output.nft",
     "rules/redirect.nft": "opt/stunwall/redirect.nft",
+    "rules/vpn_down.nft": "opt/stunwall/vpn_down.nft",
     "rules/second_lock.nft": "opt/stunwall/second_lock.nft",
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",

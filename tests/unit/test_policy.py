@@ -32,6 +32,9 @@ class Case:
     verdict: Verdict
     reason: Reason
     answered: bool = False
+    """With a STUN error response."""
+    refused: bool = False
+    """Without one: by ICMP, or a reset alone."""
     payload: bytes = REQUEST
     transport: str = "udp"
     version: int = 4
@@ -265,13 +268,46 @@ CASES = [
     # Answers
     Case('on_block = "drop" answers nothing', BLOCK, Reason.OUTSIDE_VPN, config=SILENT),
     Case('on_block = "drop" answers nothing without a VPN', BLOCK, Reason.NO_VPN, vpn=DOWN, config=SILENT),
-    Case("a request with credentials is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=rfc5769.REQUEST),
+    *(
+        Case(
+            f"{name} is refused without a response", BLOCK, Reason.OUTSIDE_VPN, refused=True, payload=payload
+        )
+        for name, payload in (
+            ("a request with credentials", rfc5769.REQUEST),
+            ("a cut request", REQUEST[:12]),
+            ("DTLS", bytes.fromhex("16fefd")),
+            ("ChannelData", b"\x40\0\0\0"),
+            ("Discord", b"\0\x01\0\x46" + bytes(70)),
+        )
+    ),
+    *(
+        Case(
+            f"{name} over TCP is refused without a response",
+            BLOCK,
+            Reason.OUTSIDE_VPN,
+            refused=True,
+            payload=payload,
+            transport="tcp",
+        )
+        for name, payload in (
+            ("a request with credentials", rfc5769.REQUEST),
+            ("an indication", message(0x0011)),
+            ("a response", rfc5769.IPV4_RESPONSE),
+            ("TLS", TLS),
+            ("ChannelData", b"\x40\0\0\0"),
+            ("the beginning of STUN", b"\0\x01"),
+        )
+    ),
     Case("an indication is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=message(0x0011)),
     Case("a response is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=rfc5769.IPV4_RESPONSE),
-    Case("a cut request is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=REQUEST[:12]),
-    Case("TLS is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=TLS, transport="tcp"),
-    Case("ChannelData is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=b"\x40\0\0\0"),
-    Case("Discord is not answered", BLOCK, Reason.OUTSIDE_VPN, payload=b"\0\x01\0\x46" + bytes(70)),
+    Case(
+        'on_block = "drop" resets nothing',
+        BLOCK,
+        Reason.OUTSIDE_VPN,
+        payload=TLS,
+        transport="tcp",
+        config=SILENT,
+    ),
     Case(
         "an ICE check without credentials is answered",
         BLOCK,
@@ -304,8 +340,9 @@ def test_each_packet_gets_its_verdict_reason_and_answer(case: Case) -> None:
     seen = _detected(case)
     decision = decide(seen, case.arrival, case.view, case.config)
     assert (decision.verdict, decision.reason) == (case.verdict, case.reason)
-    assert decision.refusal == (stun.error_response(seen.stun) if case.answered else None)
-    assert (decision.refusal is not None) is case.answered
+    expected = stun.error_response(seen.stun) if case.answered else b"" if case.refused else None
+    assert decision.refusal == expected
+    assert bool(decision.refusal) is case.answered
 
 
 CONFIGS = [
@@ -360,7 +397,7 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:
     # Above, of what comes in, judge.py's, and the queue's own.
-    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNREADABLE, Reason.FAULT}
+    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNASKED, Reason.UNREADABLE}
     assert {case.reason for case in CASES} | elsewhere == set(Reason)
 
 

@@ -9,9 +9,11 @@ from stunwall.text import count, endpoint, printable
 
 @pytest.mark.parametrize(
     ("address", "port", "written"),
-    [("203.0.113.7", 3478, "203.0.113.7:3478"), ("2001:db8::7", 1, "[2001:db8::7]:1"), ("::", 0, "[::]:0")],
+    [("203.0.113.7", 3478, "203.0.113.7:3478"), ("2001:db8::7", 1, "[2001:db8::7]:1"), ("::", 0, "::")],
 )
-def test_endpoints_are_written_as_in_urls(address: str, port: int, written: str) -> None:
+def test_endpoints_are_written_as_in_urls_without_an_unknown_port(
+    address: str, port: int, written: str
+) -> None:
     assert endpoint(address, port) == written
 
 

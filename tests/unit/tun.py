@@ -28,7 +28,7 @@ class Tun:
         self.name = name
         self._descriptor = os.open("/dev/net/tun", os.O_RDWR)
         fcntl.ioctl(
-            self._descriptor, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TUN | _IFF_NO_PI)
+            self._descriptor, _TUNSETIFF, struct.pack("16sH22x", os.fsencode(name), _IFF_TUN | _IFF_NO_PI)
         )
         for address in addresses:
             ip("address", "add", address, "dev", name, *(["nodad"] if ":" in address else []))

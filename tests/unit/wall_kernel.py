@@ -103,6 +103,7 @@ FULL = Contents(
     vpn=frozenset({"wg0", "tun-1", "a.b:c@d_e"}),
     guard_ports=frozenset({443, 5349}),
     redirect=True,
+    vpn_down_allowed=True,
     families=frozenset({4, 6}),
     addresses=frozenset({("wg0", ip_address("10.9.8.7")), ("wg0", ip_address("fd00::7"))}),
     transport=frozenset({(ip_address(SERVER4), 51820), (ip_address(SERVER6), 51821)}),

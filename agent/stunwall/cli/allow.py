@@ -1,13 +1,16 @@
 """`stunwall allow`: exceptions, in effect at once and kept across restarts."""
 
+import os
 from contextlib import closing
 from typing import Annotated, Any
 
 import typer
 
+from stunwall import hints
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
 from stunwall.cli.options import Json
+from stunwall.config import ALLOW_FIELDS, EXCEPTION_KEYS
 from stunwall.text import count
 from stunwall.wall import state
 from stunwall.wall.nft import Nft, NftPermissionError
@@ -28,7 +31,14 @@ SourcePort = Annotated[int | None, typer.Option(metavar="PORT", help="Source por
 Protocol = Annotated[str | None, typer.Option(metavar="udp|tcp", help="Transport protocol.")]
 User = Annotated[str | None, typer.Option(metavar="USER", help="Programs of this user, by name or number.")]
 Unit = Annotated[
-    str | None, typer.Option(metavar="UNIT", help="Programs of this systemd unit, or cgroup path.")
+    str | None,
+    typer.Option(metavar="UNIT", help="Programs of this systemd unit, or cgroup path; may be a glob."),
+]
+App = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID", help="A desktop application, of the user who runs the command if --user is not given."
+    ),
 ]
 Interface = Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")]
 
@@ -44,6 +54,7 @@ def add(
     protocol: Protocol = None,
     user: User = None,
     unit: Unit = None,
+    app: App = None,
     interface: Interface = None,
     as_json: Json = False,
 ) -> None:
@@ -55,25 +66,21 @@ def add(
     Examples:
       sudo stunwall allow add --unit tailscaled.service \\
           --why "Tailscale finds its peers by STUN"
+      sudo stunwall allow add --app com.discordapp.Discord \\
+          --why "calls without the VPN"
       sudo stunwall allow add --to 10.20.0.0/16 --protocol udp \\
           --why "the office's video bridge"
       sudo stunwall allow add --from 172.17.0.2 --source-port 10000 \\
           --why "the video bridge that I host in a container"
     """
-    given = {
-        "to": to,
-        "port": port,
-        "from": source,
-        "source_port": source_port,
-        "protocol": protocol,
-        "user": int(user) if user and user.isdecimal() else user,
-        "unit": unit,
-        "interface": interface,
-        "why": why,
-    }
+    options = dict(context.params)
+    if app and user is None:
+        options["user"] = _caller()
+    elif user and user.isdecimal():
+        options["user"] = int(user)
+    given = {key: options[ALLOW_FIELDS.get(key, key)] for key in EXCEPTION_KEYS}
     rule = {key: value for key, value in given.items() if value is not None}
-    reply = request(context, "allow-add", rule=rule)
-    _print(reply["allow"], {}, as_json)
+    _print(request(context, "allow-add", rule=rule), {}, as_json)
 
 
 @app.command("list")
@@ -82,8 +89,7 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
 
     Root also sees how many packets each of them has let through.
     """
-    reply = request(context, "allow-list")
-    _print(reply["allow"], _counted(), as_json)
+    _print(request(context, "allow-list"), _counted(), as_json)
 
 
 @app.command()
@@ -93,8 +99,13 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Remove an exception that `stunwall allow add` made."""
-    reply = request(context, "allow-remove", number=number)
-    _print(reply["allow"], {}, as_json)
+    _print(request(context, "allow-remove", number=number), {}, as_json)
+
+
+def _caller() -> int | None:
+    """Return the number of the user who runs this, by sudo or not; None if that is root."""
+    user = os.environ.get("SUDO_UID", "")
+    return (int(user) if user.isdecimal() else os.getuid()) or None
 
 
 def _counted() -> dict[int, int]:
@@ -103,25 +114,33 @@ def _counted() -> dict[int, int]:
             wall = state.read(nft)
     except NftPermissionError:
         return {}
-    found = {}
+    found: dict[int, int] = {}
     for rule in wall.rules if wall else ():
         name, _, number = rule.comment.partition(" ")
         if name == "allow" and number.isdecimal():
-            found[int(number)] = rule.packets or 0
+            found[int(number)] = found.get(int(number), 0) + (rule.packets or 0)
     return found
 
 
-def _print(rules: list[dict[str, Any]], counted: dict[int, int], as_json: bool) -> None:
+def _print(reply: dict[str, Any], counted: dict[int, int], as_json: bool) -> None:
+    rules: list[dict[str, Any]] = reply["allow"]
+    cgroups: list[list[str] | None] = reply.get("cgroups") or [None] * len(rules)
     if as_json:
         numbered = [
-            {"number": n} | rule | ({"packets": counted[n]} if n in counted else {})
-            for n, rule in enumerate(rules, 1)
+            {"number": n}
+            | rule
+            | ({} if found is None else {"cgroups": found})
+            | ({"packets": counted[n]} if n in counted else {})
+            for n, (rule, found) in enumerate(zip(rules, cgroups, strict=True), 1)
         ]
         terminal.print_json({"allow": numbered})
         return
     if not rules:
         typer.echo("There are no exceptions.")
-    for number, rule in enumerate(rules, 1):
+    for number, (rule, found) in enumerate(zip(rules, cgroups, strict=True), 1):
         what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
-        passed = f" ({count(counted[number], 'packet')} allowed)" if number in counted else ""
-        terminal.rows([(str(number), f"{what}: {rule['why']}{passed}")], indent=4)
+        notes = [f"{count(counted[number], 'packet')} allowed"] if number in counted else []
+        if found == []:
+            notes.append(hints.not_found(rule))
+        noted = f" ({'; '.join(notes)})" if notes else ""
+        terminal.rows([(str(number), f"{what}: {rule['why']}{noted}")], indent=4)

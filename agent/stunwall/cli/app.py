@@ -11,6 +11,7 @@ from stunwall import __version__
 from stunwall.cli import allow, configuration, doctor, log, pause, rules, show, status, vpn
 from stunwall.configfile.reader import DEFAULT_FILE
 from stunwall.model import StunwallError
+from stunwall.text import printable
 
 _HELP = """Show what stunwall blocked, and whether STUN can bypass the VPN.
 
@@ -87,7 +88,7 @@ def main() -> None:
     try:
         app(prog_name="stunwall")
     except StunwallError as error:
-        typer.echo(f"stunwall: {error}", err=True)
+        typer.echo(f"stunwall: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # for example in `stunwall log | head`
         sys.stderr.close()

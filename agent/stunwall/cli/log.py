@@ -86,9 +86,9 @@ def _print(number: int, event: Event, as_json: bool) -> None:
         terminal.print_json(fields_of(number, event))
         return
     destination, what = event.reason, ""
-    if event.destination:
+    if event.protocol:
         destination = endpoint(event.destination, event.destination_port)
-        what = f"{event.protocol} {event.method}"
+        what = f"{event.protocol} {event.method}".rstrip()
     typer.echo(
         _row(
             str(number),

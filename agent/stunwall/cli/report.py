@@ -1,7 +1,7 @@
 """Decides what `stunwall status` says: the state, its headline, the problems, and what to do next."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,8 @@ from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.client import ask
 from stunwall.control.protocol import ControlPermissionError, Status
+from stunwall.doctor import relay
+from stunwall.model import VPN_KINDS
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
 from stunwall.text import count
@@ -44,6 +46,10 @@ _WALLS = {
     "damaged": "the wall is damaged",
     "unknown": "the state of the wall is unknown",
 }
+_AFTER_EXPOSURE = (
+    "What a server has seen cannot be undone: close the page or program that asked (`stunwall log` has its port), and "
+    "get a new address from your provider if it matters."
+)
 # The second lock while the daemon is not running.
 _GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
 _LEAKING = ("open", "paused")
@@ -53,7 +59,6 @@ _UNRECORDED = {
     "queue_overruns": "blocked by the kernel but not recorded: stunwalld could not keep up",
     "over_limit": "blocked by the kernel but not recorded: too many at once",
     "unattended": "blocked by the kernel but not recorded: stunwalld was not ready",
-    "unreadable": "blocked but not recorded: malformed, but possibly STUN",
 }
 
 
@@ -67,6 +72,8 @@ class Report:
     wall: str = "unknown"
     vpn: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that count as the VPN, and why."""
+    not_counted: list[tuple[str, str]] = field(default_factory=list)
+    """The interfaces of a VPN's kind that do not count, and why."""
     inside: list[tuple[str, str]] = field(default_factory=list)
     """The interfaces that lead only to machines behind this one, and why."""
     second_lock: str = ""
@@ -81,6 +88,9 @@ class Report:
 def make(settings: Config) -> Report:
     """Ask the daemon, or the kernel if no daemon is running; then read the record."""
     report = _ask(settings)
+    if report.daemon is not None:
+        relays = relay.find(report.daemon, settings.state_dir)
+        report.problems += [f"{each.sentence}. To allow it: {each.cure}" for each in relays if each.blocked]
     try:
         report.blocked = _blocked(settings.state_dir)
     except RecordError as error:
@@ -117,13 +127,16 @@ def _of_daemon(daemon: Status) -> Report:
         headline,
         leak=state in _LEAKING or wall != "up",
         wall=wall,
-        vpn=_interfaces(daemon, "counts"),
-        inside=_interfaces(daemon, "inside"),
+        vpn=_interfaces(daemon, lambda entry: bool(entry["counts"])),
+        not_counted=_interfaces(daemon, _resembles_vpn),
+        inside=_interfaces(daemon, lambda entry: bool(entry.get("inside"))),
         second_lock=_second_lock(daemon.get("second_lock", {})),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
     )
+    if daemon.get("exposures"):
+        report.next = f"{_AFTER_EXPOSURE} {next_}"
     if differences := daemon.get("differences"):
         report.problems.append(_damaged(differences))
     if wall != "up":
@@ -178,8 +191,12 @@ def _damaged(differences: Sequence[str]) -> str:
     return f"the wall is damaged: {hints.changed(differences)}"
 
 
-def _interfaces(daemon: Status, key: str) -> list[tuple[str, str]]:
-    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if entry.get(key)]
+def _interfaces(daemon: Status, chosen: Callable[[Status], bool]) -> list[tuple[str, str]]:
+    return [(entry["interface"], entry["why"]) for entry in daemon.get("interfaces", ()) if chosen(entry)]
+
+
+def _resembles_vpn(entry: Status) -> bool:
+    return entry["kind"] in VPN_KINDS and not entry["counts"] and not entry.get("inside")
 
 
 def _unrecorded(daemon: Status) -> list[str]:

@@ -53,8 +53,8 @@ def _show(number: int, event: Event) -> None:
     terminal.rows(
         [
             ("Packets", f"{event.count:,}"),
-            ("What", f"{event.protocol} {event.method} over {event.transport}, IPv{event.family}"),
-            ("From", endpoint(event.source, event.source_port)),
+            ("What", f"{_what(event)}, IPv{event.family}"),
+            ("From", endpoint(event.source, event.source_port) or "anyone"),
             ("To", endpoint(event.destination, event.destination_port)),
             ("Interface", event.interface),
         ]
@@ -62,6 +62,10 @@ def _show(number: int, event: Event) -> None:
     if event.verdict == EXPOSED:
         terminal.rows([("Exposed", detect.mapped_address(event.packet) or "an address that cannot be read")])
     typer.echo(f"\nThe first packet:\n\n{_decode(event.packet)}")
+
+
+def _what(event: Event) -> str:
+    return f"{event.protocol} {event.method} over {event.transport}" if event.transport else "unknown"
 
 
 def _why(reason: str) -> str:

@@ -10,7 +10,7 @@ from stunwall.cli.options import Json
 from stunwall.cli.report import Report
 from stunwall.configfile import reader
 from stunwall.control.protocol import Status
-from stunwall.hints import shortened
+from stunwall.hints import not_found, shortened
 from stunwall.model import FAMILIES
 from stunwall.text import count, date_time, missing_version, printable
 
@@ -51,6 +51,8 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 def _rows(found: Report) -> Iterator[tuple[str, str]]:
     if not found.vpn:
         yield "VPN", "no VPN is up" if found.daemon else "unknown"
+        for name, why in found.not_counted:
+            yield "Not counted", f"{name}: {why}"
     for name, why in found.vpn:
         yield "VPN", f"{name}: {why}"
     for why, names in _by_reason(found.inside).items():
@@ -90,6 +92,9 @@ def _daemon(daemon: Status) -> Iterator[tuple[str, str]]:
         yield "Exposed", _exposure(exposure)
     for gap in daemon.get("gaps", ()):
         yield "Gap", _gap(gap)
+    for number, cgroups in enumerate(daemon.get("cgroups", ()), 1):
+        if cgroups == []:
+            yield "Exception", f"{number} applies to nothing now ({not_found(daemon['allow'][number - 1])})"
     for version in sorted(FAMILIES.keys() - set(daemon.get("ip_versions", FAMILIES))):
         yield "Note", missing_version(version)
 

@@ -57,8 +57,10 @@ def merge(config: Config, file: Path) -> Config:
         raise _unreadable(error, file) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file) from error
-    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and a number of 5000 digits
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"is not valid TOML: {error}", file) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("has a number of thousands of digits, or is nested too deep", file) from error
     reader = _Reader(file, text)
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)
@@ -118,6 +120,8 @@ class _Reader:
             if len(rule) == 1:
                 others = ", ".join(key for key in ALLOW_KEYS if key != "why")
                 raise self._error(f"matches everything; give at least one of {others}", path)
+            if "app" in rule and not ("user" in rule and "unit" not in rule):
+                raise self._error('needs user = "…", whose application it is, and no unit', (*path, "app"))
             if "from" in rule and "to" in rule and rule["from"].version != rule["to"].version:
                 versions = f"IPv{rule['from'].version} and IPv{rule['to'].version}"
                 raise self._error(f"the IP version of to expected, found {versions}", (*path, "from"))

@@ -14,9 +14,14 @@ from stunwall.model import Transport
 
 Check = Callable[[Any], Any]
 
-# systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path.
-_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+(/[A-Za-z0-9:_.\\@-]+){0,15}")
-_INTERFACE_GLOB = re.compile(r"[A-Za-z0-9_.:@*?\[\]!-]{1,64}")
+# systemd.unit(5): the characters of a unit's name; a slash between the parts of a cgroup's path. The last part may be a
+# glob. The parts above it may not: they say whose cgroup it is.
+_UNIT = re.compile(r"([A-Za-z0-9:_.\\@-]+/){0,15}[A-Za-z0-9:_.\\@*?\[\]!-]+")
+# A glob that any unit of some type fits.
+_EVERY_UNIT = re.compile(r"[*?]+(\.[a-z*?]*)?")
+# The Desktop Entry Specification's desktop file ID, without `.desktop`, of the letters that are in use.
+_APP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
+_INTERFACE_GLOB = re.compile(r'[^"/\s]{1,64}')
 # Unicast: the lowest bit of the first byte is 0 (IEEE 802).
 _HARDWARE = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
 
@@ -78,13 +83,17 @@ def _network(value: Any) -> Network:  # noqa: ANN401
 
 
 def _globs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
-    if isinstance(value, list) and all(isinstance(x, str) and _INTERFACE_GLOB.fullmatch(x) for x in value):
+    if isinstance(value, list) and all(isinstance(x, str) and _is_glob(x) for x in value):
         if any(not glob.strip("*?") for glob in value):
             raise UnfitError(
                 "names of interfaces, not a pattern that matches every interface (nothing would be blocked),"
             )
         return tuple(value)
     raise UnfitError('a list of interface names or globs, as ["wg0", "tun*"],')
+
+
+def _is_glob(text: str) -> bool:
+    return _INTERFACE_GLOB.fullmatch(text) is not None and text.isprintable()
 
 
 def _hardware_addresses(value: Any) -> frozenset[str]:  # noqa: ANN401
@@ -122,8 +131,19 @@ def _user(value: Any) -> int:  # noqa: ANN401
 
 def _unit(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, str) and _UNIT.fullmatch(value) and ".." not in value:
+        if _EVERY_UNIT.fullmatch(value.rpartition("/")[2]):
+            raise UnfitError("the name of a unit, not a pattern that every unit matches,")
         return value
-    raise UnfitError('a systemd unit as "tailscaled.service", or a cgroup as "user.slice/user-1000.slice",')
+    raise UnfitError(
+        'a unit as "tailscaled.service", or a cgroup as "user.slice/user-1000.slice" (* in the last part alone),'
+    )
+
+
+def _app(value: Any) -> str:  # noqa: ANN401
+    name = value.removesuffix(".desktop") if isinstance(value, str) else ""
+    if _APP.fullmatch(name):
+        return name
+    raise UnfitError('the ID of a desktop application as "com.discordapp.Discord", or the name of a snap,')
 
 
 KEYS: dict[str, Check] = {
@@ -154,6 +174,7 @@ ALLOW_KEYS: dict[str, Check] = {
     "protocol": _choice(Transport),
     "user": _user,
     "unit": _unit,
+    "app": _app,
     "interface": _interface,
     "why": _text,
 }

@@ -1,5 +1,6 @@
 """What the daemon does when the command asks: status, pause, resume, reload, exceptions."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from stunwall.control.server import Peer
 from stunwall.model import StunwallError
 from stunwall.wall.pause import Pause
 
+_SHARED = 1.0  # seconds for which users without rights get the same status
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 
 
@@ -21,7 +23,11 @@ class CommandError(StunwallError):
 
 
 class Commands:
-    """Answers requests. `configure(config)` applies a configuration, `note(verdict, reason)` records what was done."""
+    """Answers requests.
+
+    `configure(config)` applies a configuration, `note(verdict, reason)` records what was done. `cgroups()` returns the
+    paths of each exception's cgroups, None if it is not by program.
+    """
 
     def __init__(
         self,
@@ -31,6 +37,7 @@ class Commands:
         configure: Callable[[Config], None],
         note: Callable[[str, str], None],
         status: Callable[[], Status],
+        cgroups: Callable[[], list[list[str] | None]],
     ) -> None:
         self._file = file
         self._drop_in = DropIn(file)
@@ -39,6 +46,9 @@ class Commands:
         self._configure = configure
         self._note = note
         self._status = status
+        self._cgroups = cgroups
+        self._shared: Status = {}  # the last status for those without rights
+        self._shared_until = 0.0  # seconds of the monotonic clock
 
     def answer(self, request: dict[str, Any], peer: Peer) -> Status:
         """Return the reply to a request; an error is a reply too."""
@@ -49,7 +59,7 @@ class Commands:
                     raise CommandError(
                         "only root and the group stunwall may ask for the status (status_for_all = false)"
                     )
-                return self._status()
+                return self._status() if peer.may_change else self._shared_status()
             if not peer.may_change:
                 raise CommandError("only root and the group stunwall may change anything")
             match command:
@@ -60,7 +70,7 @@ class Commands:
                 case "reload":
                     return self._reload()
                 case "allow-list":
-                    return {"allow": [rule.plain() for rule in self._config.allow]}
+                    return self._exceptions()
                 case "allow-add":
                     return self._allow_add(request)
                 case "allow-remove":
@@ -72,6 +82,16 @@ class Commands:
                     )
         except StunwallError as error:
             return {"error": str(error)}
+
+    def _shared_status(self) -> Status:
+        """Return the status, which was made within the last second: users without rights must not keep us busy."""
+        now = time.monotonic()
+        if now >= self._shared_until:
+            self._shared, self._shared_until = self._status(), now + _SHARED
+        return self._shared
+
+    def _exceptions(self) -> Status:
+        return {"allow": [rule.plain() for rule in self._config.allow], "cgroups": self._cgroups()}
 
     def _start_pause(self, request: dict[str, Any], peer: Peer) -> Status:
         seconds = request.get("seconds")
@@ -112,7 +132,7 @@ class Commands:
                 f"an exception has no key {min(strange)!r}. Known keys: {', '.join(EXCEPTION_KEYS)}"
             )
         self._write([*self._drop_in.entries(), entry])
-        return {"allow": [rule.plain() for rule in self._config.allow]}
+        return self._exceptions()
 
     def _allow_remove(self, request: dict[str, Any]) -> Status:
         number = request.get("number")
@@ -129,7 +149,7 @@ class Commands:
         entries = self._drop_in.entries()
         del entries[number - 1 - files.index(self._drop_in.file)]
         self._write(entries)
-        return {"allow": [rule.plain() for rule in self._config.allow]}
+        return self._exceptions()
 
     def _write(self, entries: list[dict[str, Any]]) -> None:
         """Replace the drop-in and put it into force; if that fails, everything is as it was."""

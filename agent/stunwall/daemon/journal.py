@@ -54,9 +54,9 @@ def sentence(event: Event) -> str:
     """Return the event in words."""
     if not event.destination:
         return f"{event.verdict}: {event.reason}"
-    source = endpoint(event.source, event.source_port)
+    source = endpoint(event.source, event.source_port) or "anyone"
     destination = endpoint(event.destination, event.destination_port)
-    what = f"{event.protocol} {event.method} over {event.transport}"
+    what = f"{event.protocol} {event.method} over {event.transport}" if event.transport else "a packet"
     why = Reason(event.reason).sentence
     if event.verdict == EXPOSED:
         why += f". It carried the address {mapped_address(event.packet) or '(unreadable)'}"

@@ -61,7 +61,13 @@ class Loop:
         self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
         self._next_probe = 0.0  # seconds of the monotonic clock
         commands = Commands(
-            parts.file, parts.config, parts.pause, self._configure, parts.note, partial(status, parts)
+            parts.file,
+            parts.config,
+            parts.pause,
+            self._configure,
+            parts.note,
+            partial(status, parts),
+            lambda: parts.sync.cgroups,
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all
         self._control = Control(folder, self._selector, commands.answer, for_all)
@@ -77,8 +83,8 @@ class Loop:
         parts, register = self._parts, self._selector.register
         register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
-        for source, call in parts.sync.sources().items():
-            register(source, selectors.EVENT_READ, call)
+        register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
+        register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
         register(stopping, selectors.EVENT_READ, None)
         while True:
             for key, _ in self._selector.select(self._wait_seconds()):
@@ -104,6 +110,10 @@ class Loop:
         # The wall first: sets can't be filled while there is none.
         self._parts.repair.inspect()
         self._parts.sync.follow()
+
+    def _follow_programs(self) -> None:
+        self._parts.repair.inspect()
+        self._parts.sync.follow_programs()
 
     @property
     def _failing(self) -> bool:

@@ -1,16 +1,18 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import judge
-from stunwall.model import EXPOSED, Arrival, Event, Reason, Refusal, Verdict
+from stunwall.model import EXPOSED, Arrival, Event, Hook, Reason, Refusal, Verdict
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
+from stunwall.sockets.diag import SocketLookup
+from stunwall.stun import packet
 from stunwall.stun.detect import mapped_address
 
 KEPT = 10  # exposures that `status` shows; the record has them all
@@ -39,12 +41,13 @@ class PacketHandler:
         sync: NetworkSync,
         probe: Probe,
         refusals: RefusalSender,
+        sockets: SocketLookup,
         writer: RecordWriter,
         problem: Callable[[str], None],
     ) -> None:
         self.config = config
         self.unanswered = 0
-        """Blocked requests whose refusal could not be sent."""
+        """Blocked packets whose refusal could not be sent."""
         self.unreadable = 0
         """Blocked packets that could not be parsed."""
         self.exposures: list[Exposure] = []
@@ -52,6 +55,7 @@ class PacketHandler:
         self._sync = sync
         self._probe = probe
         self._refusals = refusals
+        self._sockets = sockets
         self._writer = writer
         self._problem = problem
 
@@ -60,6 +64,8 @@ class PacketHandler:
         if self._probe.matches(arrival.packet):
             systemd.notify("WATCHDOG=1")
             return Verdict.BLOCK
+        if arrival.hook is Hook.PREROUTING:
+            arrival = replace(arrival, awaited=self._is_awaited(arrival))
         judgement = judge(arrival, self._sync.view, self.config)
         if judgement.reason is Reason.UNREADABLE:
             self.unreadable += 1
@@ -77,6 +83,13 @@ class PacketHandler:
         """Report a packet that `handle` failed on; the queue has dropped it."""
         name = type(error).__name__
         self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
+
+    def _is_awaited(self, arrival: Arrival) -> bool:
+        try:
+            response = packet.parse(arrival.packet)
+        except packet.PacketError:
+            return False
+        return self._sockets.awaited(response, arrival.incoming)
 
     def _expose(self, event: Event) -> None:
         found = Exposure(event.time, mapped_address(event.packet), event.destination)

@@ -18,6 +18,7 @@ from stunwall.queue import nfqueue
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
+from stunwall.sockets.diag import SocketLookup
 from stunwall.text import missing_version
 from stunwall.wall import queue_rules, state
 from stunwall.wall.nft import Nft
@@ -66,8 +67,10 @@ class Parts:
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
+        sockets = SocketLookup()
+        stack.callback(sockets.close)
         self.packets = PacketHandler(
-            config, self.sync, self.probe, refusals, self.writer, partial(problem, "packets")
+            config, self.sync, self.probe, refusals, sockets, self.writer, partial(problem, "packets")
         )
         self.queue.serve_with(self.packets.handle, self.packets.fault)
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from stunwall.config import Config, Mode
+from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import inside, interfaces, wireguard
@@ -13,6 +14,7 @@ from stunwall.vpn.interfaces import Assessment, Snapshot
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
+from stunwall.wall.cgroup_names import of_system
 from stunwall.wall.contents import Addition, Contents, elements
 from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
@@ -89,9 +91,15 @@ class NetworkSync:
             return None
         return 0.0 if network.urgent or not self._rtnetlink.known else self._followed + _PAUSE
 
-    def sources(self) -> dict[Rtnetlink | units.UnitWatch, Callable[[], None]]:
-        """Return what to call when which source becomes readable."""
-        return {self._rtnetlink: self.receive, self._units: self.follow}
+    @property
+    def network(self) -> Rtnetlink:
+        """What becomes readable when `receive` is to be called."""
+        return self._rtnetlink
+
+    @property
+    def programs(self) -> units.UnitWatch:
+        """What becomes readable when `follow_programs` is to be called."""
+        return self._units
 
     def receive(self) -> None:
         """Take what the kernel says of the network; `due` says when to follow it."""
@@ -106,13 +114,14 @@ class NetworkSync:
             self._rtnetlink.read()
         contents, snapshot = self._look()
         contents = self._anew(contents)
+        load = partial(table.load, self._nft, mask=self._config.mark_mask)
         try:
-            contents = table.load(self._nft, contents, self._config.mark_mask)
+            contents = self._with_cgroups(contents, load)
         except NftError as error:
             if not contents.allow:
                 raise
             self._config = replace(self._config, allow=())
-            contents = table.load(self._nft, replace(contents, allow=()), self._config.mark_mask)
+            contents = load(replace(contents, allow=()))
             self._refused = f"no exception is in force: the kernel refuses [[allow]] ({error})"
             self._problem(self._refused)
         self._filled = contents
@@ -125,7 +134,6 @@ class NetworkSync:
         before = self.view.vpn
         try:
             self._rtnetlink.receive()
-            self._units.drain()
             contents, snapshot = self._look()
             if contents != self._filled:
                 self._fill(contents, self._filled)
@@ -139,6 +147,33 @@ class NetworkSync:
         self._report_change(before)
         self._problem(self._refused)
 
+    def follow_programs(self) -> None:
+        """Bring the exceptions by program in step with the cgroups."""
+        self._units.drain()
+        if self._filled is None:  # follow() fills the wall when it can
+            return
+        contents = replace(self._filled, cgroups=self._units.find(self._filled.allow))
+        try:
+            if contents != self._filled:
+                self._fill(contents, self._filled)
+        except StunwallError as error:
+            self._seal(error)
+
+    @property
+    def local_endpoints(self) -> list[tuple[str, int]]:
+        """The VPN's endpoints that are on this machine, where a program relays them."""
+        transport = self._filled.transport if self._filled is not None else ()
+        return sorted((str(address), port) for address, port in transport if address.is_loopback)
+
+    @property
+    def cgroups(self) -> list[list[str] | None]:
+        """The paths of each exception's cgroups, None if it is not by program."""
+        filled = self._filled.cgroups if self._filled is not None else {}
+        return [
+            [path for path, _ in filled.get(rule, ())] if rule.by_program else None
+            for rule in self._config.allow
+        ]
+
     @property
     def filled(self) -> dict[str, list[str]] | None:
         """The elements of each set that were filled in, None if that is not known."""
@@ -146,7 +181,8 @@ class NetworkSync:
 
     def configure(self, config: Config) -> None:
         """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
-        before, self._config = self._config, config
+        before, refused = self._config, self._refused
+        self._config, self._refused = config, ""
         self._rtnetlink.network.configure(config.interfaces, lan=config.allow_lan)
         vpn, loaded = self.view.vpn, self.additions
         try:
@@ -161,9 +197,8 @@ class NetworkSync:
                     raise NftError(self._refused)
             if config.mode is not Mode.REDIRECT:
                 self._policy_route.remove()
-            self._refused = ""
         except StunwallError:
-            self._config, self._refused = before, ""
+            self._config, self._refused = before, refused
             self._rtnetlink.network.configure(before.interfaces, lan=before.allow_lan)
             if self.additions != loaded:
                 with suppress(StunwallError):  # what the daemon notices of it, it tries again
@@ -186,10 +221,33 @@ class NetworkSync:
     def _fill(self, contents: Contents, before: Contents | None) -> None:
         """Fill the wall, which holds `before`, if that is known. Raises NftError."""
         self._filled = None  # not known until the transaction is through
-        replaced = table.fill(self._nft, contents, self._config.mark_mask, before)
-        self._filled = contents
+        replaced = False
+
+        def fill(some: Contents) -> Contents:
+            nonlocal replaced
+            replaced = table.fill(self._nft, some, self._config.mark_mask, before)
+            return some
+
+        self._filled = self._with_cgroups(contents, fill)
         if replaced:
             self._exceptions_changed()
+
+    def _with_cgroups(self, contents: Contents, load: Callable[[Contents], Contents]) -> Contents:
+        """Return what `load` returns. nft refuses the contents if a cgroup has ended meanwhile. Raises NftError.
+
+        Users can make theirs come and go so fast that nft never finds them all: then it gets those of the system.
+        """
+        try:
+            return load(contents)
+        except NftError:
+            if not contents.cgroups:
+                raise
+        found = self._units.find(contents.allow, again=True)
+        steady = {rule: tuple(each for each in some if of_system(each[0])) for rule, some in found.items()}
+        for cgroups in (found, steady):
+            with suppress(NftError):
+                return load(replace(contents, cgroups=cgroups))
+        return load(replace(contents, cgroups={}))
 
     def _report_change(self, before: frozenset[str]) -> None:
         if self.view.vpn != before:
@@ -229,8 +287,9 @@ class NetworkSync:
             transport=wireguard.endpoints(snapshot.links),
             lan=interfaces.on_link(snapshot) if config.allow_lan and known else frozenset(),
             allow=config.allow,
-            cgroups=self._units.find(rule.unit for rule in config.allow if rule.unit),
+            cgroups=self._units.find(config.allow),
             redirect=self._redirect,
+            vpn_down_allowed=config.when_vpn_down is WhenVpnDown.ALLOW,
         )
         return contents, snapshot
 

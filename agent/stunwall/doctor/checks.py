@@ -6,6 +6,7 @@ from stunwall.doctor import (
     clock,
     configuration,
     daemon,
+    exceptions,
     kernel,
     other_programs,
     permissions,
@@ -35,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "disk": record.disk,
     "record": record.check,
     "vpn": vpn.check,
+    "exceptions": exceptions.check,
 }
 
 

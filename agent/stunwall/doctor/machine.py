@@ -1,6 +1,7 @@
 """What `stunwall doctor` examines: the configuration, the daemon, interfaces, files, and the output of programs."""
 
 import os
+import pwd
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,14 @@ class Machine:
 
 
 Check = Callable[[Machine], Iterator[Finding]]
+
+
+def user_name(number: int) -> str:
+    """Return the name of a user, or the number if there is none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def look(path: Path) -> os.stat_result | None:

@@ -8,6 +8,7 @@ Ruleset = list[dict[str, Any]]  # the list `nftables` of libnftables-json(5)
 
 _OURS = {("inet", "stunwall"), ("netdev", "stunwall")}
 _ALL = 0xFFFFFFFF
+_LAST_QUEUE = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,16 @@ def _of_xtables(ruleset: Ruleset, *names: str) -> list[str]:
             _place(rule)
             for rule in _others_rules(ruleset)
             for expression in rule["expr"]
-            if str((expression.get("xt") or {}).get("name", "")).lower() in names
+            if _xtables_name(expression) in names
         )
     )
+
+
+def _xtables_name(expression: dict[str, Any]) -> str:
+    match expression:
+        case {"xt": {"name": str(name)}}:
+            return name.lower()
+    return ""
 
 
 def routing_claims(rules: Iterable[dict[str, Any]], mask: int, ours: int) -> list[Claim]:
@@ -67,12 +75,11 @@ def queue_claims(ruleset: Ruleset) -> list[Claim]:
     found = []
     for rule in _others_rules(ruleset):
         for expression in rule["expr"]:
-            number = (expression.get("queue") or {}).get("num") if "queue" in expression else None
-            match number:
-                case int():
+            match expression:
+                case {"queue": {"num": int(number)}}:
                     found.append(Claim(_place(rule), number))
-                case {"range": [int(first), int(last)]}:
-                    found += [Claim(_place(rule), each) for each in range(first, last + 1)]
+                case {"queue": {"num": {"range": [int(first), int(last)]}}}:
+                    found += [Claim(_place(rule), each) for each in range(first, min(last, _LAST_QUEUE) + 1)]
     return list(dict.fromkeys(found))
 
 
@@ -90,15 +97,13 @@ def _place(rule: dict[str, Any]) -> str:
 
 def _mark_bits(expression: dict[str, Any]) -> Iterator[int]:
     """Yield the bits of the mark that an expression sets to one, or matches."""
-    mangle, match = expression.get("mangle"), expression.get("match")
-    if mangle is not None and _is_mark(mangle["key"]):
-        yield from _set_bits(mangle["value"])
-    if match is not None:
-        left = match["left"]
-        if _is_mark(left):
-            yield from _numbers(match["right"])
-        elif isinstance(left, dict) and "&" in left and _is_mark(left["&"][0]):
-            yield from (bits for bits in _numbers(left["&"][1]))
+    match expression:
+        case {"mangle": {"key": key, "value": value}} if _is_mark(key):
+            yield from _set_bits(value)
+        case {"match": {"left": {"&": [key, bits]}}} if _is_mark(key):
+            yield from _numbers(bits)
+        case {"match": {"left": key, "right": value}} if _is_mark(key):
+            yield from _numbers(value)
 
 
 def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - from nft's JSON
@@ -107,8 +112,10 @@ def _set_bits(value: Any) -> Iterator[int]:  # noqa: ANN401 - from nft's JSON
             value = bits
     match value:
         case {"map": {"data": {"set": list(pairs)}}}:
-            for _, mark in pairs:
-                yield from _numbers(mark)
+            for pair in pairs:
+                match pair:
+                    case [_, mark]:
+                        yield from _numbers(mark)
     yield from _numbers(value)  # nothing if it clears bits (`&`) or copies a mark
 
 
@@ -123,7 +130,7 @@ def _numbers(value: Any) -> Iterator[int]:  # noqa: ANN401
     match value:
         case int():
             yield value
-        case {"prefix": {"len": int(length)}}:  # a mask of the highest bits
+        case {"prefix": {"len": int(length)}} if 0 <= length <= 32:  # a mask of the highest bits
             yield _ALL << (32 - length) & _ALL
         case {"range": [int(first), int(last)]}:
             changing = (1 << (first ^ last).bit_length()) - 1  # the bits that differ within the range

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from stunwall.config import Mode
-from stunwall.doctor.findings import Finding, ok, warning
+from stunwall.doctor import relay
+from stunwall.doctor.findings import Finding, note, ok, warning
 from stunwall.doctor.machine import Machine
+from stunwall.model import VRF
 
 
 def check(machine: Machine) -> Iterator[Finding]:
@@ -33,6 +35,7 @@ def check(machine: Machine) -> Iterator[Finding]:
         else:
             yield ok("vpn", f"{name}: {each['why']}")
     yield from _inside(machine.daemon["interfaces"])
+    yield from _relays(machine)
     if counting and machine.settings.mode is Mode.REDIRECT and not machine.daemon["redirects"]:
         yield warning(
             "vpn",
@@ -42,8 +45,18 @@ def check(machine: Machine) -> Iterator[Finding]:
         )
 
 
+def _relays(machine: Machine) -> Iterator[Finding]:
+    for each in relay.find(machine.daemon or {}, machine.settings.state_dir):
+        why = (
+            "without them it cannot connect"
+            if each.blocked
+            else "if it needs STUN or TURN, it cannot connect"
+        )
+        yield (warning if each.blocked else note)("vpn", each.sentence, why=why, next=each.cure)
+
+
 def _inside(interfaces: list[dict[str, Any]]) -> Iterator[Finding]:
-    inside = [each for each in interfaces if each.get("inside")]
+    inside = [each for each in interfaces if each.get("inside") and each.get("kind") != VRF]
     for each in inside:
         if each["doubt"]:
             yield warning(

@@ -1,4 +1,4 @@
-"""Answers a blocked sender at once, as if the server had refused the request (raw sockets)."""
+"""Answers a blocked sender at once, as if the server had refused (raw sockets)."""
 
 import socket
 from ipaddress import IPv4Address
@@ -12,6 +12,9 @@ _HEADER_INCLUDED = {4: (socket.IPPROTO_IP, socket.IP_HDRINCL), 6: (socket.IPPROT
 _TTL = 64
 _PSH_ACK = 0x18
 _RST_ACK = 0x14
+# "Port unreachable" by IP version: protocol, type and code (RFC 792, RFC 4443 §3.1), and how many bytes it quotes of
+# the blocked packet. With all headers, it has at most 576 bytes (RFC 1812 §4.3.2.3) or 1280 (RFC 4443 §3.1).
+_UNREACHABLE = {4: (socket.IPPROTO_ICMP, 3, 3, 576 - 28), 6: (socket.IPPROTO_ICMPV6, 1, 4, 1280 - 48)}
 
 
 class RefusalSender:
@@ -32,22 +35,27 @@ class RefusalSender:
             raw.close()
 
     def send(self, refusal: Refusal) -> None:
-        """Send the response to the blocked sender in the server's name, and reset TCP. Raises OSError.
+        """Tell the blocked sender in the server's name. Raises OSError.
 
-        It leaves by the interface that the blocked packet came in by, and by no other: the sender may have forged its
-        address.
+        The refusal leaves by the interface that the blocked packet came in by, and by no other: the sender may have
+        forged its address.
         """
         blocked = refusal.blocked
         raw = self._local[blocked.family]
         if refusal.incoming:
             raw = self._behind[blocked.family]
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, refusal.incoming.encode())
-        sender = (str(blocked.source), 0)
-        raw.sendto(reply(refusal), sender)
-        if blocked.tcp is not None:
-            # The server never got what was acknowledged in its name: the connection is useless, and would
-            # only linger when the application closes it.
-            raw.sendto(reset(refusal), sender)
+        for packet in packets(refusal):
+            raw.sendto(packet, (str(blocked.source), 0))
+
+
+def packets(refusal: Refusal) -> list[bytes]:
+    """Return the IP packets that tell the sender, in their order."""
+    told = [reply(refusal)] if refusal.response else []
+    if refusal.blocked.transport is Transport.TCP:
+        # The server never got what is acknowledged in its name: the connection is useless, and would only linger.
+        return [*told, reset(refusal)]
+    return told or [unreachable(refusal)]
 
 
 def reply(refusal: Refusal) -> bytes:
@@ -62,9 +70,21 @@ def reply(refusal: Refusal) -> bytes:
 
 
 def reset(refusal: Refusal) -> bytes:
-    """Return the IP packet that resets the TCP connection right after the response (RFC 9293 §3.5.3)."""
-    sent = len(_framed(refusal))
+    """Return the IP packet that resets the TCP connection, right after the response (RFC 9293 §3.5.3)."""
+    sent = len(_framed(refusal)) if refusal.response else 0
     return _packet(refusal.blocked, 6, _tcp(refusal.blocked, sent, _RST_ACK), checksum_at=16)
+
+
+def unreachable(refusal: Refusal) -> bytes:
+    """Return the IP packet that says that the server's port is closed: ICMP's hard error.
+
+    Only a connected socket notices. Over IPv4, one that is bound to a device does not get an error that came in by "lo"
+    (net/ipv4/udp.c, __udp4_lib_err).
+    """
+    blocked = refusal.blocked
+    protocol, type_, code, quoted = _UNREACHABLE[blocked.family]
+    message = pack("!BBHI", type_, code, 0, 0) + refusal.packet[:quoted]
+    return _packet(blocked, protocol, message, checksum_at=2)
 
 
 def _framed(refusal: Refusal) -> bytes:
@@ -83,15 +103,18 @@ def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:
     # Acknowledges the blocked request, so that it is not retransmitted, and continues the server's sequence numbers.
     assert blocked.tcp is not None  # noqa: S101 - packet.py gives every TCP segment its numbers
     sequence = blocked.tcp.acknowledgment + offset & 0xFFFFFFFF
-    acknowledged = blocked.tcp.sequence + len(blocked.payload) & 0xFFFFFFFF
+    acknowledged = blocked.tcp.sequence + blocked.lengths[0] & 0xFFFFFFFF
     ports = pack("!HH", blocked.destination_port, blocked.source_port)
     return ports + pack("!IIBBHHH", sequence, acknowledged, 5 << 4, flags, 65535, 0, 0)
 
 
 def _packet(blocked: Datagram, protocol: int, segment: bytes, checksum_at: int) -> bytes:
     source, destination = blocked.destination, blocked.source
-    # RFC 768, RFC 9293 §3.1, RFC 8200 §8.1: the pseudo header. A UDP checksum of 0 would mean 'none'.
+    # RFC 768, RFC 9293 §3.1, RFC 8200 §8.1: the pseudo header, which ICMP over IPv4 does not have (RFC 792). A UDP
+    # checksum of 0 would mean 'none'.
     pseudo = source.packed + destination.packed + pack("!II", len(segment), protocol)
+    if protocol == socket.IPPROTO_ICMP:
+        pseudo = b""
     checksum = _checksum(pseudo + segment) or 0xFFFF
     segment = segment[:checksum_at] + pack("!H", checksum) + segment[checksum_at + 2 :]
     return _ip_header(source, destination, protocol, len(segment)) + segment

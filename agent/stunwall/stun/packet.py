@@ -55,6 +55,16 @@ def parse(packet: bytes) -> Datagram:
     raise PacketError(f"IP version 4 or 6 expected, {version} seen")
 
 
+def addresses(packet: bytes) -> tuple[Address, Address] | None:
+    """Return source and destination of an IPv4 or IPv6 packet, None if it is too short to have both."""
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        return IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
+    if version == 6 and len(packet) >= 40:
+        return IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
+    return None
+
+
 def _ipv4(packet: bytes) -> Datagram:
     # RFC 791 §3.1
     header = (packet[0] & 0x0F) * 4

@@ -20,6 +20,10 @@ veth or tap port still leads to one machine only, and is inside, while the bridg
 long as there is neither a network card nor evidence on another interface.
 
 The configuration's word wins over all of that, except that the VPN is never inside.
+
+*VRF.* No packet leaves by a VRF's own device: it hands each one to an interface of the VRF, and what passed postrouting
+with the device passes it once more with that interface (drivers/net/vrf.c); what comes in passes prerouting twice as
+well. So the device is inside, and the interface decides.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -28,7 +32,8 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 
 from stunwall.config import is_interface
-from stunwall.vpn.interfaces import KINDS, Assessment, Link, Snapshot, is_default
+from stunwall.model import VPN_KINDS, VRF
+from stunwall.vpn.interfaces import Assessment, Link, Snapshot, is_default
 
 
 class Sign(IntEnum):
@@ -150,6 +155,10 @@ class _Network:
             doubt = self._evidence.get(link.index) is Sign.DEFAULT
             although = f", although it {Sign.DEFAULT.sentence}" if doubt else ""
             return replace(before, inside=True, why=self._trusted[link.index] + although, doubt=doubt)
+        if link.kind == VRF:
+            return replace(
+                before, inside=True, why="a VRF: STUN leaves by one of its interfaces, and is judged there"
+            )
         if not self._candidate(link):
             return before
         against = self._against(link)
@@ -191,7 +200,11 @@ class _Network:
 
     def _leads_out(self, link: Link) -> bool:
         """Whether it is hardware, or has evidence, and is no VPN."""
-        if link.index in self._never or link.index in self._trusted or (link.kind in KINDS and not link.tap):
+        if (
+            link.index in self._never
+            or link.index in self._trusted
+            or (link.kind in VPN_KINDS and not link.tap)
+        ):
             return False
         return not link.kind or link.index in self._evidence
 
@@ -200,8 +213,8 @@ class _Network:
         members = {index: {index} for index in self._links}
         for link in self._links.values():
             master = self._links.get(link.master)
-            # A VRF (Documentation/networking/vrf.rst) is a routing domain, and joins nothing on layer 2.
-            bridge = link.master if master and master.kind != "vrf" else 0
+            # A VRF joins nothing on layer 2.
+            bridge = link.master if master and master.kind != VRF else 0
             for other in (bridge, link.peer):
                 if other in members and members[other] is not members[link.index]:
                     small, large = sorted((members[other], members[link.index]), key=len)

@@ -1,29 +1,34 @@
 """Which interfaces are the VPN, from a snapshot of links, routes and routing rules. No I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from stunwall.config import Network, is_interface
-from stunwall.model import Address
+from stunwall.model import VPN_KINDS, VRF, Address
 from stunwall.vpn import coverage
-
-# IFLA_INFO_KIND values whose traffic leaves encrypted. Not here, so only counted when named: tap, bridge
-# and veth (VMs, containers), ppp (may be the DSL line), sit, ip6tnl and gre (not encrypted).
-KINDS = frozenset({"wireguard", "tun", "ovpn", "ovpn-dco", "xfrm", "vti", "vti6"})
 
 # Kinds that hand their packets as they are to the interface on which they lie. Tunnels, such as vxlan and gre, wrap
 # them in others, and so does macsec.
 _LYING = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
 
-# RFC 1918, RFC 3927, RFC 4193, RFC 4291 §2.5.6
+# Addresses that no server on the Internet has: RFC 1918, RFC 6598 (as Tailscale's), RFC 3927, RFC 4193, RFC 4291 §2.5.6
 _PRIVATE = tuple(
     ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"),
+        *("fc00::/7", "fe80::/10"),
+    )
 )
 # No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
 _WIDEST = 8
+# No LAN is wider: a route without a gateway to more leads to machines behind a router that answers for them, by proxy
+# ARP. By IP version; RFC 4291 §2.5.1: an interface identifier has 64 bits.
+_WIDEST_LAN = {4: 16, 6: 64}
+# The addresses of a tun whose program translates packets and does not encrypt them: RFC 7335 §4 (464XLAT, RFC 6877) and
+# RFC 4380 §2.6.
+_TRANSLATORS: dict[Network, str] = {IPv4Network("192.0.0.0/29"): "a CLAT", IPv6Network("2001::/32"): "Teredo"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,9 @@ class Link:
 
     `up`: administratively up; `running`: it has a carrier, which for a tun device means a program holds it. `master`:
     the index of the bridge, bond or VRF that it belongs to, 0 if none. `peer`: the index of the other end of a veth
-    pair, or of the interface on which it lies (VLAN, macvlan), 0 if there is none in this network namespace.
+    pair, or of the interface on which it lies (VLAN, macvlan), 0 if there is none in this network namespace. `table`:
+    the routing table of a VRF, 0 for other kinds. `shared`: it leads to several machines, which are found by ARP or
+    neighbour discovery.
     """
 
     index: int
@@ -43,6 +50,8 @@ class Link:
     running: bool
     master: int = 0
     peer: int = 0
+    table: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class Snapshot:
     `tables`: by IP version, the routing tables that a rule reaches. `addresses`: by (link's index, IP version)
     its first address that is not link-local. `egress`: by IP version, the index of the link that a packet
     without source or mark to the Internet leaves by, 0 if none. `dynamic`: the indexes of the links with an address
-    that has a lifetime, or is from a router advertisement.
+    that has a lifetime, or is from a router advertisement. `all_addresses`: by link's index.
     """
 
     links: tuple[Link, ...]
@@ -75,6 +84,7 @@ class Snapshot:
     addresses: dict[tuple[int, int], Address] = field(default_factory=dict)
     egress: dict[int, int] = field(default_factory=dict)
     dynamic: frozenset[int] = frozenset()
+    all_addresses: dict[int, tuple[Address, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +104,7 @@ class Assessment:
 
 def may_count(link: Link, named: Iterable[str]) -> bool:
     """Whether an interface is the VPN once it is up and routes lead to it."""
-    return (link.kind in KINDS and not link.tap) or any(fnmatchcase(link.name, glob) for glob in named)
+    return (link.kind in VPN_KINDS and not link.tap) or any(fnmatchcase(link.name, glob) for glob in named)
 
 
 def is_default(prefix: int) -> bool:
@@ -106,7 +116,8 @@ def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
     """Return for each interface whether it counts as the VPN; `named` has the configuration's names and globs.
 
     Names win: with any given, nothing else counts. Otherwise an interface counts if its kind is a VPN's, it
-    is up, and a default route that some routing rule reaches leads to it.
+    is up, and a default route that some routing rule reaches leads to it. A tun with the address of a CLAT or of Teredo
+    is no VPN for that IP version.
     """
     globs = tuple(named)
     return tuple(_assess_link(link, snapshot, globs) for link in snapshot.links)
@@ -122,13 +133,17 @@ def redirect_target(
 ) -> int | None:
     """Return the index of the VPN's link that packets of an IP version are redirected to, None if there is none.
 
-    It has an address of that version, and a default route or, where it is named, none at all. With several: the
-    one that the default route leads to, else the first by the names in the configuration, then by index.
+    It has an address of that version, and a default route or, where it is named, none at all. It is in no VRF, where
+    replies do not reach the sockets outside. With several: the one that the default route leads to, else the first by
+    the names in the configuration, then by index.
     """
     counts = vpn_names(found)
     globs = tuple(named)
+    vrfs = {link.index for link in snapshot.links if link.kind == VRF}
     able = [
-        link for link in snapshot.links if link.name in counts and _carries(link, snapshot, globs, family)
+        link
+        for link in snapshot.links
+        if link.name in counts and link.master not in vrfs and _carries(link, snapshot, globs, family)
     ]
 
     def rank(link: Link) -> tuple[bool, int, int]:
@@ -139,31 +154,37 @@ def redirect_target(
 
 
 def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
-    """Return (network, interface) of the private networks that are reached without a gateway."""
-    private = [r for r in snapshot.routes if not r.gateway and _is_private(r.destination)]
-    return frozenset(
-        (network, link.name)
-        for link in snapshot.links
-        if is_interface(link.name) and link.name != "lo"
-        for network in _collapsed(route.destination for route in private if link.index in route.interfaces)
-    )
+    """Return (network, interface) of the networks that are reached without a gateway.
+
+    They are private, or the interface's own: a public network without an address of this machine in it, or behind a
+    point-to-point interface, is behind a router, whatever the route says.
+    """
+    links = {link.index: link for link in snapshot.links if is_interface(link.name) and link.name != "lo"}
+    networks: dict[str, list[Network]] = {}
+    for route in snapshot.routes:
+        for link in () if route.gateway else filter(None, map(links.get, route.interfaces)):
+            if _is_private(route.destination) or _is_own(route.destination, link, snapshot):
+                networks.setdefault(link.name, []).append(route.destination)
+    return frozenset((network, name) for name, some in networks.items() for network in _collapsed(some))
 
 
-def may_be_lan(network: Network) -> bool:
-    """Whether `on_link` may return a network, if a route without a gateway leads to it."""
-    return _is_private(network)
+def may_be_lan(network: Network, link: Link) -> bool:
+    """Whether `on_link` may return a network, if a route without a gateway leads to it by a link."""
+    return _is_private(network) or (link.shared and network.prefixlen >= _WIDEST_LAN[network.version])
 
 
-def lying_on(links: Iterable[Link], carriers: Iterable[int]) -> set[int]:
+def lying_on(links: Collection[Link], carriers: Iterable[int]) -> set[int]:
     """Return the indexes of the links whose packets leave by one of the carriers in the clear, themselves included.
 
-    Those are links that lie on it, and the bonds and bridges that it belongs to.
+    Those are links that lie on it, and the bonds and bridges that it belongs to. Not a VRF: what it gets passes
+    postrouting again.
     """
     above: dict[int, set[int]] = {}
+    vrfs = {link.index for link in links if link.kind == VRF}
     for link in links:
         if link.kind in _LYING:
             above.setdefault(link.peer, set()).add(link.index)
-        if link.master:
+        if link.master and link.master not in vrfs:
             above.setdefault(link.index, set()).add(link.master)
     found = set(carriers)
     wanted = list(found)
@@ -195,6 +216,15 @@ def _is_private(network: Network) -> bool:
     return any(network.version == own.version and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
 
 
+def _is_own(network: Network, link: Link, snapshot: Snapshot) -> bool:
+    own = snapshot.all_addresses.get(link.index, ())
+    return (
+        link.shared
+        and network.prefixlen >= _WIDEST_LAN[network.version]
+        and any(address in network for address in own)
+    )
+
+
 def _carries(link: Link, snapshot: Snapshot, globs: tuple[str, ...], family: int) -> bool:
     if (link.index, family) not in snapshot.addresses:
         return False
@@ -208,7 +238,7 @@ def _assess_link(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Asse
         return Assessment(link.name, link.kind, counts, why)
 
     if not is_interface(link.name):
-        return says(False, "its name has characters that stunwall does not support")
+        return says(False, "nft cannot express its name, or a terminal cannot show it: rename it")
     if link.name == "lo":
         return says(False, "it is the loopback interface: nothing leaves the machine there")
     if globs:
@@ -222,17 +252,31 @@ def _assess_link(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Asse
         return says(
             False, "a tap device often belongs to a virtual machine; name it in interfaces if it is your VPN"
         )
-    if link.kind not in KINDS:
+    if link.kind not in VPN_KINDS:
         return says(False, f"{_kind(link)} does not count as a VPN; name it in interfaces if it is yours")
     if not link.up:
         return says(False, f"a {link.kind} interface, but it is down")
     if not link.running:
         return says(False, f"a {link.kind} interface, but no program uses it")
-    families = [family for family in (4, 6) if _carries_default(link, snapshot, family)]
-    if not families:
+    carried = [family for family in (4, 6) if _carries_default(link, snapshot, family)]
+    if not carried:
         return says(False, f"a {link.kind} interface, but no default route leads to it")
-    carried = " and ".join(f"IPv{family}" for family in families)
-    return says(True, f"a {link.kind} interface that carries the default route of {carried}")
+    translated = _translated(link, snapshot)
+    families = " and ".join(f"IPv{family}" for family in carried if family not in translated)
+    if not families:
+        what = translated[carried[0]]
+        return says(False, f"{what}, which does not encrypt; name it in interfaces if it is your VPN")
+    return says(True, f"a {link.kind} interface that carries the default route of {families}")
+
+
+def _translated(link: Link, snapshot: Snapshot) -> dict[int, str]:
+    """Return what a tun is by its addresses if its program only translates packets, by IP version."""
+    return {
+        address.version: f"a tun interface with the address {address}, as {program} has it"
+        for address in snapshot.all_addresses.get(link.index, ())
+        for network, program in _TRANSLATORS.items()
+        if link.kind == "tun" and address in network
+    }
 
 
 def _kind(link: Link) -> str:

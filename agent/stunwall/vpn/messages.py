@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from stunwall.config import Network
-from stunwall.model import FAMILIES, Address
+from stunwall.model import FAMILIES, VRF, Address
 from stunwall.netlink import Message, attribute, attributes
 from stunwall.vpn.interfaces import Link
 
@@ -36,10 +36,11 @@ _ERROR = struct.Struct("=i")
 # linux/if_link.h
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_WIRELESS, _IFLA_LINKINFO = 3, 5, 10, 11, 18
 _IFLA_EXT_MASK, _IFLA_LINK_NETNSID = 29, 37
-_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_TUN_TYPE = 1, 2, 3
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_TUN_TYPE, _IFLA_VRF_TABLE = 1, 2, 3, 1
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _TAP = 2  # linux/if_tun.h: IFF_TAP
-_UP, _RUNNING = 0x1, 0x40  # linux/if.h: IFF_UP, IFF_RUNNING
+# linux/if.h: IFF_*
+_UP, _BROADCAST, _POINTOPOINT, _RUNNING, _NOARP = 0x1, 0x2, 0x10, 0x40, 0x80
 # linux/if_addr.h; IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other.
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _PERMANENT, _BY_ADVERTISEMENT = 0x80, 2  # IFA_F_PERMANENT: without a lifetime; IFAPROT_KERNEL_RA
@@ -48,8 +49,11 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _UNICAST = 1  # RTN_UNICAST
 _TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL
-_FRA_TABLE = 15  # linux/fib_rules.h
+_FRA_TABLE, _FRA_L3MDEV = 15, 19  # linux/fib_rules.h
 _NHA_OIF = 5  # linux/nexthop.h
+
+# The table of a rule that leads to those of all VRFs.
+TABLES_OF_VRFS = -1
 
 _VERSIONS = {int(family): version for version, family in FAMILIES.items()}
 
@@ -110,18 +114,20 @@ def link(message: Message) -> tuple[Link, bool] | None:
         return None
     info = _nested(found.get(_IFLA_LINKINFO, b""))
     kind = _text(info.get(_IFLA_INFO_KIND, b""))
-    details = _nested(info.get(_IFLA_INFO_DATA, b"")) if kind == "tun" else {}
+    details = _nested(info.get(_IFLA_INFO_DATA, b"")) if kind in ("tun", VRF) else {}
     foreign = _IFLA_LINK_NETNSID in found
     return Link(
         index=index,
         name=_text(found.get(_IFLA_IFNAME, b"")),
         kind=kind,
-        tap=_number(details.get(_IFLA_TUN_TYPE, b"")) == _TAP,
+        tap=kind == "tun" and _number(details.get(_IFLA_TUN_TYPE, b"")) == _TAP,
         up=bool(flags & _UP),
         running=bool(flags & _RUNNING),
         master=_number(found.get(_IFLA_MASTER, b"")),
         # An index in that namespace, which is not named if it is our own.
         peer=0 if foreign else _number(found.get(_IFLA_LINK, b"")),
+        table=_number(details.get(_IFLA_VRF_TABLE, b"")) if kind == VRF else 0,
+        shared=flags & (_BROADCAST | _POINTOPOINT | _NOARP) == _BROADCAST,
     ), foreign
 
 
@@ -182,7 +188,10 @@ def _nexthops(data: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def rule(message: Message) -> tuple[int, int] | None:
-    """Return the IP version of a routing rule and the table that it leads to, None if it leads to none."""
+    """Return the IP version of a routing rule and the table that it leads to, None if it leads to none.
+
+    The table of the rule for VRFs (`l3mdev`) is TABLES_OF_VRFS.
+    """
     data, start, end = message.data, message.start, message.end
     if end - start < _RULE.size:
         return None
@@ -190,7 +199,11 @@ def rule(message: Message) -> tuple[int, int] | None:
     if family not in _VERSIONS or action != _TO_TABLE:
         return None
     found = attributes(data, start + _RULE.size, end)
-    return _VERSIONS[family], _number(found[_FRA_TABLE]) if _FRA_TABLE in found else table
+    if _number(found.get(_FRA_L3MDEV, b"")):
+        table = TABLES_OF_VRFS
+    elif _FRA_TABLE in found:
+        table = _number(found[_FRA_TABLE])
+    return _VERSIONS[family], table
 
 
 def family(message: Message) -> int:

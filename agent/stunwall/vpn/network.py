@@ -65,7 +65,8 @@ class Network:
         self._links: dict[int, Link] = {}
         self._foreign: set[int] = set()  # whose peer is in another namespace
         self._addresses: dict[tuple[int, int], tuple[AddressMessage, ...]] = {}  # by index and IP version
-        self._tables = dict.fromkeys(versions, frozenset[int]())
+        self._rules = dict.fromkeys(versions, frozenset[int]())  # the tables that they lead to
+        self._tables = dict(self._rules)  # those in place of TABLES_OF_VRFS, too
         self._routes: dict[tuple[int, int], LinkRoutes] = {}  # by index and IP version
         self._covered: dict[
             tuple[int, int], bool
@@ -143,8 +144,11 @@ class Network:
     def remove_link(self, index: int) -> None:
         """Forget a link."""
         self._gone.add(index)
-        if self._links.pop(index, None) is None:
+        link = self._links.pop(index, None)
+        if link is None:
             return
+        if link.table:
+            self._reach()
         self.changed = True
         self._urgent |= index in self.open
         self._foreign.discard(index)
@@ -166,12 +170,12 @@ class Network:
             self.take_link(message)
 
     def _set_link(self, link: Link) -> None:
-        before = self._links.get(link.index)
         self._links[link.index] = link
         self.changed = True
         self._urgent |= link.index in self.open
-        if before is None or (before.up, before.name) != (link.up, link.name):
-            self._follow_routes(link)
+        self._follow_routes(link)
+        if link.table:
+            self._reach()
 
     def _appear(self, link: Link) -> None:
         self._links = dict(sorted(self._links.items()))
@@ -213,14 +217,26 @@ class Network:
             del self._addresses[key]
         self._addresses |= {key: tuple(own) for key, own in by_link.items()}
         self.changed = True
+        self._urgent |= read.index in self.open  # perhaps that of a CLAT
 
     # Rules
 
     def replace_rules(self, version: int, found: Iterable[Message]) -> None:
         """Take all rules of an IP version that there are."""
-        tables = frozenset(rule[1] for rule in map(messages.rule, found) if rule and rule[0] == version)
-        if tables != self._tables[version]:
-            self._tables[version] = tables
+        rules = map(messages.rule, found)
+        self._rules[version] = frozenset(rule[1] for rule in rules if rule and rule[0] == version)
+        self._reach()
+
+    def _reach(self) -> None:
+        """Find the tables that rules reach."""
+        vrfs = frozenset(link.table for link in self._links.values() if link.table)
+        before = self._tables
+        self._tables = {
+            version: (tables | vrfs if messages.TABLES_OF_VRFS in tables else tables)
+            - {messages.TABLES_OF_VRFS}
+            for version, tables in self._rules.items()
+        }
+        if self._tables != before:
             self._covered.clear()
             self.changed = True
 
@@ -287,9 +303,9 @@ class Network:
             if found is not None:
                 self._note(index, found)
             mine = routes.get((index, key.version))
-            if mine is None:
+            if mine is None or index not in self._links:  # it has gone while routes were read
                 continue
-            lan = self._lan and not route.gateway and interfaces.may_be_lan(key.network)
+            lan = self._lan and not route.gateway and interfaces.may_be_lan(key.network, self._links[index])
             if lan or mine.every:
                 mine.add(key, gateway, route.source)
                 self._touch(index, key.version)
@@ -345,15 +361,24 @@ class Network:
         ]
         routes += (route for mine in self._routes.values() for route in mine.lan.values())
         addresses: dict[tuple[int, int], Address] = {}
+        every: dict[int, tuple[Address, ...]] = {}
         dynamic = set()
         for (index, version), owns in self._addresses.items():
+            every[index] = (*every.get(index, ()), *(own.address for own in owns))
             for own in owns:
                 if own.dynamic:
                     dynamic.add(index)
                 if not own.link_local:
                     addresses.setdefault((index, version), own.address)
-        links = tuple(self._links.values())
-        return Snapshot(links, tuple(routes), dict(self._tables), addresses, egress, frozenset(dynamic))
+        return Snapshot(
+            links=tuple(self._links.values()),
+            routes=tuple(routes),
+            tables=dict(self._tables),
+            addresses=addresses,
+            egress=egress,
+            dynamic=frozenset(dynamic),
+            all_addresses=every,
+        )
 
     def _want(self, read: Read) -> None:
         self.wanted[read] = None

@@ -15,6 +15,9 @@ Endpoint = tuple[Address, int]
 
 # wireguard-go and amneziawg-go answer on a socket of the interface's name (wireguard.com/xplatform).
 _FOLDERS = (Path("/run/wireguard"), Path("/run/amneziawg"))
+# The kinds of links that the kernel answers for by generic netlink (linux/wireguard.h; amneziawg-linux-kernel-module,
+# src/uapi/wireguard.h). The family has the kind's name, and AmneziaWG's messages those of WireGuard and more.
+_KERNEL_KINDS = ("wireguard", "amneziawg")
 _TIMEOUT = 0.2  # seconds for the whole answer of a program on this machine
 _PEERS_MAX = 4096
 _ANSWER_MAX = 1024 * _PEERS_MAX  # bytes; some ten lines a peer
@@ -24,20 +27,26 @@ def endpoints(links: Iterable[Link]) -> frozenset[Endpoint]:
     """Return (address, UDP port) of the peers of all WireGuard links; a link that cannot be asked adds none."""
     found: set[Endpoint] = set()
     for link in links:
-        if link.kind == "wireguard":
-            found |= _of_kernel(link.name)
+        if link.kind in _KERNEL_KINDS:
+            found |= _of_kernel(link)
         elif link.kind == "tun" and not link.tap:
             found |= _of_program(link.name)
     return frozenset(sorted(found, key=str)[:_PEERS_MAX])
 
 
-def _of_kernel(name: str) -> set[Endpoint]:
-    from pyroute2 import WireGuard  # only where there is such a link
-    from pyroute2.netlink.exceptions import NetlinkError
+def _of_kernel(link: Link) -> set[Endpoint]:
+    from pyroute2 import GenericNetlinkSocket  # only where there is such a link
+    from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
+    from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
+    from pyroute2.netlink.generic.wireguard import WG_CMD_GET_DEVICE, wgmsg
 
     found = set()
-    with suppress(NetlinkError, OSError), WireGuard() as netlink:
-        for message in netlink.info(name):
+    request = wgmsg()
+    request["cmd"] = WG_CMD_GET_DEVICE
+    request["attrs"].append(["WGDEVICE_A_IFINDEX", link.index])
+    with suppress(NetlinkError, NetlinkDecodeError, OSError), GenericNetlinkSocket() as netlink:
+        netlink.bind(link.kind, wgmsg)
+        for message in netlink.nlm_request(request, netlink.prid, NLM_F_REQUEST | NLM_F_DUMP):
             for peer in message.get("WGDEVICE_A_PEERS") or ():
                 found |= _of_peer(peer.get("WGPEER_A_ENDPOINT"))
     return found

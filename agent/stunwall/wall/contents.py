@@ -13,12 +13,17 @@ TABLE = "inet stunwall"
 CHECKSUM = "checksum"
 _MAPS = ("vpn_address4", "vpn_address6")
 
+Cgroup = tuple[str, int]
+"""Its path below the root of the hierarchy, and its number, which is another one after a restart: a rule means the
+number that the path had when it was loaded (net/netfilter/nft_socket.c)."""
+
 
 class Addition(StrEnum):
     """A file that is loaded after stunwall.nft when the configuration needs it, in this order."""
 
     OUTPUT = "output.nft"
     REDIRECT = "redirect.nft"
+    VPN_DOWN = "vpn_down.nft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,9 @@ class Contents:
 
     `vpn`, `inside`: names of interfaces. `guard_ports`: ports. `families`: IP versions (4, 6) that can be redirected.
     `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
-    endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: (path, inode) by unit.
-    `redirect`: whether flows may be, or have been, redirected.
+    endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: those of each exception
+    by program. `redirect`: whether flows may be, or have been, redirected. `vpn_down_allowed`: whether stunwalld lets
+    STUN out while no VPN is up.
     """
 
     vpn: frozenset[str]
@@ -38,16 +44,20 @@ class Contents:
     transport: frozenset[tuple[Address, int]] = frozenset()
     lan: frozenset[tuple[Network, str]] = frozenset()
     allow: tuple[Allow, ...] = ()
-    cgroups: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    cgroups: Mapping[Allow, tuple[Cgroup, ...]] = field(default_factory=dict)
     inside: frozenset[str] = frozenset()
     redirect: bool = False
+    vpn_down_allowed: bool = False
 
     @property
     def additions(self) -> frozenset[Addition]:
         """The files that are loaded after stunwall.nft."""
-        if self.redirect:
-            return frozenset(Addition)
-        return frozenset({Addition.OUTPUT} if any(rule.unit for rule in self.allow) else ())
+        needed = {
+            Addition.OUTPUT: self.redirect or any(rule.by_program for rule in self.allow),
+            Addition.REDIRECT: self.redirect,
+            Addition.VPN_DOWN: self.vpn_down_allowed,
+        }
+        return frozenset(addition for addition, is_needed in needed.items() if is_needed)
 
 
 def marks(mask: int) -> dict[str, int]:
@@ -65,12 +75,12 @@ def marks(mask: int) -> dict[str, int]:
 def elements(contents: Contents) -> dict[str, list[str]]:
     """Return the elements of every set that stunwalld fills, by its name."""
     networks = {4: "lan4", 6: "lan6"}
-    units = any(rule.unit for rule in contents.allow)
+    by_program = any(rule.by_program for rule in contents.allow)
     sets: dict[str, list[str]] = {
         "vpn": [f'"{name}"' for name in contents.vpn],
         "inside": [f'"{name}"' for name in contents.inside],
         "guard_ports": [str(port) for port in contents.guard_ports],
-        "by_program": ["ipv4", "ipv6"] if units else [],
+        "by_program": ["ipv4", "ipv6"] if by_program else [],
         "lan4": [],
         "lan6": [],
         "vpn_transport4": [],
@@ -124,13 +134,12 @@ def fill_exceptions(contents: Contents, mask: int) -> str:
     for number, rule in enumerate(contents.allow, 1):
         conditions = _conditions(rule)
         comment = f'comment "allow {number}"'
-        if rule.unit is None:
+        if not rule.by_program:
             text += f"add rule {TABLE} allow_rules {conditions} counter goto pass {comment}\n"
-        elif asked and rule.unit in contents.cgroups:  # else it does not run
-            path, _ = contents.cgroups[rule.unit]
-            level = path.count("/") + 1
-            cgroup = f'socket cgroupv2 level {level} "{path}"'
-            text += f"add rule {TABLE} allow_programs {cgroup} {conditions} counter {permit} {comment}\n"
+        elif asked:
+            for path, _ in contents.cgroups.get(rule, ()):
+                cgroup = f'socket cgroupv2 level {path.count("/") + 1} "{path}"'
+                text += f"add rule {TABLE} allow_programs {cgroup} {conditions} counter {permit} {comment}\n"
     return text
 
 

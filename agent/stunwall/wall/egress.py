@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from stunwall.config import is_quotable
 from stunwall.wall.contents import marks
 
 TABLE = "netdev stunwall"
 # After what others may do at this hook (their chains mostly have 0), so that the packet is what leaves.
 _PRIORITY = 1000
-# What nft takes between quotes as the name of a device; it has no escape, and a star at the end is a pattern.
-_NAME = re.compile(r'[^"*\\\s\x00-\x1f\x7f]{1,15}')
 _CHAIN = re.compile(
     r'^\tchain ((?:egress|vpn|inside)_\d+) \{.*\n\t\ttype filter hook egress device "([^"]*)"', re.M
 )
@@ -50,12 +49,12 @@ class Egress:
             rules += ["goto pass"] if index in self.carried else []
             if rules:
                 found[f"{'vpn' if index in self.vpn else 'inside'}_{index}"] = BaseChain(name, tuple(rules))
-        return {name: chain for name, chain in found.items() if _NAME.fullmatch(chain.device)}
+        return {name: chain for name, chain in found.items() if is_quotable(chain.device)}
 
     @property
     def unnameable(self) -> list[str]:
         """The ways out whose names nft has no words for."""
-        return sorted(name for name in self.out.values() if not _NAME.fullmatch(name))
+        return sorted(name for name in self.out.values() if not is_quotable(name))
 
 
 def table(second: str, first: str, mask: int, flags: str, kept: Mapping[str, Iterable[str]]) -> str:
@@ -162,5 +161,10 @@ def changes(wanted: Egress, there: Mapping[str, str], before: Egress | None) -> 
     return gone + [
         add_chain(name, chain)
         for name, chain in chains.items()
-        if there.get(name) != chain.device or known.get(name) != chain
+        if there.get(name) != _printed(chain.device) or known.get(name) != chain
     ]
+
+
+def _printed(name: str) -> str:
+    """Return an interface's name as in what nft prints, where a byte that is not UTF-8 is replaced (nft.py)."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")

@@ -15,7 +15,7 @@ from stunwall.wall.contents import CHECKSUM, TABLE, Contents, checksum, elements
 from stunwall.wall.listing import Listing, normal
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.state import Wall
-from stunwall.wall.units import UnitWatch
+from stunwall.wall.units import UnitWatch, living
 
 _NEW_NETWORK = 0x40000000  # linux/sched.h: CLONE_NEWNET
 
@@ -77,8 +77,14 @@ def _redirects(seen: Listing) -> bool:
 def _contents(settings: Config, seen: Listing) -> Contents:
     """Return contents that need the files of which the table was made, without what only the network tells."""
     asked = "chain ask_output" in seen.blocks  # not at boot
-    allow = tuple(rule for rule in settings.allow if asked or not rule.unit)
-    return Contents(frozenset(), settings.guard_ports, allow=allow, redirect=_redirects(seen))
+    allow = tuple(rule for rule in settings.allow if asked or not rule.by_program)
+    return Contents(
+        frozenset(),
+        settings.guard_ports,
+        allow=allow,
+        redirect=_redirects(seen),
+        vpn_down_allowed="chain remember_verdicts" in seen.blocks,
+    )
 
 
 def _made_anew(settings: Config, seen: Listing) -> str:
@@ -87,7 +93,7 @@ def _made_anew(settings: Config, seen: Listing) -> str:
         raise NftError("this process may not make a network namespace")
     contents = _contents(settings, seen)
     with closing(UnitWatch()) as watch:
-        cgroups = watch.find(rule.unit for rule in contents.allow if rule.unit)
+        cgroups = watch.find(contents.allow)
     with closing(Nft()) as nft:
         table.load(nft, replace(contents, cgroups=cgroups), settings.mark_mask)
         with suppress(NftError):  # without NFQUEUE here, stunwalld can't have put in queue rules either
@@ -120,9 +126,15 @@ def _differences(expected: Listing, seen: Listing, settings: Config) -> Iterator
 def _is_part(rules: tuple[str, ...], known: tuple[str, ...]) -> bool:
     """Whether these are some of the known rules, in their order."""
     left = iter([listing.bare(rule) for rule in known])
-    # nft names the cgroup of a unit by its number once the unit has ended; nothing is in it then.
-    living = (rule for rule in rules if not re.match(r"socket cgroupv2 level \d+ \d", rule))
-    return all(listing.bare(rule) in left for rule in living)
+    return all(listing.bare(rule) in left for rule in _living(rules))
+
+
+def _living(rules: tuple[str, ...]) -> list[str]:
+    """Return the rules without those about cgroups that have ended, in which nothing is."""
+    numbered = (re.match(r"socket cgroupv2 level \d+ (\d+)", rule) for rule in rules)
+    numbers = [int(match[1]) if match else None for match in numbered]
+    there = living(number for number in numbers if number is not None)
+    return [rule for rule, number in zip(rules, numbers, strict=True) if number is None or number in there]
 
 
 def _other_comments(wall: Wall, contents: Contents) -> Iterator[str]:

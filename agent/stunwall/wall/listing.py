@@ -34,7 +34,7 @@ def parse(text: str) -> Listing:
     head: list[str] = []
     blocks: dict[str, tuple[str, ...]] = {}
     elements: dict[str, tuple[str, ...]] = {}
-    lines = iter(text.splitlines())
+    lines = iter(text.split("\n"))  # a comment may contain what splitlines() takes for the end of a line
     for line in lines:
         if match := re.fullmatch(r"\t([^\t].*) \{( # handle \d+)?", line):
             block = list(_block(lines))

@@ -12,8 +12,10 @@ import re
 import signal
 import socket
 import stat
+import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any
@@ -29,6 +31,9 @@ NOT_THERE = "No such file or directory"
 _FIRST_PORT = 1 << 30  # above all pids (linux/threads.h, PID_MAX_LIMIT)
 _TRIES = 10  # to find a port that is free among 2^24
 _OPENED = 16  # files that libnftables may open at once, while it makes a context
+# asm-generic/unistd.h, the same on all architectures; linux/prctl.h
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
+_PR_SET_NO_NEW_PRIVS = 38
 _RECEIVE = 1 << 16  # bytes of one netlink datagram; what is left over of a larger one is discarded
 
 
@@ -90,7 +95,7 @@ class Nft:
         """
         flags = (_HANDLE if handles else 0) | (_TERSE if terse else 0)
         try:
-            return self._run(f"list table {table}", flags)
+            return self._list(f"table {table}", flags)
         except NftPermissionError:
             raise
         except NftError as error:
@@ -100,7 +105,7 @@ class Nft:
 
     def list_chains(self, family: str) -> str:
         """Return the chains of a family, with their hooks and without rules. Raises NftError."""
-        return self._run(f"list chains {family}")
+        return self._list(f"chains {family}")
 
     def list_ruleset(self) -> list[dict[str, Any]]:
         """Return every table, without the elements of sets, as libnftables-json(5) has it. Raises NftError.
@@ -108,7 +113,7 @@ class Nft:
         A process that must not crash does this in a child: of nft's JSON, one kind of table is known to be harmful.
         """
         found: list[dict[str, Any]] = []
-        text = self._run("list ruleset", _TERSE)
+        text = self._list("ruleset", _TERSE)
         for family, name, flags in re.findall(
             r"^table (\S+) (\S+) \{.*(?:\n\tflags (.*))?", text, re.MULTILINE
         ):
@@ -125,7 +130,7 @@ class Nft:
 
     def _list_json(self, what: str) -> list[dict[str, Any]]:
         try:
-            found: list[dict[str, Any]] = json.loads(self._run(f"list {what}", _JSON | _TERSE))["nftables"]
+            found: list[dict[str, Any]] = json.loads(self._list(what, _JSON | _TERSE))["nftables"]
         except NftPermissionError:
             raise
         except (NftError, ValueError, LookupError, TypeError) as error:
@@ -151,6 +156,9 @@ class Nft:
             if kind == _ERROR and (number := -int.from_bytes(error, sys.byteorder, signed=True)):
                 self._drain()
                 raise OSError(number, os.strerror(number))
+
+    def _list(self, what: str, flags: int = 0) -> str:
+        return _without_folders(lambda: self._run(f"list {what}", flags))
 
     def _run(self, text: str, flags: int = 0, *, dry: bool = False) -> str:
         """Run nft statements; return what they printed. Raises NftError with the first complaint."""
@@ -256,6 +264,29 @@ def _is_netfilter(descriptor: int) -> bool:
         return False
     with socket.socket(fileno=os.dup(descriptor)) as copy:
         return copy.family == socket.AF_NETLINK and copy.proto == NETLINK_NETFILTER
+
+
+def _without_folders(work: Callable[[], str]) -> str:
+    """Return what `work` returns in a thread that can list no folder, if the kernel has Landlock.
+
+    To print the cgroup of a rule by its name, nft looks for its number in the whole hierarchy (src/datatype.c,
+    cgroupv2_get_path). Any user can make that so large that it takes seconds, and so deep that nft runs out of stack.
+    Where it finds nothing it prints the number.
+    """
+    # The thread inherits that signals are held back, and ends before one arrives here.
+    with _no_signals(), ThreadPoolExecutor(1, initializer=_forbid_folders) as thread:
+        return thread.submit(work).result()
+
+
+def _forbid_folders() -> None:
+    """Forbid this thread to open folders for reading, if the kernel has Landlock (landlock(7))."""
+    library = ctypes.CDLL(None)
+    # struct landlock_ruleset_attr: LANDLOCK_ACCESS_FS_READ_DIR, without a rule that allows it anywhere
+    ruleset = library.syscall(_LANDLOCK_CREATE_RULESET, struct.pack("=Q", 1 << 3), ctypes.c_size_t(8), 0)
+    if ruleset >= 0:
+        library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        library.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+        os.close(ruleset)
 
 
 @contextmanager

@@ -45,7 +45,9 @@ def expected(rules: str) -> list[tuple[str, str]]:
 
 def fixed_sets(rules: str) -> dict[str, frozenset[str]]:
     """Return the sets that a text of rules fills itself, and their elements, as in `28 . 0`."""
-    filled = re.findall(r"^add element inet stunwall (\w+) \{([^}]*)\}", rules, re.MULTILINE)
+    filled = re.findall(
+        r"^flush set inet stunwall (\w+)\nadd element inet stunwall \1 \{([^}]*)\}", rules, re.MULTILINE
+    )
     return {name: frozenset(re.findall(r"\d+ \. \d+", elements)) for name, elements in filled}
 
 

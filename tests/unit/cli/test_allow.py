@@ -1,6 +1,7 @@
 """cli/allow.py: `stunwall allow add`, `list` and `remove`."""
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ LISTED = (
         ("--from 172.17.0.2 --source-port 10000", {"from": "172.17.0.2", "source_port": 10000}),
         ("--user alice", {"user": "alice"}),
         ("--port -1", {"port": -1}),
+        ("--user alice --app an.App", {"user": "alice", "app": "an.App"}),
     ],
 )
 def test_allow_add_sends_the_given_options_and_lists_all_exceptions(
@@ -37,6 +39,52 @@ def test_allow_add_sends_the_given_options_and_lists_all_exceptions(
     served.reply = {"allow": EXCEPTIONS}
     assert stunwall("allow", "add", *arguments.split(), "--why", 'a "test"') == Result(0, LISTED, "")
     assert served.asked == [{"command": "allow-add", "rule": rule | {"why": 'a "test"'}}]
+
+
+@pytest.mark.parametrize(
+    ("sudo", "uid", "user"),
+    [("1000", 0, 1000), ("", 1000, 1000), ("", 0, None), ("0", 1000, None), ("x", 0, None)],
+)
+def test_an_application_is_that_of_the_user_who_asks(
+    stunwall: Stunwall,
+    served: Daemon,
+    monkeypatch: pytest.MonkeyPatch,
+    sudo: str,
+    uid: int,
+    user: int | None,
+) -> None:
+    monkeypatch.setenv("SUDO_UID", sudo)
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    served.reply = {"allow": EXCEPTIONS}
+    assert stunwall("allow", "add", "--app", "an.App", "--why", "w").code == 0
+    rule = {"app": "an.App", "why": "w"} | ({"user": user} if user else {})
+    assert served.asked == [{"command": "allow-add", "rule": rule}]
+
+
+def test_an_exception_that_applies_to_nothing_is_told(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "read", _not_permitted)
+    rules = [
+        {"unit": "a.service", "why": "w"},
+        {"user": 1000, "unit": "a.service", "why": "w"},
+        {"unit": "a.slice/b.scope", "why": "w"},
+        {"user": 1000, "app": "an.App", "why": "w"},
+        {"unit": "b.service", "why": "w"},
+        {"port": 1, "why": "w"},
+    ]
+    cgroups = [[], [], [], [], ["system.slice/b.service"], None]
+    served.reply = {"allow": rules, "cgroups": cgroups}
+    lines = " ".join(stunwall("allow", "list").out.split())
+    assert (
+        "w (not found: the system runs no such unit; for a unit of a user, give `user`, too) 2 user" in lines
+    )
+    assert "w (not found: neither the system nor user 1000 runs such a unit) 3" in lines
+    assert "w (not found: there is no such cgroup) 4" in lines
+    assert "w (not found: user 1000 runs no application of this ID in a unit of its own) 5" in lines
+    assert lines.endswith("5 unit b.service: w 6 port 1: w")
+    printed = json.loads(stunwall("allow", "list", "--json").out)["allow"]
+    assert [rule.get("cgroups") for rule in printed] == cgroups
 
 
 def test_allow_list_and_remove_number_the_exceptions(
@@ -64,7 +112,8 @@ def test_allow_list_counts_packets_if_it_can_read_the_rules(
 ) -> None:
     rules = (
         Rule("allow_programs", "allow 1", 1, 100),
-        Rule("allow_rules", "allow 2", 1234, 9999),
+        Rule("allow_programs", "allow 2", 1000, 9000),
+        Rule("allow_programs", "allow 2", 234, 999),
         Rule("may_leave", "allow_lan, IPv4", 7, 7),
     )
     monkeypatch.setattr(state, "read", lambda nft: Wall(rules, {}, {}, None))

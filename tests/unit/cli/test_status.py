@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from stunwall.doctor import relay
+from stunwall.doctor.relay import Relay
 from stunwall.record.schema import FILE
 from unit.cli.command import AGENT, HOSTILE, Stunwall
 from unit.recorded import event, record
@@ -60,6 +62,18 @@ def test_the_exit_code_is_0_only_while_no_stun_can_leak(
     assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
 
 
+def test_without_a_vpn_it_says_why_an_interface_of_such_a_kind_does_not_count(
+    stunwall: Stunwall, daemon: dict[str, Any]
+) -> None:
+    clat = {"interface": "clat", "kind": "tun", "counts": False, "why": "as a CLAT has it", "inside": False}
+    tap = {"interface": "vnet0", "kind": "tun", "counts": False, "why": "a tap device", "inside": True}
+    assert "Not counted" not in stunwall("status").out
+    daemon |= {"state": "sealed", "interfaces": [clat, tap]}
+    assert re.findall("^Not counted +(.*)$", stunwall("status").out, re.M) == ["clat: as a CLAT has it"]
+    daemon["interfaces"] = [clat, clat | {"interface": "wg0", "kind": "wireguard", "counts": True}]
+    assert "Not counted" not in stunwall("status").out
+
+
 def test_interfaces_to_machines_behind_this_one_are_listed_by_their_reason(
     stunwall: Stunwall, daemon: dict[str, Any]
 ) -> None:
@@ -69,6 +83,31 @@ def test_interfaces_to_machines_behind_this_one_are_listed_by_their_reason(
     old = ("interface", "kind", "counts", "why")  # what a daemon of version 0.1.0 answers
     daemon["interfaces"] = [{key: entry[key] for key in old} for entry in daemon["interfaces"]]
     assert "Inside" not in stunwall("status").out
+
+
+def test_an_exception_that_applies_to_nothing_is_told(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
+    daemon["allow"] = [
+        {"port": 1, "why": "w"},
+        {"unit": "a.service", "why": "w"},
+        {"unit": "b.service", "why": "w"},
+    ]
+    daemon["cgroups"] = [None, [], ["system.slice/b.service"]]
+    (line,) = re.findall("^Exception +(.*)", stunwall("status").out, re.M)
+    assert line.startswith("2 applies to nothing now (not found: the system runs no such unit")
+    assert stunwall("status").code == 0
+
+
+def test_a_vpn_that_a_blocked_program_relays_is_a_problem(
+    stunwall: Stunwall, daemon: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Relay("127.0.0.1:9000", "vk-turn-proxy", 812, 0, "system.slice/vk-turn.service")
+    monkeypatch.setattr(relay, "find", lambda daemon, state_dir: [found])
+    assert "vk-turn" not in stunwall("status").out
+    monkeypatch.setattr(
+        relay, "find", lambda daemon, state_dir: [replace(found, blocked=("203.0.113.7:3478",))]
+    )
+    problem = json.loads(stunwall("status", "--json").out)["problems"][0]
+    assert "STUN to 203.0.113.7:3478. To allow it: sudo stunwall allow add --unit vk-turn.service" in problem
 
 
 def test_flows_of_today_are_counted(folder: Path, stunwall: Stunwall, daemon: dict[str, Any]) -> None:

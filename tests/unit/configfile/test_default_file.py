@@ -23,7 +23,7 @@ def test_what_it_shows_are_the_defaults_and_valid_exceptions(tmp_path: Path) -> 
     text = uncommented()
     (tmp_path / "stunwall.toml").write_text(text)
     shown = load(tmp_path / "stunwall.toml")
-    assert len(shown.allow) == text.count("[[allow]]") == 3
+    assert len(shown.allow) == text.count("[[allow]]") == 4
     assert shown == Config(allow=shown.allow)
     keys = set(re.findall(r"(?m)^(\w+) = ", text))
     assert {"mode", "allow_lan", "mark_mask", "status_for_all", "keep_rows", "unit"} <= keys

@@ -67,10 +67,9 @@ def test_the_file_that_is_installed_is_the_defaults_and_its_examples_are_valid(t
         *(field.name for field in fields(Config)),
         *(field.name for field in fields(Retention)),
     }
-    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 3
+    assert len(load(write(tmp_path, "[[allow]]" + allow)).allow) == 4
     keys = set(EXCEPTION_KEYS)
-    assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys - {"user"}
-    assert 'user = "' in allow
+    assert set(re.findall(r"^(\w+) =", allow, re.M)) == keys
 
 
 WHOLE = """
@@ -112,6 +111,13 @@ why = "four"
 from = "fd88::/64"
 source_port = 10000
 why = "five"
+[[allow]]
+unit = "user.slice/user-1000.slice/session-[0-9]*.scope"
+why = "six"
+[[allow]]
+user = 1000
+app = "com.discordapp.Discord.desktop"
+why = "seven"
 """
 
 
@@ -138,6 +144,8 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
             Allow("three", user=1000, unit="tailscaled.service"),
             Allow("four", user=0, unit="user.slice/user-1000.slice/app\\x2da.scope"),
             Allow("five", source=ip_network("fd88::/64"), source_port=10000),
+            Allow("six", unit="user.slice/user-1000.slice/session-[0-9]*.scope"),
+            Allow("seven", user=1000, app="com.discordapp.Discord"),
         ),
     )
 
@@ -152,10 +160,10 @@ WRONG = {
         '[""]',
         '["wg 0"]',
         '["wg0\\""]',
-        '["wg0;"]',
+        '["wg/0"]',
         '["wg0\\n"]',
         "{}",
-        '["a{b}"]',
+        '["\\u202ewg"]',
     ],
     "bridged": ['"52:54:00:12:34:56"', "[1]", '["52:54:00:12:34"]', '["53:54:00:12:34:56"]', '["*"]'],
     "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
@@ -188,7 +196,17 @@ WRONG = {
     "allow.unit": [
         *('""', "1", "[]", '"/system.slice"', '"a/"', '"a//b"', '"../a"', '"a/../b"', '"a b"', '"a\\n"'),
         *("'a\"b'", '"a;b"', '"a{b}"', '"é.service"', '"' + "a/" * 16 + 'a"'),
+        *(
+            '"*"',
+            '"?*"',
+            '"*.service"',
+            '"*.s*"',
+            '"user.slice/*"',
+            '"user.slice/*/a.scope"',
+            '"user-*.slice/a"',
+        ),
     ],
+    "allow.app": ['""', "1", "[]", '"*"', '"a/b"', '"a b"', '".desktop"', '"-a"', "'a\\'", '"é"', "'a\"'"],
     "allow.why": ['""', '"  "', "1", '"two\\nlines"', '"\\u001b[31m"', "true"],
 }
 
@@ -248,6 +266,8 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
             "allow.from",
             "the IP version of to expected, found IPv4 and IPv6",
         ),
+        (f"[[allow]]\napp = 'a'\n{WHY}", 2, "allow.app", 'needs user = "…", whose application it is'),
+        (f"[[allow]]\n{WHY}app = 'a'\nuser = 0\nunit = 'b.service'\n", 3, "allow.app", "and no unit"),
         ("[allow]\nport = 1", 1, "allow", "tables [[allow]] expected"),
         ("log = 5", 1, "log", "a table [log] expected, found 5"),
         ("\n[[log]]\nkeep_days = 5", 2, "log", "a table [log] expected"),
@@ -284,8 +304,8 @@ def test_inline_tables_are_told_without_a_wrong_line(tmp_path: Path, text: str) 
         ("mode = block", "line 1"),
         ("\n[log\n", "line 2"),
         ("a = 1\na = 2", "not valid TOML"),
-        ("queue = " + "9" * 5000, "not valid TOML"),
-        ("queue = " + "[" * 20000, "not valid TOML"),
+        ("queue = " + "9" * 5000, "thousands of digits"),
+        ("queue = " + "[" * 20000, "nested too deep"),
         ("mode = 1\r\rqueue = 2", "not valid TOML"),
         ("\ufeffmode = 'block'", "not valid TOML"),
         (b"mode = '\xff'", "is not UTF-8 text (byte 8)"),
@@ -420,11 +440,16 @@ def _environment() -> dict[str, str]:
         ("a" * 15, True),
         ("a" * 16, False),
         ("", False),
+        ("us+ny=", True),
+        ("wg*0", True),
+        ("wgé", True),
+        ("é" * 8, False),
         ("wg*", False),
         ("wg 0", False),
         ("wg0\n", False),
+        ("\u202ewg", False),
         ('"', False),
     ],
 )
-def test_an_interface_name_has_up_to_15_plain_characters(name: str, fits: bool) -> None:
+def test_an_interface_name_has_up_to_15_bytes_that_nft_and_terminals_can_take(name: str, fits: bool) -> None:
     assert config.is_interface(name) is fits

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -35,13 +36,19 @@ class Served:
         self.configured: list[Config] = []
         self.recorded: list[tuple[str, str]] = []
         self.refusal: Exception | None = None
+        self.cgroups: list[list[str] | None] = []
         self.restart()
 
     def restart(self) -> None:
         """Begin anew with what is on the disk."""
         loaded = reader.load(self.file)
-        status = lambda: {"state": "protected"}  # noqa: E731 - a value
-        self.commands = Commands(self.file, loaded, Pause(NFT), self._configure, self._note, status)
+        self.asked = 0  # how often the status was made
+        pause, cgroups = Pause(NFT), lambda: self.cgroups
+        self.commands = Commands(self.file, loaded, pause, self._configure, self._note, self._status, cgroups)
+
+    def _status(self) -> dict[str, Any]:
+        self.asked += 1
+        return {"state": "protected"}
 
     def _note(self, verdict: str, reason: str) -> None:
         self.recorded.append((verdict, reason))
@@ -109,6 +116,28 @@ def test_status_is_for_those_with_rights_and_for_all_if_the_user_says_so(
     assert "error" in served.ask("allow-list", GUEST)
 
 
+def test_what_each_exception_applies_to_is_told(served: Served) -> None:
+    served.cgroups = [["system.slice/a.service"], None]
+    for reply in (served.add(unit="a.service", why="w"), served.ask("allow-list")):
+        assert reply["cgroups"] == [["system.slice/a.service"], None]
+
+
+def test_those_without_rights_share_a_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stunwall.toml").write_text("status_for_all = true\n")
+    served = Served(tmp_path)
+    clock = 1000.0
+    monkeypatch.setattr(commands, "time", SimpleNamespace(monotonic=lambda: clock))
+    for _ in range(1000):
+        assert served.ask("status", GUEST) == {"state": "protected"}
+    assert served.asked == 1
+    clock += 1
+    assert served.ask("status", GUEST) == {"state": "protected"}
+    assert served.asked == 2
+    for _ in range(3):
+        served.ask("status", ROOT)
+    assert served.asked == 5, "root gets it as it is now"
+
+
 @pytest.mark.parametrize("command", ["nonsense", "", None, 1, [], {}, "Status", "allow"])
 def test_an_unknown_command_is_told_the_known_ones(served: Served, command: Any) -> None:
     assert "Known commands: status, pause, resume, reload, allow-list" in served.ask(command)["error"]
@@ -155,14 +184,14 @@ def test_a_pause_that_the_kernel_refuses_is_no_pause_and_is_not_recorded(
 
 def test_what_is_added_is_in_force_and_stands_in_the_drop_in(served: Served) -> None:
     unit = {"unit": "a\\x2db.service", "why": "one"}
-    assert served.add(**unit) == {"allow": [unit]}
-    assert served.add(**PORT) == {"allow": [unit, PORT]}
-    assert served.ask("allow-list") == {"allow": [unit, PORT]}
+    assert served.add(**unit)["allow"] == [unit]
+    assert served.add(**PORT)["allow"] == [unit, PORT]
+    assert served.ask("allow-list")["allow"] == [unit, PORT]
     wanted = (Allow("one", unit="a\\x2db.service"), Allow("a test", port=3478))
     assert served.configured[-1].allow == reader.load(served.file).allow == wanted
     assert served.files().keys() == {"stunwall.toml", f"conf.d/{DROP_IN}"}
     served.restart()
-    assert served.ask("allow-list") == {"allow": [unit, PORT]}
+    assert served.ask("allow-list")["allow"] == [unit, PORT]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +205,7 @@ def test_what_is_added_is_in_force_and_stands_in_the_drop_in(served: Served) -> 
     ],
 )
 def test_every_key_comes_back_as_it_was_given(served: Served, rule: dict[str, Any]) -> None:
-    assert served.add(**rule, why="w") == {"allow": [rule | {"why": "w"}]}
+    assert served.add(**rule, why="w")["allow"] == [rule | {"why": "w"}]
     served.restart()
     assert served.ask("allow-list")["allow"][0] == rule | {"why": "w"}
 
@@ -278,7 +307,7 @@ def test_a_wrong_exception_is_refused_with_the_disk_as_it_was(served: Served, ru
     json.dumps(said).encode()  # as control.py sends it
     assert str(served.file.parent) not in said
     assert (served.files(), len(served.configured)) == (before, configured)
-    assert served.ask("allow-list") == {"allow": [PORT]}
+    assert served.ask("allow-list")["allow"] == [PORT]
 
 
 @pytest.mark.parametrize("rule", [None, [], "x", 1, [["port", 1]]])
@@ -378,7 +407,7 @@ def test_what_the_kernel_refuses_is_not_in_force_after_the_next_start_either(ser
     served.add(**PORT)
     served.refusal = NftError("the kernel says no")
     assert served.add(port=1, why="x") == {"error": "the kernel says no"}
-    assert served.ask("allow-list") == {"allow": [PORT]}
+    assert served.ask("allow-list")["allow"] == [PORT]
     assert [rule.port for rule in reader.load(served.file).allow] == [3478]
     assert served.files().keys() == {"stunwall.toml", f"conf.d/{DROP_IN}"}
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -57,8 +58,6 @@ def test_elsewhere_a_line_starts_with_the_time(pipe: Pipe) -> None:
 
 
 def test_what_was_let_through_is_a_notice_and_what_was_blocked_a_warning(pipe: Pipe) -> None:
-    from dataclasses import replace
-
     to = Journal(pipe.writer, journal=True)
     to.event(replace(event(), verdict="accepted", reason="vpn-down-allowed"))
     to.event(replace(event(), verdict="redirected", reason="redirected"))
@@ -133,7 +132,21 @@ def test_a_full_pipe_is_no_reason_to_wait(pipe: Pipe) -> None:
 
 
 def test_every_reason_can_be_said() -> None:
-    from dataclasses import replace
-
     for reason in Reason:
         assert journal.sentence(replace(event(), reason=reason.value)).endswith(f": {reason.sentence}")
+
+
+def test_a_packet_that_could_not_be_parsed_has_addresses_and_no_ports() -> None:
+    unread = replace(
+        event(),
+        protocol="unknown",
+        method="",
+        transport="",
+        source_port=0,
+        destination_port=0,
+        reason="unreadable",
+    )
+    said = (
+        "blocked a packet from 192.0.2.17 to 203.0.113.7 on eth0: it looks like STUN, but could not be parsed"
+    )
+    assert journal.sentence(unread) == said

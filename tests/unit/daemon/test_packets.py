@@ -23,11 +23,13 @@ class Handled:
         self.done: list[tuple[str, Any]] = []
         self.problems: list[str] = []
         self.error: OSError | None = None
+        self.awaited = True
         sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
         refusals: Any = SimpleNamespace(send=self._send)
+        sockets: Any = SimpleNamespace(awaited=lambda response, interface: self.awaited)
         writer: Any = SimpleNamespace(record=self._note("record"), retract=self._note("retract"))
-        self.handler = PacketHandler(config, sync, probe, refusals, writer, self.problems.append)
+        self.handler = PacketHandler(config, sync, probe, refusals, sockets, writer, self.problems.append)
 
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))
@@ -61,10 +63,10 @@ def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(b
     assert [what for what, _ in blocking.done] == ["record"]
 
 
-def test_a_packet_that_cannot_be_read_is_blocked_and_counted(blocking: Handled) -> None:
+def test_a_packet_that_cannot_be_read_is_blocked_and_recorded(blocking: Handled) -> None:
     assert blocking.handle(b"\x45") is Verdict.BLOCK
     assert blocking.handler.unreadable == 1
-    assert blocking.done == []
+    assert [what for what, _ in blocking.done] == ["record"]
 
 
 def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked() -> None:

@@ -1,5 +1,6 @@
 """sync.py: a real network with a VPN that comes and goes, and the wall that follows it."""
 
+import os
 import select
 import subprocess
 from collections.abc import Iterator
@@ -9,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from stunwall.config import Allow, Config, Mode
+from stunwall.config import Allow, Config, Mode, WhenVpnDown
 from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
-from stunwall.wall import contents, state, table, units
+from stunwall.wall import contents, second_lock, state, table, units
 from stunwall.wall.contents import Addition
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
-from stunwall.wall.state import Wall
+from stunwall.wall.state import Rule, Wall
 from unit.tun import Tun, ip, routing
 from unit.wall_kernel import listed
 
@@ -59,13 +60,15 @@ class Running:
 
     def changed(self) -> bool:
         """Whether a change waits."""
-        return bool(select.select(self.network.sources(), [], [], 0)[0])
+        sources = [self.network.network.fileno(), self.network.programs.fileno()]
+        return bool(select.select(sources, [], [], 0)[0])
 
     def follow(self) -> Wall:
         """Follow until nothing is left to be followed, as the daemon does."""
         rounds = 0
         while self.changed():
             self.network.follow()
+            self.network.follow_programs()
             rounds += 1
             assert rounds < 20, "it follows its own doing"
         return self.wall
@@ -254,13 +257,15 @@ def test_another_configuration_loads_the_files_that_it_needs(blocking: Running) 
     network = blocking.network
     block, redirect = Config(interfaces=("stn1",)), Config(interfaces=("stn1",), mode=Mode.REDIRECT)
     by_unit = replace(block, allow=(Allow("w", unit="a.service"),))
+    redirecting = {Addition.OUTPUT, Addition.REDIRECT}
     flow = "add element inet stunwall redirected4 { 1 . 192.0.2.1 . 2 }"
     for settings, expected in (
-        (redirect, set(Addition)),
+        (redirect, redirecting),
         (block, set()),
+        (replace(block, when_vpn_down=WhenVpnDown.ALLOW), {Addition.VPN_DOWN}),
         (by_unit, {Addition.OUTPUT}),
-        (redirect, set(Addition)),
-        (block, set(Addition)),
+        (redirect, redirecting),
+        (block, redirecting),
     ):
         if expected and settings is block:  # a flow was redirected meanwhile
             subprocess.run(["nft", *flow.split()], check=True)
@@ -291,6 +296,26 @@ def test_a_configuration_whose_files_the_kernel_refuses_leaves_the_old_one(
     assert "chain ask_output" not in listed()
     with vpn():
         assert blocking.follow().sets["vpn"] == ("stn1",)
+
+
+def test_that_no_exception_is_in_force_stays_told_until_a_configuration_changes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = contents.fill_exceptions
+    monkeypatch.setattr(
+        table, "fill_exceptions", lambda given, mask: right(given, mask) + "nonsense\n" * bool(given.allow)
+    )
+    refused = Config(interfaces=("stn1",), allow=(Allow("a", port=1),))
+    for one in running(refused):
+        one.network.follow()
+        assert one.problems[-1].startswith("no exception is in force")
+        for again in (refused, replace(refused, when_vpn_down=WhenVpnDown.ALLOW)):
+            with pytest.raises(NftError):
+                one.network.configure(again)
+            assert one.problems[-1].startswith("no exception is in force")
+        one.network.configure(Config(interfaces=("stn1",), when_vpn_down=WhenVpnDown.ALLOW))
+        one.network.follow()
+        assert one.problems[-1] == ""
 
 
 def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
@@ -325,6 +350,80 @@ def test_the_second_lock_is_on_every_way_out_and_on_no_vpn(blocking: Running) ->
     assert "stn2" not in blocking.second_lock.state().interfaces
 
 
+# Exceptions by program
+
+USER = 10**9 + os.getpid()  # nobody's
+APP = Allow("w", user=USER, app="an.App")
+HIERARCHY = Path("/sys/fs/cgroup")
+SLICE = HIERARCHY / "user.slice" / f"user-{USER}.slice"
+SCOPE = SLICE / f"user@{USER}.service" / "app.slice" / "app-an.App-1.scope"
+
+
+@pytest.fixture
+def hierarchy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The real hierarchy, where nft looks, with the slice of a user; it is looked at without a pause."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
+    monkeypatch.setattr(units, "ROOT", HIERARCHY)
+    monkeypatch.setattr(units, "PAUSE", 1e-9)
+    SLICE.mkdir(parents=True)
+    yield
+    for folder, _, _ in os.walk(SLICE, topdown=False):
+        Path(folder).rmdir()
+    with suppress(OSError):
+        SLICE.parent.rmdir()  # another test may be using it
+    subprocess.run(["umount", str(HIERARCHY)], check=True)
+
+
+def follow_programs(running: Running) -> int:
+    """Follow the cgroups until nothing is left to be followed; return how many rules there are."""
+    while select.select([running.network.programs], [], [], 0.1)[0]:
+        running.network.follow_programs()
+    return listed().count("socket cgroupv2")
+
+
+def test_an_application_that_starts_and_ends_is_followed(hierarchy: None, blocking: Running) -> None:
+    blocking.network.configure(Config(interfaces=("stn1",), allow=(APP, Allow("x", port=1))))
+    assert blocking.network.cgroups == [[], None]
+    for _ in range(2):
+        replaced = blocking.replaced
+        SCOPE.mkdir(parents=True, exist_ok=True)
+        assert follow_programs(blocking) == 1
+        assert blocking.network.cgroups == [[str(SCOPE.relative_to(HIERARCHY))], None]
+        assert blocking.replaced == replaced + 1
+        SCOPE.rmdir()
+        assert follow_programs(blocking) == 0
+        assert blocking.network.cgroups == [[], None]
+    assert set(blocking.problems) <= {""}
+
+
+def test_a_cgroup_that_has_ended_when_its_rule_is_loaded_is_no_error(
+    hierarchy: None, blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Users can make cgroups come and go so fast that it happens every time."""
+    steady = Allow("w", unit=SLICE.name)
+    right = units.UnitWatch.find
+    gone = {APP: ((str(SCOPE.relative_to(HIERARCHY)), 1),)}
+    monkeypatch.setattr(units.UnitWatch, "find", lambda *args, **kw: right(*args, **kw) | gone)
+    with vpn():
+        blocking.network.configure(Config(interfaces=("stn1",), allow=(APP, steady)))
+        assert blocking.follow().sets["vpn"] == ("stn1",)
+        assert blocking.network.cgroups == [[], [str(SLICE.relative_to(HIERARCHY))]]
+        assert listed().count("socket cgroupv2") == 1
+        blocking.network.put_up_wall()
+        assert listed().count("socket cgroupv2") == 1
+        assert blocking.wall.sets["vpn"] == ("stn1",)
+    assert set(blocking.problems) <= {""}
+
+
+def test_the_cgroups_are_not_read_again_when_the_network_changes(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocking.network.configure(Config(interfaces=("stn1",), allow=(APP,)))
+    monkeypatch.setattr(units.UnitWatch, "_look", None)
+    with vpn():
+        assert blocking.follow().sets["vpn"] == ("stn1",)
+
+
 def unreadable(rtnetlink: Rtnetlink) -> None:
     raise RtnetlinkError("it cannot be read")
 
@@ -353,3 +452,60 @@ def test_closing_takes_the_policy_route_away_and_leaves_the_wall() -> None:
         assert one.wall.sets["vpn"] == ("stn1",)
         one.nft.close()
     assert routing() == before
+
+
+# Whatever Linux allows in a name (net/core/dev.c, dev_valid_name): 15 bytes, and no spaces.
+EXPRESSED = (
+    "us+ny=",
+    "é",
+    "a\\b",
+    "\\",
+    "'x'",
+    "}};#$x",
+    "&|<>(){}[],;",
+    "@vpn",
+    "${passed}",
+    "-",
+    "a*b",
+    "1.2.3.4",
+    "0x1f",
+)
+NOT_SHOWN = ("\u202ewg", "\x1b[31m", "a\udcffb", "\u3000", "a\x1cb", "\u2028", "\x7f")
+NOT_EXPRESSED = ('"', 'a"};#b', "*", "x*", "x\\*")
+
+
+def all_rules(one: Running) -> list[Rule]:
+    second = second_lock.rules(one.nft)
+    assert second is not None
+    return [
+        replace(rule, packets=None, bytes=None)
+        for rule in (*one.wall.rules, *second.rules)
+        if not rule.chain.startswith(("egress_", "vpn_"))
+    ]
+
+
+@pytest.mark.parametrize("name", [*EXPRESSED, *NOT_SHOWN, *NOT_EXPRESSED], ids=ascii)
+def test_an_interface_is_in_both_locks_or_reported_and_no_name_changes_a_rule(name: str) -> None:
+    settings = replace(REDIRECT, interfaces=("stn0",))
+    for one in running(settings):
+        before = all_rules(one)
+        with Tun(name, "10.9.8.7/24", "fd00::7/64"):
+            one.follow()
+            locked = one.second_lock.state()
+            assert (os.fsencode(name).decode(errors="replace") in locked.interfaces) is (
+                name not in NOT_EXPRESSED
+            )
+            assert (repr(name) in locked.why) is (name in NOT_EXPRESSED)
+            one.network.configure(replace(settings, interfaces=("*",), allow_lan=True))
+            sets = one.wall.sets
+            held = (
+                name in sets["vpn"],
+                f'"{name}" : 10.9.8.7' in listed(),
+                f"10.9.8.0/24 . {name}" in sets["lan4"],
+            )
+            assert held == (name in EXPRESSED,) * 3
+            (why,) = (each.why for each in one.network.assessments if each.interface == name)
+            assert ("rename it" in why) is (name not in EXPRESSED)
+            assert all_rules(one) == before
+            assert subprocess.check_output(["nft", "list", "tables"]).split()[1::3] == [b"inet", b"netdev"]
+        assert set(one.problems) == {""}

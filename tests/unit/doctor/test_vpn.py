@@ -53,7 +53,12 @@ def test_interfaces_that_are_inside_are_listed_and_a_doubtful_one_is_a_warning(f
         "inside": False,
         "doubt": False,
     }
-    fake.daemon = status(interfaces=[wg0, lan, *boxes])
+    vrf = lan | {
+        "interface": "red",
+        "kind": "vrf",
+        "doubt": False,
+    }  # a routing domain, not machines behind this one
+    fake.daemon = status(interfaces=[wg0, lan, *boxes, vrf])
     found = fake.find("vpn")
     assert [each.what for each in found[WARNING]] == ['lan0 is named by inside = ["lan0"]']
     assert found[OK][-1].what == "STUN passes to machines behind this one, by docker0, veth1"

@@ -36,7 +36,12 @@ def blocked(transport: str, version: int, payload: bytes = REQUEST) -> Datagram:
 
 def plain(request: Datagram, response: bytes = REFUSAL) -> Refusal:
     """A refusal without framing, to a sender on this machine."""
-    return Refusal(request, Framing.PLAIN, response, "")
+    return Refusal(b"", request, Framing.PLAIN, response, "")
+
+
+def untold(raw: bytes, framing: Framing = Framing.PLAIN) -> Refusal:
+    """A refusal without a STUN response."""
+    return Refusal(raw, packet.parse(raw), framing, b"", "")
 
 
 def _sum(data: bytes) -> int:
@@ -60,7 +65,7 @@ def test_the_refusal_goes_back_the_way_the_request_came_with_checksums_that_scap
     transport: str, version: int, framing: Framing, size: int
 ) -> None:
     sent = REFUSAL + bytes(size)
-    raw = refusal.reply(Refusal(blocked(transport, version, FRAMINGS[framing]), framing, sent, ""))
+    raw = refusal.reply(Refusal(b"", blocked(transport, version, FRAMINGS[framing]), framing, sent, ""))
     ip = (inet6.IPv6 if version == 6 else inet.IP)(raw)
     layer = ip[inet.UDP if transport == "udp" else inet.TCP]
     assert (ip.src, ip.dst) == (DESTINATIONS[version], SOURCES[version])
@@ -77,7 +82,7 @@ def test_the_refusal_goes_back_the_way_the_request_came_with_checksums_that_scap
 def test_the_refusal_is_framed_as_the_request_was(transport: str, version: int, framing: Framing) -> None:
     request = FRAMINGS[framing]
     payload = packet.parse(
-        refusal.reply(Refusal(blocked(transport, version, request), framing, REFUSAL, ""))
+        refusal.reply(Refusal(b"", blocked(transport, version, request), framing, REFUSAL, ""))
     ).payload
     expected = {
         Framing.PLAIN: REFUSAL,
@@ -123,6 +128,49 @@ def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_
     checksum = layer.chksum
     del layer.chksum
     assert inet.TCP(bytes(layer)).chksum == checksum
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("framing", Framing)
+def test_tcp_without_a_response_is_reset_where_the_application_expects_the_next_byte(
+    version: int, framing: Framing
+) -> None:
+    raw = build("tcp", REQUEST, version)
+    (sent,) = refusal.packets(untold(raw, framing))
+    replied = packet.parse(sent)
+    assert replied.tcp == TcpNumbers(2000, 1000 + len(REQUEST))
+    assert replied.payload == b""
+
+
+def test_a_segment_is_acknowledged_whole_if_the_queue_has_cut_it() -> None:
+    raw = build("tcp", REQUEST + bytes(4000))
+    replied = packet.parse(refusal.reset(untold(raw[:2048])))
+    assert replied.tcp is not None
+    assert replied.tcp.acknowledgment == 1000 + len(REQUEST) + 4000
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("size", [0, 1, 100, 700, 1500, 2000])
+def test_udp_without_a_response_is_refused_by_icmp_that_scapy_reads(version: int, size: int) -> None:
+    raw = build("udp", bytes(size), version)
+    (sent,) = refusal.packets(untold(raw))
+    ip = (inet6.IPv6 if version == 6 else inet.IP)(sent)
+    assert (ip.src, ip.dst) == (DESTINATIONS[version], SOURCES[version])
+    assert len(sent) == (ip.len if version == 4 else ip.plen + 40)
+    # RFC 1812 §4.3.2.3, RFC 4443 §3.1
+    assert len(sent) == min(len(raw) + (28 if version == 4 else 48), 576 if version == 4 else 1280)
+    error = ip.payload
+    assert (error.type, error.code) == ((3, 3) if version == 4 else (1, 4))
+    quoted = bytes(error.payload)
+    assert raw.startswith(quoted)
+    pseudo, message = _segment(sent)
+    assert _sum(message if version == 4 else pseudo + message) == 0xFFFF
+
+
+def test_a_response_goes_before_a_reset_and_instead_of_icmp() -> None:
+    udp, tcp = (plain(blocked(transport, 4)) for transport in ("udp", "tcp"))
+    assert refusal.packets(udp) == [refusal.reply(udp)]
+    assert refusal.packets(tcp) == [refusal.reply(tcp), refusal.reset(tcp)]
 
 
 @given(st.sampled_from(["udp", "tcp"]), st.sampled_from([4, 6]), st.binary(max_size=200))

@@ -13,7 +13,7 @@ from stunwall.vpn.interfaces import Link, Route, Snapshot
 PERMANENT, BY_ADVERTISEMENT = 0x80, 2
 UNICAST, SCOPE_LINK = 1, 253
 TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL
-UP, RUNNING, TAP = 0x1, 0x40, 2  # linux/if.h, linux/if_tun.h
+UP, BROADCAST, POINTOPOINT, RUNNING, NOARP, TAP = 0x1, 0x2, 0x10, 0x40, 0x80, 2  # linux/if.h, linux/if_tun.h
 TO_INTERNET = {4: "198.18.0.1", 6: "2001:2::1"}
 EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -31,15 +31,17 @@ def dumped(netlink: IPRoute) -> Snapshot:
         except NetlinkError:  # no route
             egress[version] = 0
     addresses: dict[tuple[int, int], Address] = {}
+    every: dict[int, tuple[Address, ...]] = {}
     dynamic = set()
     for each in netlink.get_addr():
         if not each["flags"] & PERMANENT or each.get("proto") == BY_ADVERTISEMENT:
             dynamic.add(each["index"])
+        own = ip_address(each.get("local") or each.get("address"))
+        every[each["index"]] = (*every.get(each["index"], ()), own)
         if each["scope"] < SCOPE_LINK:
-            own = ip_address(each.get("local") or each.get("address"))
             addresses.setdefault((each["index"], own.version), own)
     links = tuple(map(_link, netlink.get_links()))
-    return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic))
+    return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic), every)
 
 
 def _link(each: Any) -> Link:
@@ -55,6 +57,7 @@ def _link(each: Any) -> Link:
         running=bool(each["flags"] & RUNNING),
         master=each.get("master") or 0,
         peer=(each.get("link") or 0) if each.get("link_netnsid") is None else 0,
+        shared=each["flags"] & (BROADCAST | POINTOPOINT | NOARP) == BROADCAST,
     )
 
 

@@ -130,7 +130,10 @@ class Following:
         return {
             "links": sorted(snapshot.links, key=lambda link: link.index),
             "tables": snapshot.tables,
-            "addresses": snapshot.addresses,
+            "addresses": (
+                snapshot.addresses,
+                {index: set(own) for index, own in snapshot.all_addresses.items()},
+            ),
             "egress": snapshot.egress,
             "dynamic": snapshot.dynamic,
             "assessments": sorted(map(str, found)),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ MAIN, OTHER = 254, 77
 REACHED = {4: frozenset({MAIN}), 6: frozenset({MAIN})}
 
 
-def link(index: int, name: str, kind: str = "", **given: int) -> Link:
+def link(index: int, name: str, kind: str = "", **given: Any) -> Link:
     return Link(index, name, "tun" if kind == "tap" else kind, kind == "tap", True, True, **given)
 
 
@@ -89,7 +90,6 @@ def test_veth_tap_and_a_bridge_are_inside_and_a_network_card_is_not(one: Link) -
         "dummy",
         "vxlan",
         "ppp",
-        "vrf",
         "sit",
         "new",
     ],
@@ -200,7 +200,15 @@ def test_a_vpn_on_a_bridge_is_a_way_out_of_it() -> None:
 def test_a_port_of_a_bond_or_an_unknown_master_is_a_way_out_and_one_in_a_vrf_stands_for_itself() -> None:
     for kind in ("bond", "team", "openvswitch"):
         assert names(CARD, link(8, "master0", kind), replace(VETH, master=8)) == set()
-    assert names(CARD, link(8, "red", "vrf"), replace(VETH, master=8)) == {"veth1"}
+    assert names(CARD, link(8, "red", "vrf"), replace(VETH, master=8)) == {"veth1", "red"}
+
+
+def test_a_vrf_is_no_way_out_of_its_own() -> None:
+    red = link(8, "red", "vrf", table=77)
+    for routes in ((UPLINK,), (route("0.0.0.0/0", 8), UPLINK), (route("0.0.0.0/0", 1, table=77),)):
+        assert names(replace(CARD, master=8), red, routes=routes) == {"red"}
+    assert names(CARD, red, interfaces_=("red",)) == set()
+    assert names(CARD, red, interfaces_=("wg0",)) == {"red"}
 
 
 # Veth pairs with both ends here

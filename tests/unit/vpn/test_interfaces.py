@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stunwall.model import Address
+from stunwall.model import VPN_KINDS, Address
 from stunwall.vpn.interfaces import (
-    KINDS,
     Link,
     Route,
     Snapshot,
@@ -32,8 +32,9 @@ def link(
     up: bool = True,
     running: bool = True,
     index: int = 7,
+    **more: Any,
 ) -> Link:
-    return Link(index, name, kind, tap, up, running)
+    return Link(index, name, kind, tap, up, running, **more)
 
 
 def routes(*destinations: str, table: int = MAIN, index: int = 7) -> tuple[Route, ...]:
@@ -54,7 +55,7 @@ def counts(
     return standing.counts
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(VPN_KINDS))
 def test_each_vpn_kind_with_a_default_route_counts(kind: str) -> None:
     assert counts(link(kind=kind))
 
@@ -216,38 +217,80 @@ def test_a_named_interface_needs_neither_kind_nor_route_nor_carrier_but_must_be_
     assert not counts(link(up=False), named=("vpn0",))
 
 
-HOSTILE = [
-    *(
-        "",
-        'wg0"',
-        "wg 0",
-        "wg0;",
-        "wg0}",
-        "{wg0",
-        "wg,0",
-        "#wg",
-        "wg'0",
-        "wg*",
-        "wg$0",
-        "wg/0",
-        "wg\\",
-        "wg(0",
-    ),
-    *("wg0\n", "wg0\0", "\x1b[31m", "\u202ewg", "wgé", "a" * 16),
+UNSUPPORTED = [
+    *("", 'wg0"', "wg 0", "wg*", "*", "wg/0", "a" * 16, "é" * 8),
+    *("wg0\n", "wg0\0", "\x1b[31m", "\u202ewg", "\u3000wg", "wg\x85", "wg\udcff"),
 ]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_that_could_be_syntax_never_counts(name: str) -> None:
-    assert not counts(link(name))
-    assert not counts(link(name), named=("*",))
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_a_name_that_nft_cannot_express_or_a_terminal_cannot_show_never_counts(name: str) -> None:
+    for named in ((), ("*",)):
+        (found,) = assess(Snapshot((link(name),), routes("0.0.0.0/0"), REACHED), named)
+        assert not found.counts
+        assert "rename it" in found.why
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["us+ny", "de=1", "wg0;", "wg0}", "#wg", "wg'0", "w*g", "*wg", "wg$0", "wg\\", "(wg", "wgé", "é" * 7],
+)
+def test_other_characters_in_a_name_do_not_matter(name: str) -> None:
+    assert counts(link(name))
+    assert counts(link(name), named=(f"{name[0]}*",))
 
 
 @given(st.text(max_size=20))
-def test_what_counts_can_stand_between_quotes_in_a_rule(name: str) -> None:
+def test_what_counts_can_stand_between_quotes_in_a_rule_and_be_printed(name: str) -> None:
     if counts(link(name), named=("*",)):
         assert 0 < len(name.encode()) <= 15
-        assert not set(name) & set("\"\\*{}();,# '\n\t$/<>|&`")
+        assert '"' not in name
+        assert not name.endswith("*")
+        assert name.isprintable()
+
+
+# A tun that only translates
+
+
+@pytest.mark.parametrize(
+    ("addresses", "there", "expected"),
+    [
+        ("192.0.0.1", "0.0.0.0/0", False),  # clatd
+        ("192.0.0.7", "0.0.0.0/1 128.0.0.0/1", False),
+        ("192.0.0.8", "0.0.0.0/0", True),  # outside RFC 7335's network
+        ("2001:0:1234::5", "::/0", False),  # miredo
+        ("2001:0:1234::5", "2000::/3", False),
+        ("2001:1::5", "::/0", True),
+        ("10.8.0.2 192.0.0.1", "0.0.0.0/0", False),  # not only the first
+        ("192.0.0.1 10.8.0.2", "0.0.0.0/0", False),
+        ("192.0.0.1 fe80::1", "0.0.0.0/0", False),
+        # An IPv6 VPN that translates IPv4 itself; no CLAT has IPv6's default route.
+        ("192.0.0.1 fd00::2", "0.0.0.0/0 ::/0", True),
+        ("192.0.0.1 fd00::2", "0.0.0.0/0 64:ff9b::/96", False),
+        ("10.8.0.2 2001:0:1234::5", "0.0.0.0/0 ::/0", True),
+        ("10.8.0.2 fd00::2", "0.0.0.0/0 ::/0", True),
+    ],
+)
+def test_a_tun_with_the_address_of_a_clat_or_of_teredo_is_no_vpn(
+    addresses: str, there: str, expected: bool
+) -> None:
+    own = tuple(ip_address(address) for address in addresses.split())
+    (found,) = assess(
+        Snapshot((link(kind="tun"),), routes(*there.split()), REACHED, all_addresses={7: own}), ()
+    )
+    assert found.counts is expected
+    assert ("does not encrypt; name it in interfaces" in found.why) is not expected
+
+
+def test_the_address_of_a_clat_does_not_matter_where_the_kind_or_the_user_says_that_it_is_a_vpn() -> None:
+    clat: dict[int, tuple[Address, ...]] = {7: (ip_address("192.0.0.1"),)}
+    for one, named in ((link(), ()), (link(kind="amneziawg"), ()), (link(kind="tun"), ("vpn*",))):
+        (found,) = assess(Snapshot((one,), routes("0.0.0.0/0"), REACHED, all_addresses=clat), named)
+        assert found.counts
+    (found,) = assess(
+        Snapshot((link(kind="tun"),), routes("0.0.0.0/0"), REACHED, all_addresses={8: clat[7]}), ()
+    )
+    assert found.counts  # another interface's
 
 
 def test_several_links_stand_each_for_itself() -> None:
@@ -378,6 +421,14 @@ def test_it_has_an_address_and_a_default_route_of_that_version_or_is_named_and_h
     assert carried_by(WG0, there=there, named=named, family=6, addressed=addressed) == expected
 
 
+def test_an_interface_in_a_vrf_carries_nothing_for_the_sockets_outside_of_it() -> None:
+    vrf, bridge = (link(kind, kind, index=8) for kind in ("vrf", "bridge"))
+    inside = replace(WG0, master=8)
+    assert carried_by(inside, vrf, there=EVERYWHERE) is None
+    assert carried_by(inside, WG1, vrf, there=EVERYWHERE, egress={4: 2}) == 3
+    assert carried_by(inside, bridge, there=EVERYWHERE) == 2
+
+
 def test_what_does_not_count_carries_nothing() -> None:
     down = link("wg0", up=False, index=2)
     assert carried_by(down, HOME, there=EVERYWHERE, egress={4: 1}) is None
@@ -402,23 +453,58 @@ def test_the_addresses_of_redirected_flows_are_those_of_the_vpns_interfaces() ->
             (network, True)
             for network in ("10.0.0.0/8", "172.16.5.0/24", "192.168.1.20/32", "169.254.0.0/16")
         ),
+        *((network, True) for network in ("100.64.0.0/10", "100.101.102.103/32")),  # Tailscale's
         *((network, True) for network in ("fd00:1::/64", "fe80::/64", "fc00::/7")),
         *(
             (network, False)
             for network in ("0.0.0.0/0", "::/0", "0.0.0.0/1", "203.0.113.0/24", "198.18.0.0/15")
         ),
-        *((network, False) for network in ("100.64.0.0/10", "172.0.0.0/8", "192.0.2.0/24", "8.8.8.8/32")),
+        *((network, False) for network in ("100.0.0.0/8", "172.0.0.0/8", "192.0.2.0/24", "8.8.8.8/32")),
         *(
             (network, False)
             for network in ("2001:db8::/32", "2000::/3", "::/7", "64:ff9b::/96", "127.0.0.0/8")
         ),
     ],
 )
-def test_the_lan_is_private_networks_without_a_gateway(network: str, expected: bool) -> None:
+def test_private_networks_without_a_gateway_are_the_lan(network: str, expected: bool) -> None:
     (route,) = routes(network, index=1)
     found = on_link(Snapshot((HOME,), (route,), REACHED))
     assert found == ({(ip_network(network), "eth0")} if expected else set())
     assert on_link(Snapshot((HOME,), (replace(route, gateway=True),), REACHED)) == set()
+
+
+@pytest.mark.parametrize(
+    ("network", "own", "shared", "expected"),
+    [
+        ("2001:db8:1::/64", "2001:db8:1::2", True, True),
+        ("2001:db8:1::/64", "fe80::2 2001:db8:1::2", True, True),
+        ("2001:db8:1::/120", "2001:db8:1::2", True, True),
+        ("203.0.113.0/24", "203.0.113.7", True, True),
+        ("203.0.0.0/16", "192.168.1.2 203.0.113.7", True, True),
+        ("2001:db8:1::/64", "2001:db8:1::2", False, False),  # point-to-point, as a mobile network's
+        ("203.0.113.0/24", "203.0.113.7", False, False),
+        ("2001:db8:1::/63", "2001:db8:1::2", True, False),  # wider than a LAN
+        ("203.0.0.0/15", "203.0.113.7", True, False),
+        ("2000::/3", "2001:db8:1::2", True, False),
+        ("::/0", "2001:db8:1::2", True, False),
+        ("0.0.0.0/0", "203.0.113.7", True, False),
+        ("128.0.0.0/1", "203.0.113.7", True, False),
+        ("203.0.113.0/24", "198.51.100.7", True, False),  # a route that DHCP's option 121 gave
+        ("203.0.113.9/32", "203.0.113.7", True, False),
+        ("2001:db8:2::/64", "2001:db8:1::2", True, False),
+        ("2001:db8:1::/64", "", True, False),
+    ],
+)
+def test_of_the_public_networks_those_with_an_address_of_a_shared_interface_are_the_lan(
+    network: str, own: str, shared: bool, expected: bool
+) -> None:
+    one = link("eth0", "", index=1, shared=shared)
+    (route,) = routes(network, index=1)
+    addresses = {1: tuple(ip_address(address) for address in own.split()), 2: (ip_address("2001:db8:1::3"),)}
+    found = on_link(Snapshot((one, WG0), (route,), REACHED, all_addresses=addresses))
+    assert found == ({(ip_network(network), "eth0")} if expected else set())
+    gateway = replace(route, gateway=True)
+    assert on_link(Snapshot((one, WG0), (gateway,), REACHED, all_addresses=addresses)) == set()
 
 
 def test_the_lan_is_of_the_interface_that_the_route_leads_to() -> None:
@@ -453,6 +539,11 @@ def test_a_way_out_carries_what_lies_on_it_and_the_bond_or_bridge_that_it_belong
     assert lying_on(links, [3]) == {3, 4}
     assert lying_on(links, [7]) == {7, 8}
     assert lying_on(links, []) == set()
+
+
+def test_a_vrf_carries_nothing_in_the_clear_as_its_interfaces_ask_the_rules_again() -> None:
+    vrf = link("red", "vrf", index=8)
+    assert lying_on((replace(HOME, master=8), vrf), [1]) == {1}
 
 
 @given(

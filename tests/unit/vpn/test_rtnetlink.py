@@ -2,11 +2,17 @@
 
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 from pyroute2 import IPRoute
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from stunwall import netlink
+from stunwall.vpn import messages
 from stunwall.vpn.interfaces import Link, Snapshot
+from stunwall.vpn.network import Network
 from stunwall.vpn.rtnetlink import Rtnetlink
 from unit.tun import ip
 
@@ -39,12 +45,12 @@ def snapshot(links: None) -> Snapshot:
 
 
 def taken() -> Snapshot:
-    rtnetlink = Rtnetlink(frozenset({4, 6}))
+    network = Rtnetlink(frozenset({4, 6}))
     try:
-        rtnetlink.read()
-        return rtnetlink.snapshot()
+        network.read()
+        return network.snapshot()
     finally:
-        rtnetlink.close()
+        network.close()
 
 
 def by_name(snapshot: Snapshot) -> dict[str, Link]:
@@ -106,3 +112,72 @@ def test_an_address_from_a_router_advertisement_is_dynamic_also_if_it_stays(link
     with IPRoute() as netlink:  # iproute2 cannot set it before 6.3
         netlink.addr("add", index=index, address="fd99::1", prefixlen=64, proto=IFAPROT_KERNEL_RA)
     assert index in taken().dynamic
+
+
+def test_interfaces_with_neighbours_are_told_from_point_to_point_ones(links: None) -> None:
+    ip("link", "add", "link", "nst", "nsarp", "arp", "off", "type", "macvlan")
+    shared = {name for name, link in by_name(taken()).items() if name.startswith("ns") and link.shared}
+    assert shared == {"nst", "nsv0", "nsv1", "nsm", "nstap"}
+
+
+def test_all_addresses_of_a_link_are_read_with_its_own_end_of_a_point_to_point_link(links: None) -> None:
+    ip("link", "set", "nstun", "up", "addrgenmode", "none")
+    for address in (("10.9.9.1/24",), ("192.0.0.1", "peer", "192.0.0.2"), ("fd99::1/64",), ("fe80::9/64",)):
+        ip("addr", "add", *address, "dev", "nstun")
+    snapshot = taken()
+    index = by_name(snapshot)["nstun"].index
+    expected = [ip_address(text) for text in ("10.9.9.1", "192.0.0.1", "fd99::1", "fe80::9")]
+    assert sorted(map(str, snapshot.all_addresses[index])) == sorted(map(str, expected))
+    assert snapshot.addresses[index, 4] == expected[0]
+
+
+def test_a_name_that_is_not_utf8_is_read_as_python_names_files(links: None) -> None:
+    ip("link", "add", "nsx\udcff", "type", "bridge")
+    try:
+        assert by_name(taken())["nsx\udcff"].kind == "bridge"
+    finally:
+        ip("link", "del", "nsx\udcff")
+
+
+def test_the_rule_for_vrfs_leads_to_the_table_of_each_vrf() -> None:
+    """Written and read by pyroute2, as a kernel without VRF cannot show them."""
+    vrf = ifinfmsg()
+    vrf["attrs"] = [
+        ("IFLA_IFNAME", "red"),
+        (
+            "IFLA_LINKINFO",
+            {"attrs": [("IFLA_INFO_KIND", "vrf"), ("IFLA_INFO_DATA", {"attrs": [("IFLA_VRF_TABLE", 77)]})]},
+        ),
+    ]
+    vrf.encode()
+    (said,) = netlink.messages(bytes(vrf.data))
+    read = messages.link(said)
+    assert read is not None
+    assert (read[0].name, read[0].kind, read[0].table, read[0].shared) == ("red", "vrf", 77, False)
+    for attributes, expected in (
+        ([("FRA_L3MDEV", 1)], messages.TABLES_OF_VRFS),
+        ([("FRA_TABLE", 300)], 300),
+        ([], 254),
+    ):
+        rule = fibmsg()
+        rule["family"], rule["action"], rule["table"], rule["attrs"] = 2, 1, 254, attributes
+        rule.encode()
+        (said,) = netlink.messages(bytes(rule.data))
+        assert messages.rule(said) == (4, expected)
+
+
+def test_the_tables_of_vrfs_are_reached_while_a_rule_leads_to_them() -> None:
+    network = Network(frozenset({4}))
+    vrf, rule = ifinfmsg(), fibmsg()
+    details = {"attrs": [("IFLA_VRF_TABLE", 77)]}
+    vrf["index"] = 9
+    vrf["attrs"] = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vrf"), ("IFLA_INFO_DATA", details)]})]
+    rule["family"], rule["action"], rule["attrs"] = 2, 1, [("FRA_L3MDEV", 1)]
+    for each in (vrf, rule):
+        each.encode()
+    network.replace_rules(4, netlink.messages(bytes(rule.data)))
+    assert network.snapshot({}).tables == {4: set()}
+    network.replace_links(netlink.messages(bytes(vrf.data)))
+    assert network.snapshot({}).tables == {4: {77}}
+    network.remove_link(9)
+    assert network.snapshot({}).tables == {4: set()}

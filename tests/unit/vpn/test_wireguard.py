@@ -1,16 +1,21 @@
 """wireguard.py: programs behind real sockets, honest and hostile ones."""
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from errno import ENOENT
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, Self
 
+import pyroute2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2.netlink.exceptions import NetlinkError
 
 from stunwall.vpn import wireguard
 from stunwall.vpn.interfaces import Link
@@ -122,8 +127,93 @@ def test_only_what_can_be_wireguard_is_asked(folders: tuple[Path, Path]) -> None
     assert asked == []
 
 
-def test_a_kernels_wireguard_that_cannot_be_asked_has_none(folders: tuple[Path, Path]) -> None:
-    assert found(link("wireguard", "nowhere0")) == set()
+# The kernel's own. Its module is not everywhere, so what it answers is written here from its header files.
+
+WIREGUARD, AMNEZIAWG = "wireguard", "amneziawg"
+
+
+def attribute(number: int, value: bytes) -> bytes:
+    """linux/netlink.h, struct nlattr: length, type, and the value up to a multiple of 4."""
+    return struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
+
+
+def device(*endpoints: bytes, more: bytes = b"", peer: bytes = attribute(5, b"\x19\0")) -> bytes:
+    """A message of WG_CMD_GET_DEVICE (linux/wireguard.h) with a peer for each endpoint."""
+    peers = b"".join(
+        attribute(0, attribute(1, bytes(32)) + (attribute(4, each) if each else b"") + peer)
+        for each in endpoints
+    )
+    body = struct.pack("=BBH", 0, 1, 0) + attribute(2, b"vpn0\0") + more + attribute(8, peers)
+    return struct.pack("=IHHII", 16 + len(body), 33, 2, 1, 0) + body
+
+
+def endpoint4(address: str, port: int) -> bytes:
+    return struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", port, socket.inet_aton(address))
+
+
+def endpoint6(address: str, port: int) -> bytes:
+    packed = socket.inet_pton(socket.AF_INET6, address)
+    return struct.pack("=H", socket.AF_INET6) + struct.pack("!HI16sI", port, 0, packed, 0)
+
+
+# amneziawg-linux-kernel-module, src/uapi/wireguard.h and netlink.c: the same numbers, further attributes of the device
+# (9 Jc, 13 S2, 14 H1, 22 I1) and the peer (11), and a keepalive of four bytes.
+AMNEZIAWG_MORE = (
+    attribute(9, b"\4\0")
+    + attribute(13, b"\x10\0")
+    + attribute(14, b"\5\0\0\0")
+    + attribute(22, b"<b 0x0001>\0")
+)
+AMNEZIAWG_PEER = attribute(5, b"\x19\0\0\0") + attribute(11, b"")
+FIRST = device(endpoint4("198.51.100.2", 51820), b"", endpoint6("2001:db8:3::2", 443))
+SECOND = device(endpoint4("203.0.113.9", 1), more=AMNEZIAWG_MORE, peer=AMNEZIAWG_PEER)
+THREE = {("198.51.100.2", 51820), ("2001:db8:3::2", 443), ("203.0.113.9", 1)}
+
+
+class Kernel:
+    """Generic netlink of a kernel that has these families."""
+
+    prid = 33
+
+    def __init__(self, *families: str) -> None:
+        self.families = families
+        self.asked: list[tuple[str, int]] = []
+
+    def __call__(self) -> Self:
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bind(self, family: str, message: type) -> None:
+        if family not in self.families:
+            raise NetlinkError(ENOENT)
+        self.family, self.message = family, message
+
+    def nlm_request(self, request: Any, msg_type: int, msg_flags: int) -> Iterator[Any]:
+        assert (request["cmd"], msg_type, msg_flags) == (0, self.prid, 0x301)  # NLM_F_REQUEST, NLM_F_DUMP
+        self.asked.append((self.family, request.get("WGDEVICE_A_IFINDEX")))
+        for data in (FIRST, SECOND):
+            decoded = self.message(data)
+            decoded.decode()
+            yield decoded
+
+
+@pytest.mark.parametrize("kind", [WIREGUARD, AMNEZIAWG])
+def test_the_kernel_is_asked_by_the_kinds_own_family(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    kernel = Kernel(kind)
+    monkeypatch.setattr(pyroute2, "GenericNetlinkSocket", kernel)
+    other = {WIREGUARD: AMNEZIAWG, AMNEZIAWG: WIREGUARD}[kind]
+    assert found(link(kind, "a\udcffb"), link(other)) == THREE  # the name is not asked for
+    assert kernel.asked == [(kind, 7)]
+
+
+@pytest.mark.parametrize("kind", [WIREGUARD, AMNEZIAWG])
+def test_a_kernels_wireguard_that_cannot_be_asked_has_none(folders: tuple[Path, Path], kind: str) -> None:
+    assert found(link(kind, "nowhere0")) == set()
 
 
 def test_a_program_that_is_gone_or_a_socket_that_is_none_is_passed_over(folders: tuple[Path, Path]) -> None:

@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal
@@ -122,7 +120,6 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(nft: Nft, way: Way) -> No
             replace(EMPTY, transport=frozenset({(four, 3478), (six, 3478)})),
             ("to_vpn_server4", "to_vpn_server6"),
         ),
-        (replace(EMPTY, vpn=frozenset({LINK})), ("into_vpn", "into_vpn")),
         (
             replace(
                 EMPTY,
@@ -136,6 +133,9 @@ def test_the_vpns_own_packets_the_vpn_and_the_lan_pass(nft: Nft, way: Way) -> No
             before = loaded().counters[counter]
             assert way.passes(server)
             assert loaded().counters[counter] == before + 1
+    table.load(nft, replace(EMPTY, vpn=frozenset({LINK})), MASK)
+    assert way.passes(SERVER4)
+    assert way.passes(SERVER6)
     for held in (
         replace(EMPTY, transport=frozenset({(four, 3479), (six, 3479)})),
         replace(EMPTY, vpn=frozenset({"stw", "stw1"})),
@@ -159,23 +159,13 @@ def test_what_goes_inside_passes_whatever_it_is_and_is_not_counted(nft: Nft, way
     assert not way.passes(SERVER6)
 
 
-@pytest.fixture
-def unit() -> Iterator[str]:
-    """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
-    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
-    path = f"stunwall-{os.getpid()}/a\\x2db@1:2.scope"
-    (HIERARCHY / path).mkdir(parents=True)
-    yield path
-    (HIERARCHY / path).rmdir()
-    (HIERARCHY / path).parent.rmdir()
-    subprocess.run(["umount", str(HIERARCHY)], check=True)
-
-
 @pytest.mark.parametrize("mask", [MASK, 0x60000])
-def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, unit: str, mask: int) -> None:
+def test_an_exception_by_program_is_for_the_programs_of_its_cgroups_alone(
+    nft: Nft, way: Way, unit: str, mask: int
+) -> None:
     number = (HIERARCHY / unit).stat().st_ino
-    allow = (Allow("a", port=1), Allow("b", port=3478, unit=unit))
-    table.load(nft, replace(EMPTY, allow=allow, cgroups={unit: (unit, number)}), mask)
+    rule = Allow("b", port=3478, user=0, app="an.App")
+    table.load(nft, replace(EMPTY, allow=(Allow("a", port=1), rule), cgroups={rule: ((unit, number),)}), mask)
     assert not way.passes()
     inside = os.fork()
     if inside == 0:
@@ -188,6 +178,15 @@ def test_an_exception_for_a_unit_is_for_its_programs_alone(nft: Nft, way: Way, u
     assert loaded().counters["permitted_programs"]
     assert counted("allow 2")
     assert not way.passes()
+
+
+def test_an_exception_has_a_rule_for_each_of_its_cgroups(nft: Nft, unit: str) -> None:
+    rule, other = Allow("b", unit="a*"), Allow("c", unit="other.service")
+    above = unit.rpartition("/")[0]
+    cgroups = {rule: tuple((path, (HIERARCHY / path).stat().st_ino) for path in (above, unit)), other: ()}
+    table.load(nft, replace(EMPTY, allow=(rule, other), cgroups=cgroups), MASK)
+    comments = [each.comment for each in loaded().rules if each.chain == "allow_programs"]
+    assert comments == ["allow 1", "allow 1"]
 
 
 @pytest.mark.parametrize("priority", [-300, 50, 150], ids=["raw", "before ours", "behind ours"])
@@ -228,6 +227,7 @@ NETWORKS = VERSIONS.flatmap(
         *[st.none() | st.ip_addresses(v=version, network=None).map(ip_network) for _ in range(2)]
     )
 )
+NAMES = st.text(st.characters(max_codepoint=0x2FF), min_size=1, max_size=15).filter(config.is_interface)
 ALLOWS = st.builds(
     lambda networks, **given: Allow("w", to=networks[0], source=networks[1], **given),
     NETWORKS,
@@ -235,14 +235,14 @@ ALLOWS = st.builds(
     port=st.none() | st.integers(1, 65535),
     protocol=st.none() | st.sampled_from(Transport),
     user=st.none() | st.integers(0, 2**32 - 2),
-    interface=st.none() | st.from_regex(config._INTERFACE, fullmatch=True),
+    interface=st.none() | NAMES,
 )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(ALLOWS, max_size=4),
-    st.frozensets(st.from_regex(config._INTERFACE, fullmatch=True), max_size=4),
+    st.frozensets(NAMES, max_size=4),
     st.frozensets(st.tuples(st.ip_addresses(), st.integers(1, 65535)), max_size=4),
 )
 def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
@@ -251,9 +251,11 @@ def test_whatever_the_configuration_and_the_kernel_may_hold_is_a_rule(
     if state.read(nft) is None:
         table.load(nft, EMPTY, MASK)
     rules = tuple(rule for rule in allow if rule != Allow("w"))
-    table.fill(nft, replace(EMPTY, vpn=names, transport=transport, allow=rules), MASK, None)
+    lan = frozenset((ip_network("192.0.2.0/24"), name) for name in names)
+    table.fill(nft, replace(EMPTY, vpn=names, lan=lan, transport=transport, allow=rules), MASK, None)
     wall = loaded()
     assert damage(replace(EMPTY, allow=rules)) == ()
     assert set(wall.sets["vpn"]) == names
+    assert set(wall.sets["lan4"]) == {f"192.0.2.0/24 . {name}" for name in names}
     assert len(wall.sets["vpn_transport4"]) + len(wall.sets["vpn_transport6"]) == len(transport)
     assert sum(rule.chain == "allow_rules" for rule in wall.rules) == len(rules)

@@ -7,7 +7,7 @@ import pytest
 from stunwall.config import Allow, Config
 from stunwall.wall import inspection, queue_rules, ruleset, table
 from stunwall.wall.nft import Nft, NftError
-from unit.wall_kernel import EMPTY, FULL, MASK, QUEUE, damage, run_nft
+from unit.wall_kernel import EMPTY, FULL, HIERARCHY, MASK, QUEUE, damage, run_nft
 
 pytestmark = pytest.mark.usefixtures("clear")
 
@@ -69,6 +69,23 @@ def test_fewer_exceptions_let_nothing_out_but_others_do(nft: Nft) -> None:
     assert damage(both) == ()
     table.load(nft, both, MASK)
     assert damage(replace(EMPTY, allow=both.allow[:1]))[0].startswith("chain allow_rules (has: ")
+
+
+def test_an_exception_by_program_is_known_by_its_living_cgroup(nft: Nft, unit: str) -> None:
+    rule, other = Allow("a", unit=unit), Allow("b", unit=unit.rpartition("/")[0])
+    cgroups = {
+        each: (((each.unit or ""), (HIERARCHY / (each.unit or "")).stat().st_ino),) for each in (rule, other)
+    }
+    settings = replace(EMPTY, allow=(rule,), cgroups=cgroups)
+    table.load(nft, settings, MASK)
+    assert damage(settings) == ()
+    (HIERARCHY / unit).rmdir()
+    assert damage(settings) == (), "what has ended lets nothing out"
+    (HIERARCHY / unit).mkdir()
+    assert damage(settings) == ()
+    table.load(nft, replace(settings, allow=(other,)), MASK)
+    (what,) = damage(settings)
+    assert what.startswith("chain allow_programs (has: socket cgroupv2 level 1 ")
 
 
 def test_other_mark_bits_are_told(nft: Nft) -> None:

@@ -9,14 +9,16 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stunwall.config import Allow
 from stunwall.wall import inspection, queue_rules, state, table
 from stunwall.wall.child import in_child
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
-from unit.wall_kernel import EMPTY, MASK, QUEUE, run_nft
+from unit.wall_kernel import EMPTY, HIERARCHY, MASK, QUEUE, run_nft
 
 pytestmark = pytest.mark.usefixtures("clear")
 
@@ -261,6 +263,16 @@ def test_a_context_that_is_closed_leaves_no_descriptor() -> None:
     for _ in range(3):
         Nft().close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_no_name_of_a_cgroup_is_looked_up(nft: Nft, unit: str) -> None:
+    """nft would walk through the whole hierarchy, which any user can make too deep for its stack."""
+    number = (HIERARCHY / unit).stat().st_ino
+    rule = Allow("w", unit=unit)
+    table.load(nft, replace(EMPTY, allow=(rule,), cgroups={rule: ((unit, number),)}), MASK)
+    assert f"socket cgroupv2 level 2 {number} counter" in (nft.list_table("inet stunwall") or "")
+    assert f'socket cgroupv2 level 2 "{unit}"' in run_nft("list", "table", "inet", "stunwall")
+    assert list(Path("/").iterdir()), "only a listing is restricted"
 
 
 def test_no_program_is_started(nft: Nft, monkeypatch: pytest.MonkeyPatch) -> None:

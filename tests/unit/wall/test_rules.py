@@ -16,12 +16,12 @@ from unit.wall import FILE, Wall
 from vectors.others import OTHERS
 from vectors.programs import SAMPLES, Sample, classic, message
 
-FILES = [FILE, FILE.with_name("output.nft"), FILE.with_name("redirect.nft")]
+FILES = [FILE, *(FILE.with_name(addition.value) for addition in Addition)]
 TEXT = "".join(file.read_text() for file in FILES)
 BARE = "\n".join(line.partition("#")[0] for line in TEXT.splitlines())  # no string in the file has a #
 BASE_CHAINS = {
     "postrouting": "filter hook postrouting priority srcnat - 10",
-    "remember_passed": "filter hook postrouting priority srcnat - 9",
+    "remember_verdicts": "filter hook postrouting priority srcnat - 9",
     "tripwire": "filter hook prerouting priority dstnat + 10",
     "ask_output": "filter hook output priority 1000",
     "mark_redirected": "route hook output priority 99",
@@ -80,7 +80,7 @@ def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
 
 
 def test_the_guarded_ports_are_the_configurations_default() -> None:
-    listed = re.search(r"set guard_ports \{[^}]*elements = \{ ([^}]*) \}", BARE)
+    listed = re.search(r"^add element inet stunwall guard_ports \{ ([^}]*) \}", BARE, re.M)
     assert listed
     assert tuple(map(int, listed[1].split(", "))) == GUARD_PORTS
 
@@ -157,7 +157,7 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_inside_to_the_vpn_or_
     assert rules("decide") == [
         "meta mark & $both == $both meta mark set meta mark & $unredirected return",
         "oifname @inside accept",
-        "oifname @vpn counter name into_vpn accept",
+        "oifname @vpn accept",
         "rt ipsec exists counter name into_ipsec accept",
         # No exception goes by the destination of a source route.
         "ip option lsrr exists goto hand_over",
@@ -179,9 +179,11 @@ def test_an_exception_is_what_stands_in_a_set_or_in_a_rule_of_the_users() -> Non
 def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for() -> None:
     assert rules("pass") == [
         "meta mark & $both == $both meta mark set meta mark & $others accept",
-        "meta mark set meta mark | $passed accept",
+        "meta mark set meta mark | $passed",
+        "goto remember_passed",
     ]
-    assert rules("remember_passed")[0] == "meta mark & $passed != $passed accept"
+    assert rules("remember_verdicts") == ["meta mark & $passed == $passed goto remember_passed"]
+    assert rules("remember_passed")[-1] == "accept"
 
 
 def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
@@ -205,7 +207,7 @@ def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
 
 def test_a_refusal_leaves_by_the_loopback_or_an_inside_interface_or_not_at_all() -> None:
     assert rules("postrouting")[:2] == [
-        'oifname "lo" goto loopback',
+        'oif "lo" goto loopback',
         "meta mark & $both == $both jump own_marks",
     ]
     assert rules("own_marks") == [
@@ -246,7 +248,7 @@ def test_a_mark_of_another_program_is_no_exception() -> None:
     exception = "meta nfproto @by_program meta mark & $both == $passed"
     forwarded, permitted = (rule for rule in rules("may_leave") if "by_program" in rule)
     assert forwarded == f"{exception} iif != 0 meta mark set meta mark & $others"
-    assert permitted == f"{exception} counter name permitted_programs accept"
+    assert permitted == f"{exception} counter name permitted_programs goto pass"
 
 
 def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> None:
@@ -364,9 +366,9 @@ def test_loading_the_file_again_empties_its_own_chains_and_keeps_what_is_in_the_
     assert set(re.findall(r"\b(delete \w+)", bare)) == {"delete chain", "delete counter"}
 
 
-def test_the_chains_and_the_counter_of_version_0_1_0_are_deleted() -> None:
+def test_the_chains_and_counters_of_version_0_1_0_are_deleted() -> None:
     counters = [re.findall(rf"{verb} counter inet stunwall (\w+)", BARE) for verb in ("add", "delete")]
-    assert counters == [["refusals"]] * 2
-    assert "counter refusals {}" not in BARE
+    assert counters == [["refusals", "into_vpn"]] * 2
+    assert not re.search(r"counter (refusals|into_vpn) \{\}", BARE)
     assert re.findall(r"delete chain inet stunwall (\w+)", BARE) == OLD_CHAINS
     assert not set(OLD_CHAINS) & chains().keys()
