@@ -47,7 +47,7 @@ _PERMANENT, _BY_ADVERTISEMENT = 0x80, 2  # IFA_F_PERMANENT: without a lifetime; 
 _SCOPE_LINK = 253  # linux/rtnetlink.h
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
-_UNICAST = 1  # RTN_UNICAST
+_UNICAST, _BY_KERNEL = 1, 2  # RTN_UNICAST, RTPROT_KERNEL
 _TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL
 _FRA_TABLE, _FRA_L3MDEV = 15, 19  # linux/fib_rules.h
 _NHA_OIF = 5  # linux/nexthop.h
@@ -89,8 +89,8 @@ class RouteKey(NamedTuple):
 class RouteMessage(NamedTuple):
     """A route. `nexthops`: (link's index, gateway) of each, the gateway b"" if there is none.
 
-    `unicast`: it is one; others lead nowhere. `gateway`: it may lead to a gateway. A route by a nexthop object names no
-    link where the sysctl nexthop_compat_mode is 0.
+    `unicast`: it is one; others lead nowhere. `gateway`: it may lead to a gateway. `by_kernel`: as for an address.
+    A route by a nexthop object names no link where the sysctl nexthop_compat_mode is 0.
     """
 
     key: RouteKey
@@ -98,6 +98,7 @@ class RouteMessage(NamedTuple):
     unicast: bool
     gateway: bool
     source: bytes
+    by_kernel: bool
 
 
 def link(message: Message) -> tuple[Link, bool] | None:
@@ -152,7 +153,7 @@ def route(message: Message) -> RouteMessage | None:
     data, start, end = message.data, message.start, message.end
     if end - start < _ROUTE.size:
         return None
-    family, length, _, tos, table, _, _, kind, _ = _ROUTE.unpack_from(data, start)
+    family, length, _, tos, table, protocol, _, kind, _ = _ROUTE.unpack_from(data, start)
     if family not in _VERSIONS:
         return None
     found = attributes(data, start + _ROUTE.size, end)
@@ -171,7 +172,8 @@ def route(message: Message) -> RouteMessage | None:
     if _RTA_OIF in found:
         nexthops += ((_number(found[_RTA_OIF]), gateway),)
     several = bool(gateway) or _RTA_MULTIPATH in found
-    return RouteMessage(key, nexthops, kind == _UNICAST, several, found.get(_RTA_PREFSRC, b""))
+    source = found.get(_RTA_PREFSRC, b"")
+    return RouteMessage(key, nexthops, kind == _UNICAST, several, source, protocol == _BY_KERNEL)
 
 
 def _nexthops(data: bytes) -> tuple[tuple[int, bytes], ...]:

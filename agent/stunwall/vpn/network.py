@@ -257,6 +257,10 @@ class Network:
             self._remove(route)
         elif route.unicast:
             self._add(route, routes)
+            if into is None and route.by_kernel and route.key.version == 6:
+                # For an address, of which there is no notification before nobody else has it (RFC 4862 §5.4).
+                for index, _ in route.nexthops:
+                    self._want(Read(messages.GETADDR, 6, index))
         if into is None and interfaces.is_default(route.key.length):
             self.changed = True  # what a packet to the Internet leaves by
 

@@ -1,5 +1,7 @@
 """rtnetlink.py: what the kernel says about interfaces, in a namespace of the test's own."""
 
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -181,3 +183,20 @@ def test_the_tables_of_vrfs_are_reached_while_a_rule_leads_to_them() -> None:
     assert network.snapshot({}).tables == {4: {77}}
     network.remove_link(9)
     assert network.snapshot({}).tables == {4: set()}
+
+
+def test_when_notifications_are_lost_everything_is_read_again(links: None) -> None:
+    network = Rtnetlink(frozenset({4, 6}), lan=True)
+    network.read()
+    network._changes.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel takes its least
+    lines = [f"route add 10.{number}.0.0/16 dev nst" for number in range(200)]
+    ip("link", "set", "nst", "up")
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    was_known = []
+    while select.select([network], [], [], 0)[0]:
+        network.receive()
+        was_known.append(network.known)
+    assert False in was_known
+    assert was_known[-1]
+    assert len(network.snapshot().routes) == 200
+    network.close()
