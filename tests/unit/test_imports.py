@@ -21,10 +21,11 @@ ROOMS = {
     "policy": {"model", "config", "stun"},
     "judge": {"model", "config", "policy", "stun"},
     "text": set(),
+    "netlink": set(),
     "hints": {"model"},
     "configfile": {"model", "config"},
-    "vpn": {"model", "config"},
-    "wall": {"model", "config", "hints"},
+    "vpn": {"model", "config", "netlink"},
+    "wall": {"model", "config", "hints", "netlink"},
     "queue": {"model"},
     "sockets": {"model"},
     "record": {"model", "config", "hints"},
@@ -39,17 +40,11 @@ ROOMS = {
         *("configfile", "wall", "record", "control", "doctor"),
     },
 }
-PURE = {"model", "config", "policy", "judge", "text", "hints", "stun"}
+PURE = {"model", "config", "policy", "judge", "text", "hints", "netlink", "stun"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
-    *(
-        "vpn/interfaces.py",
-        "vpn/inside.py",
-        "wall/contents.py",
-        "wall/listing.py",
-        "wall/requirements.py",
-        "wall/cgroup_names.py",
-    ),
+    *("vpn/interfaces.py", "vpn/inside.py", "vpn/coverage.py", "vpn/messages.py", "vpn/network.py"),
+    *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py", "wall/cgroup_names.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }
 _INPUT_AND_OUTPUT = (
@@ -60,7 +55,7 @@ INPUT_AND_OUTPUT = set(_INPUT_AND_OUTPUT.split())
 # The only importers of each outside library, and of the standard library's ways out of the process.
 OUTSIDE = {
     "netfilterqueue": {"queue/nfqueue.py"},
-    "pyroute2": {"vpn/rtnetlink.py", "vpn/policy_route.py", "vpn/wireguard.py"},
+    "pyroute2": {"vpn/policy_route.py", "vpn/wireguard.py"},
     "ctypes": {"wall/units.py", "wall/nft.py", "wall/inspection.py"},
     "sqlite3": {"record"},
     "scapy": {"cli/show.py"},

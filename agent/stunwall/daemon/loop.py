@@ -83,7 +83,7 @@ class Loop:
         parts, register = self._parts, self._selector.register
         register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
-        register(parts.sync.network, selectors.EVENT_READ, self._follow)
+        register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
         register(stopping, selectors.EVENT_READ, None)
         while True:
@@ -126,6 +126,8 @@ class Loop:
             waits.append(_RETRY)
         if self._control.rest is not None:
             waits.append(self._control.rest)
+        if (due := self._parts.sync.due) is not None:
+            waits.append(max(0.0, due - time.monotonic()))
         if self._parts.pause.left:
             waits.append(self._parts.pause.left)
         if self._probe_period:
@@ -135,7 +137,8 @@ class Loop:
     def _do_what_is_due(self) -> None:
         pause = self._parts.pause
         self._control.resume()
-        if self._failing:
+        due = self._parts.sync.due
+        if self._failing or (due is not None and time.monotonic() >= due):
             self._follow()
         if pause.until and not pause.left:
             with suppress(StunwallError):  # the kernel has ended it already

@@ -1,5 +1,6 @@
 """Keeps the wall's sets and the policy route in step with the network and the configuration."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,10 @@ from stunwall.wall.egress import Egress
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
 
+# Seconds from one change of the wall to the next. A VPN that comes up is some twenty changes in as many milliseconds.
+# The first acts at once, and so does what takes a VPN away. No call waits for the others: STUN is sent again after 500
+# ms (RFC 8489 §6.2.1).
+_PAUSE = 0.05
 # Nothing is known of the network, so everything is blocked.
 _UNKNOWN = View(frozenset(), frozenset(), known=False)
 
@@ -59,10 +64,11 @@ class NetworkSync:
         """The files that the wall was made of besides stunwall.nft."""
         self._report = report
         self._problem = problem
-        self._evidence: inside.Evidence = {}
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
         self._refused = ""  # why no exception is in force, where the kernel took none
-        self._rtnetlink = Rtnetlink(versions)
+        self._behind = frozenset[str]()  # what is inside, as far as is known
+        self._followed = 0.0  # when, in seconds of the monotonic clock
+        self._rtnetlink = Rtnetlink(versions, config.interfaces, lan=config.allow_lan)
         self._units = units.UnitWatch()
         self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report)
 
@@ -78,8 +84,16 @@ class NetworkSync:
         return not self.view.known or self._second_lock.failing
 
     @property
+    def due(self) -> float | None:
+        """When `follow` is to be called, in seconds of the monotonic clock, None as long as nothing changes."""
+        network = self._rtnetlink.network
+        if not network.changed:
+            return None
+        return 0.0 if network.urgent or not self._rtnetlink.known else self._followed + _PAUSE
+
+    @property
     def network(self) -> Rtnetlink:
-        """What becomes readable when `follow` is to be called."""
+        """What becomes readable when `receive` is to be called."""
         return self._rtnetlink
 
     @property
@@ -87,8 +101,17 @@ class NetworkSync:
         """What becomes readable when `follow_programs` is to be called."""
         return self._units
 
+    def receive(self) -> None:
+        """Take what the kernel says of the network; `due` says when to follow it."""
+        try:
+            self._rtnetlink.receive()
+        except StunwallError as error:
+            self._seal(error)
+
     def put_up_wall(self) -> None:
         """Load the wall as the network is now, without its queue rules. Raises StunwallError."""
+        if self._filled is None and not self.view.known:
+            self._rtnetlink.read()
         contents, snapshot = self._look()
         contents = self._anew(contents)
         load = partial(table.load, self._nft, mask=self._config.mark_mask)
@@ -110,15 +133,17 @@ class NetworkSync:
         """Bring the wall in step with what has changed."""
         before = self.view.vpn
         try:
-            self._rtnetlink.drain()
+            self._rtnetlink.receive()
             contents, snapshot = self._look()
             if contents != self._filled:
                 self._fill(contents, self._filled)
-            self._second_lock.follow(self._egress(snapshot))
+            self._second_lock.follow(self._egress(snapshot), self._rtnetlink.network.take_gone())
             self._point(snapshot)
         except StunwallError as error:
             self._seal(error)
             return
+        finally:
+            self._followed = time.monotonic()
         self._report_change(before)
         self._problem(self._refused)
 
@@ -158,6 +183,7 @@ class NetworkSync:
         """Use another configuration from now on. Raises StunwallError if the kernel refuses it: the old one holds."""
         before, refused = self._config, self._refused
         self._config, self._refused = config, ""
+        self._rtnetlink.network.configure(config.interfaces, lan=config.allow_lan)
         vpn, loaded = self.view.vpn, self.additions
         try:
             contents, snapshot = self._look()
@@ -173,6 +199,7 @@ class NetworkSync:
                 self._policy_route.remove()
         except StunwallError:
             self._config, self._refused = before, refused
+            self._rtnetlink.network.configure(before.interfaces, lan=before.allow_lan)
             if self.additions != loaded:
                 with suppress(StunwallError):  # what the daemon notices of it, it tries again
                     self._renew()
@@ -227,17 +254,28 @@ class NetworkSync:
             self._report(f"VPN: {', '.join(sorted(self.view.vpn)) or 'none is up'}")
 
     def _look(self) -> tuple[Contents, Snapshot]:
-        """Read the network into `view` and `assessments`; return what belongs in the wall. Raises StunwallError."""
-        config = self._config
+        """Read the network into `view` and `assessments`; return what belongs in the wall. Raises StunwallError.
+
+        While notifications have been lost, and not all is read again, nothing is opened: what was the VPN counts if its
+        link is as before, and nothing is inside, as what shows that an interface leads out may have been lost.
+        """
+        config, known = self._config, self._rtnetlink.known
         snapshot = self._rtnetlink.snapshot()
-        self.assessments, self._evidence = inside.assess(
+        self.assessments, _ = inside.assess(
             snapshot,
             interfaces.assess(snapshot, config.interfaces),
             config.interfaces,
             config.inside,
-            self._evidence,
+            self._rtnetlink.network.evidence,
         )
-        vpn, behind = interfaces.vpn_names(self.assessments), inside.inside_names(self.assessments)
+        vpn = interfaces.vpn_names(self.assessments)
+        if known:
+            behind = self._behind = inside.inside_names(self.assessments)
+        else:
+            vpn, behind = vpn & self.view.vpn, frozenset[str]()
+        self._rtnetlink.network.open = frozenset(
+            link.index for link in snapshot.links if link.name in vpn or link.name in behind
+        )
         families = frozenset(f for f in FAMILIES if self._target(snapshot, f) is not None)
         self.view = View(vpn, families, inside=behind)
         contents = Contents(
@@ -247,7 +285,7 @@ class NetworkSync:
             families=families,
             addresses=interfaces.own_addresses(snapshot, vpn) if families else frozenset(),
             transport=wireguard.endpoints(snapshot.links),
-            lan=interfaces.on_link(snapshot) if config.allow_lan else frozenset(),
+            lan=interfaces.on_link(snapshot) if config.allow_lan and known else frozenset(),
             allow=config.allow,
             cgroups=self._units.find(config.allow),
             redirect=self._redirect,
@@ -268,7 +306,7 @@ class NetworkSync:
         """Return what belongs in the second lock, after `_look`."""
         view, config = self.view, self._config
         names = {link.index: link.name for link in snapshot.links if link.name != "lo"}
-        out = {index: name for index, name in names.items() if name not in view.vpn | view.inside}
+        out = {index: name for index, name in names.items() if name not in view.vpn | self._behind}
         carried = interfaces.lying_on(snapshot.links, out)
         return Egress(
             out=out,

@@ -33,7 +33,7 @@ from fnmatch import fnmatchcase
 
 from stunwall.config import is_interface
 from stunwall.model import VPN_KINDS, VRF
-from stunwall.vpn.interfaces import Assessment, Link, Snapshot
+from stunwall.vpn.interfaces import Assessment, Link, Snapshot, is_default
 
 
 class Sign(IntEnum):
@@ -57,9 +57,6 @@ _SENTENCES = {
 }
 Evidence = dict[int, Sign]
 """By a link's index."""
-
-# No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
-_WIDEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +92,13 @@ def inside_names(found: Iterable[Assessment]) -> frozenset[str]:
     return frozenset(each.interface for each in found if each.inside)
 
 
+def sign(prefix: int, *, gateway: bool, anywhere: bool) -> Sign | None:
+    """Return what a route shows of the interfaces to which it leads, of all if it names none (`anywhere`)."""
+    if is_default(prefix):
+        return Sign.DEFAULT
+    return Sign.GATEWAY if gateway or anywhere else None
+
+
 def _evidence(snapshot: Snapshot, seen: Mapping[int, Sign]) -> Evidence:
     found: Evidence = {}
 
@@ -108,10 +112,10 @@ def _evidence(snapshot: Snapshot, seen: Mapping[int, Sign]) -> Evidence:
         note(index, Sign.ADDRESS)
     every = tuple(link.index for link in snapshot.links)
     for route in snapshot.routes:
-        default = route.destination.prefixlen < _WIDEST
-        if default or route.gateway or not route.interfaces:
+        shown = sign(route.destination.prefixlen, gateway=route.gateway, anywhere=not route.interfaces)
+        if shown is not None:
             for index in route.interfaces or every:
-                note(index, Sign.DEFAULT if default else Sign.GATEWAY)
+                note(index, shown)
     return found
 
 

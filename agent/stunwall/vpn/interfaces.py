@@ -7,14 +7,12 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from stunwall.config import Network, is_interface
 from stunwall.model import VPN_KINDS, VRF, Address
+from stunwall.vpn import coverage
 
 # Kinds that hand their packets as they are to the interface on which they lie. Tunnels, such as vxlan and gre, wrap
 # them in others, and so does macsec.
 _LYING = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
 
-# RFC 4291 §2.4: all of the Internet's unicast addresses so far; OpenVPN's `redirect-gateway ipv6` and
-# others route just this instead of ::/0.
-_IPV6_GLOBAL = IPv6Network("2000::/3")
 # Addresses that no server on the Internet has: RFC 1918, RFC 6598 (as Tailscale's), RFC 3927, RFC 4193, RFC 4291 §2.5.6
 _PRIVATE = tuple(
     ip_network(text)
@@ -23,13 +21,14 @@ _PRIVATE = tuple(
         *("fc00::/7", "fe80::/10"),
     )
 )
+# No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
+_WIDEST = 8
 # No LAN is wider: a route without a gateway to more leads to machines behind a router that answers for them, by proxy
 # ARP. By IP version; RFC 4291 §2.5.1: an interface identifier has 64 bits.
 _WIDEST_LAN = {4: 16, 6: 64}
 # The addresses of a tun whose program translates packets and does not encrypt them: RFC 7335 §4 (464XLAT, RFC 6877) and
 # RFC 4380 §2.6.
 _TRANSLATORS: dict[Network, str] = {IPv4Network("192.0.0.0/29"): "a CLAT", IPv6Network("2001::/32"): "Teredo"}
-_IPV4_ALL = IPv4Network("0.0.0.0/0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class Route:
 class Snapshot:
     """The network at one moment.
 
+    `routes`: those that matter; the default route may stand for others, which together are one (see network.py).
     `tables`: by IP version, the routing tables that a rule reaches. `addresses`: by (link's index, IP version)
     its first address that is not link-local. `egress`: by IP version, the index of the link that a packet
     without source or mark to the Internet leaves by, 0 if none. `dynamic`: the indexes of the links with an address
@@ -100,6 +100,16 @@ class Assessment:
     why: str
     inside: bool = False
     doubt: bool = False
+
+
+def may_count(link: Link, named: Iterable[str]) -> bool:
+    """Whether an interface is the VPN once it is up and routes lead to it."""
+    return (link.kind in VPN_KINDS and not link.tap) or any(fnmatchcase(link.name, glob) for glob in named)
+
+
+def is_default(prefix: int) -> bool:
+    """Whether a route to a network with a prefix of this length is, or may be a part of, a default route."""
+    return prefix < _WIDEST
 
 
 def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
@@ -156,6 +166,11 @@ def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
             if _is_private(route.destination) or _is_own(route.destination, link, snapshot):
                 networks.setdefault(link.name, []).append(route.destination)
     return frozenset((network, name) for name, some in networks.items() for network in _collapsed(some))
+
+
+def may_be_lan(network: Network, link: Link) -> bool:
+    """Whether `on_link` may return a network, if a route without a gateway leads to it by a link."""
+    return _is_private(network) or (link.shared and network.prefixlen >= _WIDEST_LAN[network.version])
 
 
 def lying_on(links: Collection[Link], carriers: Iterable[int]) -> set[int]:
@@ -275,20 +290,4 @@ def _carries_default(link: Link, snapshot: Snapshot, family: int) -> bool:
         for route in snapshot.routes
         if link.index in route.interfaces and route.destination.version == family and route.table in tables
     ]
-    return _covers_the_internet(routed, family)
-
-
-def _covers_the_internet(routed: list[Network], family: int) -> bool:
-    """Whether the networks hold more than half of all public addresses.
-
-    That is a default route, its halves 0.0.0.0/1 and 128.0.0.0/1, or the list of networks that VPN clients
-    make when they leave the LAN or the VPN's server out.
-    """
-    if family == 4:
-        covered = sum(net.num_addresses for net in collapse_addresses(n for n in routed if n.version == 4))
-        return covered > _IPV4_ALL.num_addresses // 2
-    six = [net for net in routed if net.version == 6]
-    if any(_IPV6_GLOBAL.subnet_of(net) for net in six):
-        return True
-    inside = collapse_addresses(net for net in six if net.subnet_of(_IPV6_GLOBAL))
-    return sum(net.num_addresses for net in inside) > _IPV6_GLOBAL.num_addresses // 2
+    return coverage.covers(((int(net.network_address), net.prefixlen) for net in routed), family)

@@ -40,7 +40,8 @@ class PolicyRoute:
         self._mask = mask
         self._versions = versions
         self._report = report
-        self._netlink = IPRoute()
+        # Strict: the kernel sends the routes of our table alone, not all for pyroute2 to choose.
+        self._netlink = IPRoute(strict_check=True)
         self._targets: dict[int, int | None] = {}
         self._sysctls: list[Path] = []
 

@@ -1,163 +1,261 @@
-"""Reads links, addresses, routes and routing rules from the kernel, and notices changes (rtnetlink(7))."""
+"""Follows links, addresses, routes and routing rules in the kernel (rtnetlink(7))."""
 
 import os
+import select
 import socket
-from errno import ENOBUFS
-from ipaddress import ip_address, ip_network
-from typing import Any
+import time
+from dataclasses import dataclass, field
+from errno import ENOBUFS, ENODEV
+from ipaddress import ip_address
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkDumpInterrupted, NetlinkError
-
-from stunwall.model import FAMILIES, REDIRECT_TABLE, Address, StunwallError
-from stunwall.vpn.interfaces import Link, Route, Snapshot
+from stunwall import netlink
+from stunwall.model import StunwallError
+from stunwall.netlink import Message
+from stunwall.vpn import messages
+from stunwall.vpn.interfaces import Snapshot
+from stunwall.vpn.network import Network, Read
+from stunwall.vpn.routes import LinkRoutes
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
-# RTNLGRP_IPV6_RULE (19) as a bit
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1)
-_IFA_F_PERMANENT, _IFAPROT_KERNEL_RA = (
-    0x80,
-    2,
-)  # linux/if_addr.h: without a lifetime; by a router advertisement
-# linux/if.h
-_IFF_UP, _IFF_BROADCAST, _IFF_POINTOPOINT, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x2, 0x10, 0x40, 0x80
-_RTN_UNICAST = 1  # linux/rtnetlink.h
-_FR_ACT_TO_TBL = 1  # linux/fib_rules.h
-_TUN_TAP = 2  # IFLA_TUN_TYPE as in linux/if_tun.h: IFF_TAP
-_VERSIONS = {family: version for version, family in FAMILIES.items()}
-_RT_SCOPE_LINK = 253  # linux/rtnetlink.h
+# RTNLGRP_IPV6_RULE (19) and _NEXTHOP (32) as bits
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << (19 - 1) | 1 << (32 - 1)
+_SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12  # linux/netlink.h: a dump is of what the request says
+_REQUEST, _DUMP = 0x1, 0x300  # NLM_F_*
+# Bytes for notifications that wait, some 1,000 each. A VPN client makes thousands of routes at once.
+_WAITING = 1 << 23
+_RECEIVE = 1 << 20  # bytes; a link with many virtual functions needs more than 64 KiB
+# Seconds of work until the loop serves its other parts; the kernel hands over 32 KiB at once, which takes some 2 ms.
+_TURN = 0.003
+_TRIES = 20  # to read something that changes meanwhile; more are an error
+_LATE_MAX = 20_000  # notifications that come while something is read
 # Internet addresses that no VPN routes specially (RFC 2544, RFC 5180). Nothing is sent there.
-_OUT_THERE = {4: "198.18.0.1", 6: "2001:2::1"}
-_TRIES = 20  # dumps in a row that a change interrupted; more are an error
-_EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
+_OUT_THERE = {4: ip_address("198.18.0.1"), 6: ip_address("2001:2::1")}
 
 
 class RtnetlinkError(StunwallError):
     """The kernel's links or routes could not be read."""
 
 
+@dataclass(slots=True)
+class _Reading:
+    """Something that is being read. `late`: the notifications that came meanwhile."""
+
+    read: Read
+    sequence: int
+    found: list[Message] = field(default_factory=list)
+    routes: dict[tuple[int, int], LinkRoutes] = field(default_factory=dict)
+    late: list[Message] = field(default_factory=list)
+    interrupted: bool = False
+
+
 class Rtnetlink:
     """The network as the kernel has it, in the namespace where this was made.
 
-    A notification is only a signal to take a new snapshot, as what it says may be out of date. `versions` are the IP
-    versions that the system has: a dump for another one returns the wrong family's entries or fails.
+    Each notification changes `network`; what has to be read from the kernel is read a piece at a time, so that one call
+    takes some milliseconds at most. What came by notifications meanwhile is taken once more afterwards, as a piece may
+    be older. `versions` are the IP versions that the system has, `named` and `lan` as Network has them.
     """
 
-    def __init__(self, versions: frozenset[int]) -> None:
+    def __init__(self, versions: frozenset[int], named: tuple[str, ...] = (), *, lan: bool = False) -> None:
+        self.network = Network(versions, named, lan=lan)
+        self.known = False
+        """Whether all of the network has been read since notifications were lost the last time."""
         self._versions = versions
-        # Subscribed before the first snapshot, so that no change is missed.
-        self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._buffer = bytearray(_RECEIVE)
+        self._sequence = 0
+        self._tries = 0
+        self._reading: _Reading | None = None
+        self._epoll = select.epoll()
+        # Subscribed before anything is read, so that no change is missed.
+        self._changes = _socket()
         self._changes.setblocking(False)
+        self._changes.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _WAITING)
         self._changes.bind((0, _GROUPS))
-        self._netlink = IPRoute()
+        self._epoll.register(self._changes, select.EPOLLIN)
+        self._answers = _socket()
+        self._requests = self._connect()
+        self.network.everything()
 
     def close(self) -> None:
-        """Close both sockets."""
-        self._changes.close()
-        self._netlink.close()
+        """Close the sockets."""
+        for each in (self._changes, self._answers, self._requests, self._epoll):
+            each.close()
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable once something changed."""
-        return self._changes.fileno()
+        """Return the descriptor that is readable when `receive` is to be called."""
+        return self._epoll.fileno()
 
-    def drain(self) -> None:
-        """Discard the notifications so far. Call it before `snapshot`: a later change then notifies again."""
-        while True:
+    def read(self) -> None:
+        """Read all of the network that is not known, however long it takes. Raises RtnetlinkError."""
+        while not self.known:
+            self.receive()
+
+    def receive(self) -> None:
+        """Take notifications, and read on, for some milliseconds at most. Raises RtnetlinkError."""
+        end = time.monotonic() + _TURN
+        try:
+            self._take_notifications(end)
+            self._read_on(end)
+        except OSError as error:
+            self._start_anew()
+            raise RtnetlinkError(f"cannot read interfaces and routes from the kernel: {error}") from error
+
+    def snapshot(self) -> Snapshot:
+        """Return the network as far as it is known."""
+        return self.network.snapshot({version: self._egress(version) for version in self._versions})
+
+    def _take_notifications(self, end: float) -> None:
+        while time.monotonic() < end:
             try:
-                self._changes.recv(65536)
+                data = self._receive(self._changes)
             except BlockingIOError:
                 return
             except OSError as error:
-                # ENOBUFS: some were lost, but the next snapshot includes what they said.
                 if error.errno != ENOBUFS:
-                    raise RtnetlinkError(f"cannot receive the kernel's notifications: {error}") from error
-
-    def snapshot(self) -> Snapshot:
-        """Return the network as it is now. Raises RtnetlinkError."""
-        for _ in range(_TRIES):
-            try:
-                return self._dump()
-            except NetlinkDumpInterrupted:  # a change came in between
+                    raise
+                self._start_anew()  # some were lost
                 continue
-            except (NetlinkError, NetlinkDecodeError, OSError) as error:
-                raise RtnetlinkError(f"cannot read interfaces and routes from the kernel: {error}") from error
-        raise RtnetlinkError("interfaces and routes change too fast to be read")
+            for message in netlink.messages(data):
+                self.network.take(message)
+                if self._reading is not None:
+                    self._reading.late.append(message)
 
-    def _dump(self) -> Snapshot:
-        links = tuple(_link(message) for message in self._netlink.get_links())
-        vrfs = frozenset(link.table for link in links if link.table)
-        routes: list[Route] = []
-        tables = {}
-        for version in self._versions:
-            family = FAMILIES[version]
-            routes += filter(None, (_route(m, version) for m in self._netlink.get_routes(family=family)))
-            rules = self._netlink.get_rules(family=family)
-            to_table = (_tables(m, vrfs) for m in rules if m["action"] == _FR_ACT_TO_TBL)
-            tables[version] = frozenset().union(*to_table)
-        addresses: dict[tuple[int, int], Address] = {}
-        every: dict[int, tuple[Address, ...]] = {}
-        dynamic = set()
-        for message in self._netlink.get_addr():
-            if not message["flags"] & _IFA_F_PERMANENT or message.get("proto") == _IFAPROT_KERNEL_RA:
-                dynamic.add(message["index"])
-            if message["family"] not in _VERSIONS:
+    def _start_anew(self) -> None:
+        """Read everything again, first whether those links are as before by which STUN may leave."""
+        self.known = False
+        self.network.everything()
+        self.network.changed = True
+        self._abort()
+        self._tries = 0
+        for index in self.network.open:
+            self._look_at(index)
+
+    def _abort(self) -> None:
+        if self._reading is not None:
+            self._reading = None
+            self._epoll.unregister(self._requests)
+            self._requests.close()  # and with it, what the kernel still has to say
+            self._requests = self._connect()
+
+    def _connect(self) -> socket.socket:
+        requests = _socket()
+        requests.setblocking(False)
+        self._epoll.register(requests, select.EPOLLIN)
+        return requests
+
+    def _read_on(self, end: float) -> None:
+        """Read what is wanted, until the time is over; what is read next has been asked for in any case."""
+        while (reading := self._begin()) is not None and time.monotonic() < end:
+            for message in netlink.messages(self._receive(self._requests)):
+                if message.sequence == reading.sequence and self._take_answer(reading, message):
+                    self._reading = None
+                    self._finish(reading)
+                    break
+
+    def _begin(self) -> _Reading | None:
+        """Ask for what is wanted next, if nothing is being read; return what is."""
+        network = self.network
+        while self._reading is None and network.wanted:
+            read = next(iter(network.wanted))
+            if read.kind == messages.GETLINK and read.index:
+                del network.wanted[read]
+                self._look_at(read.index)
                 continue
-            # IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other (linux/if_addr.h).
-            own = ip_address(message.get("local") or message.get("address"))
-            every[message["index"]] = (*every.get(message["index"], ()), own)
-            if message["scope"] < _RT_SCOPE_LINK:
-                addresses.setdefault((message["index"], _VERSIONS[message["family"]]), own)
-        egress = {version: self._egress(version) for version in self._versions}
-        return Snapshot(links, tuple(routes), tables, addresses, egress, frozenset(dynamic), every)
+            self._sequence += 1
+            self._reading = _Reading(read, self._sequence)
+            if read.kind == messages.GETROUTE:
+                self._reading.routes = network.fresh_routes(read)
+            self._send(
+                self._requests,
+                read.kind,
+                _REQUEST | _DUMP,
+                messages.wanted(read.kind, read.version, read.index),
+            )
+            del network.wanted[read]
+        if self._reading is None:
+            self.known = True
+        return self._reading
+
+    def _take_answer(self, reading: _Reading, message: Message) -> bool:
+        """Take a part of what is being read; return whether it was the last."""
+        reading.interrupted |= bool(message.flags & netlink.DUMP_INTERRUPTED)
+        if message.kind in (netlink.DONE, netlink.ERROR):
+            number = messages.error(message)
+            if number not in (0, ENODEV):  # the link has gone
+                raise OSError(number, os.strerror(number))
+            return True
+        if reading.read.kind == messages.GETROUTE:
+            self.network.take_route(message, reading.routes)
+        else:
+            reading.found.append(message)
+        return False
+
+    def _finish(self, reading: _Reading) -> None:
+        read = reading.read
+        if _is_doubtful(reading):
+            self._tries += 1
+            if self._tries >= _TRIES:
+                raise OSError("they change too fast")
+            self.network.wanted = {read: None} | self.network.wanted
+            return
+        self._tries = 0
+        match read.kind:
+            case messages.GETLINK:
+                self.network.replace_links(reading.found)
+            case messages.GETADDR:
+                self.network.replace_addresses(read, reading.found)
+            case messages.GETRULE:
+                self.network.replace_rules(read.version, reading.found)
+            case messages.GETROUTE:
+                self.network.replace_routes(reading.routes)
+        for message in reading.late:
+            self.network.take(message)
+
+    def _look_at(self, index: int) -> None:
+        """Read one link now."""
+        found = self._ask(messages.GETLINK, messages.wanted(messages.GETLINK, 0, index))
+        if found is None:
+            self.network.remove_link(index)
+        else:
+            self.network.take_link(found)
 
     def _egress(self, version: int) -> int:
-        try:
-            found = self._netlink.route("get", family=FAMILIES[version], dst=_OUT_THERE[version])
-            return int(next(iter(found)).get("oif") or 0)
-        except (NetlinkError, StopIteration):  # no route
-            return 0
+        found = self._ask(messages.GETROUTE, messages.towards(_OUT_THERE[version]))
+        route = messages.route(found) if found is not None else None
+        return route.nexthops[0][0] if route is not None and route.nexthops else 0
+
+    def _ask(self, kind: int, body: bytes) -> Message | None:
+        """Return the kernel's answer, None if it says that there is none. It answers before send() returns."""
+        self._sequence += 1
+        self._send(self._answers, kind, _REQUEST, body)
+        found = next(netlink.messages(self._receive(self._answers)), None)
+        return None if found is None or found.kind == netlink.ERROR else found
+
+    def _send(self, to: socket.socket, kind: int, flags: int, body: bytes) -> None:
+        to.sendto(netlink.message(kind, flags, self._sequence, body), (0, 0))
+
+    def _receive(self, what: socket.socket) -> bytes:
+        size = what.recv_into(self._buffer)
+        return bytes(memoryview(self._buffer)[:size])
 
 
-def _link(message: Any) -> Link:  # noqa: ANN401 - pyroute2 is not typed
-    info = message.get("linkinfo")
-    kind = (info.get("kind") if info else None) or ""
-    data = (info.get("data") if info and kind in ("tun", "vrf") else None) or {}
-    reached = message["flags"] & (_IFF_BROADCAST | _IFF_POINTOPOINT | _IFF_NOARP)
-    return Link(
-        index=message["index"],
-        name=os.fsdecode(message.get("ifname") or ""),  # pyroute2 leaves what is not UTF-8 as bytes
-        kind=kind,
-        tap=data.get("tun_type") == _TUN_TAP,
-        up=bool(message["flags"] & _IFF_UP),
-        running=bool(message["flags"] & _IFF_RUNNING),
-        master=message.get("master") or 0,
-        peer=_peer(message),
-        table=data.get("vrf_table") or 0,
-        shared=reached == _IFF_BROADCAST,
+def _is_doubtful(reading: _Reading) -> bool:
+    """Whether something may be missing, since it was changed while it was read.
+
+    For IPv4's routes, the kernel goes on from the last one, whatever came or went before it (net/ipv4/fib_trie.c,
+    fib_table_dump); for IPv6's, it counts from the first one (net/ipv6/ip6_fib.c, fib6_walk_continue).
+    """
+    counted = reading.read.kind == messages.GETROUTE and reading.read.version != 4
+    moved = counted and any(
+        messages.family(late) == reading.read.version
+        for late in reading.late
+        if late.kind in (messages.NEWROUTE, messages.DELROUTE)
     )
+    return reading.interrupted or moved or len(reading.late) > _LATE_MAX
 
 
-def _peer(message: Any) -> int:  # noqa: ANN401
-    # IFLA_LINK is an index in the namespace IFLA_LINK_NETNSID, which is not there if that is our own.
-    return int(message.get("link") or 0) if message.get("link_netnsid") is None else 0
-
-
-def _route(message: Any, version: int) -> Route | None:  # noqa: ANN401
-    if message["type"] != _RTN_UNICAST or _table(message) == REDIRECT_TABLE:
-        return None
-    address = message.get("dst")
-    destination = f"{address}/{message['dst_len']}" if address else _EVERYTHING[version]
-    interfaces = [hop["oif"] for hop in message.get("multipath") or ()]
-    if message.get("oif"):
-        interfaces.append(message.get("oif"))
-    gateway = bool(message.get("gateway") or message.get("via") or message.get("multipath"))
-    return Route(_table(message), ip_network(destination, strict=False), tuple(interfaces), gateway)
-
-
-def _tables(message: Any, vrfs: frozenset[int]) -> frozenset[int]:  # noqa: ANN401
-    """Return the tables that a rule leads to: the one for VRFs (`l3mdev`) leads to those of all of them."""
-    return vrfs if message.get("l3mdev") else frozenset({_table(message)})
-
-
-def _table(message: Any) -> int:  # noqa: ANN401
-    return int(message.get("table") or message["table"])
+def _socket() -> socket.socket:
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    made.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+    return made

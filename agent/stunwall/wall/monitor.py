@@ -1,12 +1,13 @@
 """Notices changes that other programs make to the table, and says which program it was (nfnetlink)."""
 
 import socket
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from errno import ENOBUFS
 
+from stunwall import netlink
 from stunwall.model import StunwallError
+from stunwall.netlink import Message
 
 _TABLE = 1, b"stunwall"  # NFPROTO_INET (linux/netfilter.h), name
 _NETLINK_NETFILTER = 12  # linux/netlink.h
@@ -19,12 +20,9 @@ _NAME = 1
 _SET_NAME = 2  # NFTA_SET_NAME
 _ANONYMOUS = b"__"  # how nft names the set of a rule, as in `dport { 1, 2 }` (nftables, src/rule.c)
 _GEN_PID, _GEN_COMMAND = 2, 3  # NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME
-_TYPE = 0x3FFF  # linux/netlink.h: NLA_TYPE_MASK
-_HEADER, _FAMILY = 16, 4  # bytes: struct nlmsghdr, struct nfgenmsg
+_FAMILY = 4  # bytes of struct nfgenmsg
 _BUFFER = 1 << 20  # bytes; removing and loading the table takes some 100 KiB
 _SO_RCVBUFFORCE = 33  # asm-generic/socket.h; not in Python's socket module
-
-_Message = tuple[int, int, int, dict[int, bytes]]  # type, netlink port of the sender, family, attributes
 
 
 class MonitorError(StunwallError):
@@ -85,10 +83,13 @@ class RulesetMonitor:
                 change = change or Change("", wiped=False)
                 continue
             own_port = self._own_port()
-            for kind, port, family, attributes in _messages(received):
+            for message in netlink.messages(received):
+                kind, attributes = message.kind & 0xFF, _attributes(message)
+                if message.kind >> 8 != _SUBSYSTEM:
+                    continue
                 if kind != _NEWGEN:
-                    table = family, attributes.get(_NAME, b"").rstrip(b"\0")
-                    touches = table == _TABLE and port != own_port
+                    table = _family(message), attributes.get(_NAME, b"").rstrip(b"\0")
+                    touches = table == _TABLE and message.port != own_port
                     self._touched |= touches
                     self._wiped |= touches and _wipes(kind, attributes)
                 elif self._touched:
@@ -97,28 +98,12 @@ class RulesetMonitor:
                     self._touched = self._wiped = False
 
 
-def _messages(received: bytes) -> Iterator[_Message]:
-    """Yield the nftables messages of a netlink datagram (RFC 3549 §2.2), up to one that is cut short."""
-    start = 0
-    while start + _HEADER + _FAMILY <= len(received):
-        length, kind, _, _, port = struct.unpack_from("=IHHII", received, start)
-        if length < _HEADER + _FAMILY:
-            return
-        if kind >> 8 == _SUBSYSTEM:
-            family = received[start + _HEADER]  # struct nfgenmsg
-            yield kind & 0xFF, port, family, _attributes(received[start + _HEADER + _FAMILY : start + length])
-        start += length + 3 & ~3
+def _family(message: Message) -> int:
+    return message.data[message.start] if message.end > message.start else 0  # struct nfgenmsg
 
 
-def _attributes(data: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if length < 4:
-            break
-        found[kind & _TYPE] = data[4:length]
-        data = data[length + 3 & ~3 :]
-    return found
+def _attributes(message: Message) -> dict[int, bytes]:
+    return netlink.attributes(message.data, message.start + _FAMILY, message.end)
 
 
 def _wipes(kind: int, attributes: dict[int, bytes]) -> bool:

@@ -1,7 +1,7 @@
 """The second lock in the kernel: a table of ours alone, which follows the interfaces as they come and go."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stunwall.wall import egress, listing, requirements, ruleset, state
@@ -48,23 +48,43 @@ class SecondLock:
         self._made: Egress | None = None  # what is in the table, None without one
         self._why = "it has not been put up yet"
 
-    def follow(self, wanted: Egress) -> None:
-        """Make the table if there is none of ours, and bring it in step with the network."""
-        if self.unsupported:
+    def follow(self, wanted: Egress, gone: Collection[int] | None = None) -> None:
+        """Make the table if there is none of ours, and bring it in step with the network.
+
+        Args:
+            wanted: what belongs in it.
+            gone: the indexes of the links that have gone since the last call; the kernel has removed their chains, also
+                if another link has the index now. None if they are not known: then the chains are listed.
+        """
+        if self.unsupported or (not self.failing and gone is not None and not gone and wanted == self._made):
             return
+        listed = gone is None or self.failing or self._made is None
         self.failing = False
         self._why = _unlocked(wanted.unnameable)
         complaint = ""
         try:
-            there = self._nft.list_chains("netdev")
-            if self._made is None or not egress.is_in(there):
-                self._make(wanted)
-                there = ""
-            self._step(wanted, egress.base_chains(there))
+            there = self._list(wanted) if listed else self._known(gone or ())
+            self._step(wanted, there)
         except NftError as error:
             complaint = self._why = self.unsupported or str(error)
             self.failing = not self.unsupported
         self._problem(f"the second lock is not complete: {complaint}" if self.failing and complaint else "")
+
+    def _list(self, wanted: Egress) -> dict[str, str]:
+        """Return the device of each base chain that is there; without a table of ours, make it. Raises NftError."""
+        there = self._nft.list_chains("netdev")
+        if self._made is None or not egress.is_in(there):
+            self._make(wanted)
+            return {}
+        return egress.base_chains(there)
+
+    def _known(self, gone: Collection[int]) -> dict[str, str]:
+        """Return the device of each base chain, "" if it is gone: nobody else can change the table."""
+        chains = {} if self._made is None else self._made.chains()
+        return {
+            name: "" if int(name.rpartition("_")[2]) in gone else chain.device
+            for name, chain in chains.items()
+        }
 
     def state(self) -> State:
         """Return what the kernel has of it. Raises NftError."""

@@ -42,6 +42,7 @@ def test_refusals_are_sent_over_ipv4_alone(lab: None, no_ipv6: None) -> None:
 
 def test_a_snapshot_has_nothing_of_a_version_that_is_not_there(lab: None) -> None:
     rtnetlink = Rtnetlink(ONLY4)
+    rtnetlink.read()
     snapshot = rtnetlink.snapshot()
     rtnetlink.close()
     assert snapshot.tables.keys() == snapshot.egress.keys() == {4}

@@ -338,6 +338,75 @@ def test_a_network_that_cannot_be_read_is_sealed_until_it_can(
         assert blocking.problems[-1] == ""
 
 
+def test_while_notifications_are_lost_nothing_is_opened_and_nothing_is_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ip("link", "add", "stn3", "up", "type", "veth", "peer", "name", "stn4")
+    try:
+        for one in running(Config(interfaces=("stn[12]",), inside=("stn3",))):
+            with vpn():
+                assert (one.follow().sets["vpn"], one.wall.sets["inside"]) == (("stn1",), ("stn3",))
+                locked = one.second_lock.state().interfaces
+                with monkeypatch.context() as patch, Tun("stn2"):
+                    # As the kernel says it with ENOBUFS; nothing is read again yet.
+                    patch.setattr(Rtnetlink, "_read_on", lambda network, end: None)
+                    one.network.network._start_anew()
+                    assert one.network.due == 0
+                    one.network.follow()
+                    assert (one.wall.sets["vpn"], one.wall.sets["inside"]) == (("stn1",), ())
+                    assert one.network.view.inside == frozenset()
+                    assert one.second_lock.state().interfaces == (*locked, "stn2")
+                    patch.undo()
+                    assert one.follow().sets["inside"] == ("stn3",)
+                    assert set(one.wall.sets["vpn"]) == {"stn1", "stn2"}
+            assert one.follow().sets["vpn"] == NOTHING
+    finally:
+        ip("link", "delete", "stn3")
+
+
+def test_a_vpn_that_went_while_notifications_were_lost_is_none_at_once(
+    blocking: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = blocking.network.network
+    for gone in ("delete", "down"):
+        with vpn():
+            blocking.follow()
+            with monkeypatch.context() as patch:
+                patch.setattr(Rtnetlink, "_read_on", lambda network, end: None)
+                ip("link", *(("delete", "stn1") if gone == "delete" else ("set", "stn1", "down")))
+                while select.select([network], [], [], 0)[0]:
+                    network._changes.recv(1 << 16)  # nobody sees it
+                network._start_anew()
+                blocking.network.follow()
+                assert blocking.wall.sets["vpn"] == NOTHING
+        blocking.follow()
+
+
+def test_what_takes_the_vpn_away_acts_at_once_and_other_changes_not_after_one_another(
+    blocking: Running,
+) -> None:
+    def due() -> float | None:
+        assert blocking.changed()
+        blocking.network.receive()
+        return blocking.network.due
+
+    with vpn() as there:
+        blocking.follow()
+        assert blocking.network.due is None
+        ip("route", "add", "203.0.113.0/24", "dev", "stn0")
+        assert due() is None  # it does not matter
+        there.route("0.0.0.0/1", "128.0.0.0/1")
+        assert (due() or 0) > 0
+        blocking.follow()
+        ip("route", "delete", "128.0.0.0/1", "dev", "stn1")
+        assert due() == 0
+        blocking.follow()
+        there.route("128.0.0.0/1")
+        blocking.follow()
+        ip("link", "set", "stn1", "down")
+        assert due() == 0
+
+
 def test_the_second_lock_is_on_every_way_out_and_on_no_vpn(blocking: Running) -> None:
     assert "stn0" in blocking.second_lock.state().interfaces
     with vpn():
@@ -497,7 +566,7 @@ def test_an_interface_is_in_both_locks_or_reported_and_no_name_changes_a_rule(na
             )
             assert (repr(name) in locked.why) is (name in NOT_EXPRESSED)
             one.network.configure(replace(settings, interfaces=("*",), allow_lan=True))
-            sets = one.wall.sets
+            sets = one.follow().sets
             held = (
                 name in sets["vpn"],
                 f'"{name}" : 10.9.8.7' in listed(),

@@ -1,5 +1,7 @@
 """rtnetlink.py: what the kernel says about interfaces, in a namespace of the test's own."""
 
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -9,8 +11,10 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from stunwall.vpn import rtnetlink
+from stunwall import netlink
+from stunwall.vpn import messages
 from stunwall.vpn.interfaces import Link, Snapshot
+from stunwall.vpn.network import Network
 from stunwall.vpn.rtnetlink import Rtnetlink
 from unit.tun import ip
 
@@ -45,6 +49,7 @@ def snapshot(links: None) -> Snapshot:
 def taken() -> Snapshot:
     network = Rtnetlink(frozenset({4, 6}))
     try:
+        network.read()
         return network.snapshot()
     finally:
         network.close()
@@ -147,14 +152,51 @@ def test_the_rule_for_vrfs_leads_to_the_table_of_each_vrf() -> None:
         ),
     ]
     vrf.encode()
-    read = ifinfmsg(vrf.data)
-    read.decode()
-    link = rtnetlink._link(read)
-    assert (link.name, link.kind, link.table, link.shared) == ("red", "vrf", 77, False)
-    for attributes, expected in (([("FRA_L3MDEV", 1)], {77}), ([("FRA_TABLE", 300)], {300}), ([], {254})):
+    (said,) = netlink.messages(bytes(vrf.data))
+    read = messages.link(said)
+    assert read is not None
+    assert (read[0].name, read[0].kind, read[0].table, read[0].shared) == ("red", "vrf", 77, False)
+    for attributes, expected in (
+        ([("FRA_L3MDEV", 1)], messages.TABLES_OF_VRFS),
+        ([("FRA_TABLE", 300)], 300),
+        ([], 254),
+    ):
         rule = fibmsg()
-        rule["table"], rule["attrs"] = 0 if expected == {77} else 254, attributes
+        rule["family"], rule["action"], rule["table"], rule["attrs"] = 2, 1, 254, attributes
         rule.encode()
-        said = fibmsg(rule.data)
-        said.decode()
-        assert rtnetlink._tables(said, frozenset({77})) == expected
+        (said,) = netlink.messages(bytes(rule.data))
+        assert messages.rule(said) == (4, expected)
+
+
+def test_the_tables_of_vrfs_are_reached_while_a_rule_leads_to_them() -> None:
+    network = Network(frozenset({4}))
+    vrf, rule = ifinfmsg(), fibmsg()
+    details = {"attrs": [("IFLA_VRF_TABLE", 77)]}
+    vrf["index"] = 9
+    vrf["attrs"] = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "vrf"), ("IFLA_INFO_DATA", details)]})]
+    rule["family"], rule["action"], rule["attrs"] = 2, 1, [("FRA_L3MDEV", 1)]
+    for each in (vrf, rule):
+        each.encode()
+    network.replace_rules(4, netlink.messages(bytes(rule.data)))
+    assert network.snapshot({}).tables == {4: set()}
+    network.replace_links(netlink.messages(bytes(vrf.data)))
+    assert network.snapshot({}).tables == {4: {77}}
+    network.remove_link(9)
+    assert network.snapshot({}).tables == {4: set()}
+
+
+def test_when_notifications_are_lost_everything_is_read_again(links: None) -> None:
+    network = Rtnetlink(frozenset({4, 6}), lan=True)
+    network.read()
+    network._changes.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel takes its least
+    lines = [f"route add 10.{number}.0.0/16 dev nst" for number in range(200)]
+    ip("link", "set", "nst", "up")
+    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+    was_known = []
+    while select.select([network], [], [], 0)[0]:
+        network.receive()
+        was_known.append(network.known)
+    assert False in was_known
+    assert was_known[-1]
+    assert len(network.snapshot().routes) == 200
+    network.close()

@@ -2,7 +2,6 @@
 
 import os
 import select
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stunwall.wall import monitor
 from stunwall.wall.monitor import Change, RulesetMonitor
@@ -162,38 +159,6 @@ def test_words_that_were_lost_count_as_a_change_of_nobody(followed: RulesetMonit
         text="add table inet other\nadd chain inet other c\n" + "add rule inet other c accept\n" * 20000,
     )
     assert followed.take() == Change("", wiped=False)
-
-
-def message(kind: int, *attributes: tuple[int, bytes], family: int = 1) -> bytes:
-    body = struct.pack("=BBH", family, 0, 0)
-    for number, value in attributes:
-        body += struct.pack("=HH", 4 + len(value), number) + value + bytes(-len(value) % 4)
-    return struct.pack("=IHHII", 16 + len(body), 10 << 8 | kind, 0, 0, 0) + body
-
-
-DELETED = message(2, (1, b"stunwall\0"))
-END = message(15, (1, bytes(4)), (2, (812).to_bytes(4)), (3, b"firewalld\0"))
-
-
-def heard(received: bytes) -> list[tuple[int, int, int, dict[int, bytes]]]:
-    return list(monitor._messages(received))
-
-
-def test_messages_are_read_one_after_the_other() -> None:
-    assert heard(DELETED + END) == [
-        (2, 0, 1, {1: b"stunwall\0"}),
-        (15, 0, 1, {1: bytes(4), 2: (812).to_bytes(4), 3: b"firewalld\0"}),
-    ]
-
-
-def test_every_truncation_is_read_as_far_as_it_goes() -> None:
-    for length in range(len(DELETED + END)):
-        assert len(heard((DELETED + END)[:length])) <= 2
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_end(received: bytes) -> None:
-    heard(received)
 
 
 def test_a_maker_without_a_name_is_not_known() -> None:
