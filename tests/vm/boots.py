@@ -44,13 +44,14 @@ class Boots:
     def observe(cls, lab: MachineLab, start: Callable[[bool], Machine], memory: Path) -> Self:
         """`start(installed)` powers a machine on, on whose disk stunwall is or is not."""
         with Wire(lab) as wire, start(False) as machine:
-            without = _observe(lab, machine, wire)
+            without = observe(lab, machine, wire)
         with Wire(lab) as wire, start(True) as machine:
-            protected = _observe(lab, machine, wire)
+            protected = observe(lab, machine, wire)
             return cls(without, protected, machine.freeze(memory))
 
 
-def _observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
+def observe(lab: MachineLab, machine: Machine, wire: Wire) -> Boot:
+    """What is seen of the boot of a machine that has just been powered on with `early_stun`."""
     lab.machine = machine
     machine.wait_ready()
     wait_network(machine)

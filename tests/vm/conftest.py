@@ -11,7 +11,7 @@ import pytest
 from lab.namespace import require_isolation
 from vm.boots import Boots
 from vm.diagnosis import describe
-from vm.image import KERNELS, Image, cache, image
+from vm.image import RELEASES, Image, cache, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
 from vm.package import CONTENTS, NEXT, ROOT, package, wheels
@@ -23,7 +23,11 @@ except RuntimeError as error:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kernel", choices=KERNELS, help="the machine's Linux, if not each of them in turn")
+    parser.addoption(
+        "--kernel",
+        choices=RELEASES,
+        help="the machine's Linux and so its Debian, if not each of them in turn",
+    )
     parser.addoption("--deb", type=Path, help="stunwall's package, if not of the checkout as it is now")
 
 
@@ -37,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kernel" in metafunc.fixturenames:
         asked = metafunc.config.getoption("--kernel")
-        kernels = [asked] if asked else list(KERNELS)
+        kernels = [asked] if asked else list(RELEASES)
         once = metafunc.definition.get_closest_marker("any_kernel") is not None
         metafunc.parametrize("kernel", kernels[-1:] if once else kernels, scope="session")
 
@@ -49,14 +53,14 @@ def lab() -> Iterator[MachineLab]:
 
 
 @pytest.fixture(scope="session")
-def built() -> Image:
-    return image()
+def built(kernel: str) -> Image:
+    return image(kernel)
 
 
 @pytest.fixture(scope="session")
-def deb(request: pytest.FixtureRequest) -> Path:
-    """stunwall's package."""
-    return Path(request.config.getoption("--deb") or package())
+def deb(request: pytest.FixtureRequest, built: Image) -> Path:
+    """stunwall's package for that system."""
+    return Path(request.config.getoption("--deb") or package(built))
 
 
 @pytest.fixture(scope="session")
@@ -67,46 +71,42 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def checkout(deb: Path, folder: Path) -> Path:
+def checkout(built: Image, kernel: str, deb: Path, folder: Path) -> Path:
     """A disk for /run/checkout: the checkout, two versions of the package, the wheels that install.sh needs."""
-    files, disk = folder / "checkout", folder / "checkout.ext4"
+    files, disk = folder / f"checkout-{kernel}", folder / f"checkout-{kernel}.ext4"
     for part in (*CONTENTS, "tests/lab", "tests/vm"):
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, files / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / part, files / part)
-    shutil.copytree(wheels(), files / "wheels")
+    shutil.copytree(wheels(built), files / "wheels")
     shutil.copy(deb, files / "stunwall.deb")
-    shutil.copy(package(NEXT), files / "next.deb")
+    shutil.copy(package(built, NEXT), files / "next.deb")
     subprocess.run(["truncate", "-s", "128M", str(disk)], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-d", str(files), str(disk)], check=True)
     return disk
 
 
 @pytest.fixture(scope="session")
-def boots(
-    lab: MachineLab, built: Image, deb: Path, kernel: str, checkout: Path, folder: Path
-) -> Iterator[Boots]:
+def boots(lab: MachineLab, built: Image, deb: Path, checkout: Path, folder: Path) -> Iterator[Boots]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        yield _boot_twice(lab, built, deb, kernel, checkout, Path(name))
+        yield _boot_twice(lab, built, deb, checkout, Path(name))
 
 
-def _boot_twice(lab: MachineLab, built: Image, deb: Path, kernel: str, checkout: Path, folder: Path) -> Boots:
+def _boot_twice(lab: MachineLab, built: Image, deb: Path, checkout: Path, folder: Path) -> Boots:
     def start(installed: bool) -> Machine:
         below = built.with_package(deb) if installed else built.disk
         disk = layer(below, folder / f"installed-{installed}.qcow2")
-        return Machine(lab.isp, built, kernel, disk, checkout, options="early_stun")
+        return Machine(lab.isp, built, disk, checkout, options="early_stun")
 
     return Boots.observe(lab, start, folder / "memory")
 
 
 @pytest.fixture
-def machine(
-    lab: MachineLab, built: Image, kernel: str, checkout: Path, boots: Boots, tmp_path: Path
-) -> Iterator[Machine]:
+def machine(lab: MachineLab, built: Image, checkout: Path, boots: Boots, tmp_path: Path) -> Iterator[Machine]:
     """A machine with stunwall installed and running, as it was right after its second boot."""
     disk = layer(boots.snapshot.disk, tmp_path / "disk.qcow2")
-    with Machine(lab.isp, built, kernel, disk, checkout, snapshot=boots.snapshot) as machine:
+    with Machine(lab.isp, built, disk, checkout, snapshot=boots.snapshot) as machine:
         lab.machine = machine
         yield machine
 

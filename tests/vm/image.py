@@ -1,6 +1,6 @@
-"""The disk that the virtual machine starts from, made of nothing but Debian's packages.
+"""The disks that the virtual machines start from, made of nothing but Debian's packages.
 
-One root file system with systemd, two of Debian's stock kernels beside it, and an initramfs for each.
+For each of two releases of Debian: a root file system with systemd, the release's stock kernel and an initramfs.
 """
 
 import fcntl
@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-ROOT_RELEASE = "bookworm"
-# Linux 6.1 and 6.12, built by Debian for virtual machines.
-KERNELS = {"6.1": "bookworm", "6.12": "trixie"}
+# Debian 12 and 13, by their version of Linux.
+RELEASES = {"6.1": "bookworm", "6.12": "trixie"}
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -42,6 +42,7 @@ PACKAGES = (
     "python3-dev",
     "python3-venv",
     "libnetfilter-queue-dev",
+    "dpkg-dev",  # to build stunwall's package (package.py)
     "wireguard-tools",
     "charon-systemd",
     "strongswan-swanctl",
@@ -98,9 +99,24 @@ exec /bin/busybox switch_root /root /sbin/init
 """
 
 
+# $1: an empty folder, $2: the root file system, $3: the folder to be found at /mnt, $4...: the command
+INSIDE = """
+set -e
+mount -t tmpfs none "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" none "$1/root"
+mount --bind "$3" "$1/root/mnt"
+mount --rbind /dev "$1/root/dev"
+mount -t proc none "$1/root/proc"
+root=$1
+shift 3
+exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A finished image: the root file system, as a folder and as a disk, and the kernels. Nothing is written to it."""
+    """A finished image: the root file system, as a folder and as a disk, and its kernel. Nothing is written to it."""
 
     folder: Path
 
@@ -114,21 +130,32 @@ class Image:
         key = hashlib.sha256(self.folder.name.encode() + deb.read_bytes()).hexdigest()[:16]
 
         def install(work: Path) -> Path:
-            _run("cp", "-a", str(self.folder / "root"), str(work / "root"))
+            run("cp", "-a", str(self.folder / "root"), str(work / "root"))
             shutil.copy(deb, work / "root/tmp/stunwall.deb")
-            _run("chroot", str(work / "root"), "dpkg", "-i", "/tmp/stunwall.deb")
+            run("chroot", str(work / "root"), "dpkg", "-i", "/tmp/stunwall.deb")
             (work / "disk").mkdir()
             _make_disk(work / "root", work / "disk/root.ext4")
             return work / "disk"
 
         return kept("installed", key, install) / "root.ext4"
 
-    def kernel(self, version: str) -> Path:
-        """The bzImage of Linux `version`, a key of KERNELS."""
-        return self.folder / f"vmlinuz-{version}"
+    def run(self, work: Path, *command: str) -> str:
+        """What a command prints that runs in the system, where the folder `work` is /mnt. Without a network of its own.
 
-    def initramfs(self, version: str) -> Path:
-        return self.folder / f"initramfs-{version}"
+        What it changes elsewhere is gone afterwards.
+        """
+        with tempfile.TemporaryDirectory(dir=cache(), prefix="new-root.") as empty:
+            folders = (empty, str(self.folder / "root"), str(work))
+            return run("unshare", "--mount", "sh", "-c", INSIDE, "sh", *folders, *command)
+
+    @property
+    def kernel(self) -> Path:
+        """Its bzImage."""
+        return self.folder / "vmlinuz"
+
+    @property
+    def initramfs(self) -> Path:
+        return self.folder / "initramfs"
 
 
 def cache() -> Path:
@@ -155,9 +182,13 @@ def kept(kind: str, key: str, make: Callable[[Path], Path], build: bool = True) 
     return folder
 
 
-def image(build: bool = False) -> Image:
-    """The image of this checkout; RuntimeError if it has not been built, unless it shall be: that takes a network."""
-    return Image(kept("image", _key(), _build, build))
+def image(kernel: str, build: bool = False) -> Image:
+    """The image with that Linux, a key of RELEASES.
+
+    RuntimeError if it has not been built, unless it shall be: that takes a network.
+    """
+    release = RELEASES[kernel]
+    return Image(kept("image", _key(release), partial(_build, release), build))
 
 
 def sweep() -> None:
@@ -168,32 +199,29 @@ def sweep() -> None:
                 shutil.rmtree(folder)
 
 
-def _key() -> str:
-    digest = hashlib.sha256()
+def _key(release: str) -> str:
+    digest = hashlib.sha256(release.encode())
     for file in (Path(__file__), *sorted(path for path in GUEST.rglob("*") if path.is_file())):
         digest.update(str(file.relative_to(Path(__file__).parent)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _build(work: Path) -> Path:
+def _build(release: str, work: Path) -> Path:
     result = work / "image"
     root = result / "root"
     result.mkdir()
     with ThreadPoolExecutor() as pool:
-        kernels = {
-            version: pool.submit(_get_kernel, release, work / version) for version, release in KERNELS.items()
-        }
-        _make_root(root)
-        for version, kernel in kernels.items():
-            _add_kernel(kernel.result(), version, root, result)
+        kernel = pool.submit(_get_kernel, release, work / "kernel")
+        _make_root(release, root)
+        _add_kernel(kernel.result(), root, result)
     _adapt(root)
     _make_disk(root, result / "root.ext4")
     return result
 
 
 def _make_disk(root: Path, disk: Path) -> None:
-    _run("truncate", "-s", "2G", str(disk))
-    _run(
+    run("truncate", "-s", "2G", str(disk))
+    run(
         "mkfs.ext4",
         "-q",
         "-m",
@@ -208,7 +236,7 @@ def _make_disk(root: Path, disk: Path) -> None:
     )
 
 
-def _run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
+def run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
     """What the command prints; RuntimeError with its errors if it fails."""
     done = subprocess.run(arguments, input=text, capture_output=True, text=True, cwd=cwd)
     if done.returncode != 0:
@@ -216,9 +244,9 @@ def _run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> s
     return done.stdout
 
 
-def _sources() -> str:
-    """This machine's own sources of Debian packages, as the lines of a sources.list."""
-    targets = _run(
+def _sources(release: str) -> str:
+    """The sources of a release, as the lines of a sources.list: where this machine gets its own release of Debian."""
+    targets = run(
         "apt-get",
         "indextargets",
         "--format",
@@ -226,17 +254,19 @@ def _sources() -> str:
         "Created-By: Packages",
     )
     lines = [line.split() for line in targets.splitlines()]
-    wanted = (ROOT_RELEASE, f"{ROOT_RELEASE}-security", f"{ROOT_RELEASE}-updates")
-    found = [
-        f"deb [signed-by={KEYRING}] {site} {release} {component}\n"
-        for code, site, release, component in lines
-        if code in wanted and component == "main"
-    ]
-    if not found:
-        raise RuntimeError(
-            f"apt on this machine knows no source of Debian {ROOT_RELEASE}: add one, then `apt-get update`"
-        )
-    return "".join(dict.fromkeys(found))
+    for known in RELEASES.values():
+        wanted = (known, f"{known}-security", f"{known}-updates")
+        found = [
+            f"deb [signed-by={KEYRING}] {site} {suite.replace(known, release)} {component}\n"
+            for code, site, suite, component in lines
+            if code in wanted and component == "main"
+        ]
+        if found:
+            return "".join(dict.fromkeys(found))
+    known = " or ".join(RELEASES.values())
+    raise RuntimeError(
+        f"apt on this machine knows no source of Debian {known}: add one, then `apt-get update`"
+    )
 
 
 class _Apt:
@@ -246,7 +276,7 @@ class _Apt:
         self._folder = folder
         for needed in ("lists/partial", "cache/archives/partial", "got"):
             (folder / needed).mkdir(parents=True)
-        (folder / "sources.list").write_text(_sources().replace(f" {ROOT_RELEASE} ", f" {release} "))
+        (folder / "sources.list").write_text(_sources(release))
         self._options = (
             "-o",
             f"Dir::Etc::SourceList={folder}/sources.list",
@@ -259,11 +289,11 @@ class _Apt:
             "-o",
             "APT::Sandbox::User=root",
         )
-        _run("apt-get", *self._options, "update")
+        run("apt-get", *self._options, "update")
 
     def kernel(self) -> str:
         """The name of the package that KERNEL_PACKAGE stands for."""
-        depends = _run("apt-cache", *self._options, "depends", KERNEL_PACKAGE)
+        depends = run("apt-cache", *self._options, "depends", KERNEL_PACKAGE)
         found = re.search(r"Depends: (linux-image-\S+)", depends)
         if found is None:
             raise RuntimeError(f"{KERNEL_PACKAGE} depends on no kernel: {depends}")
@@ -271,9 +301,9 @@ class _Apt:
 
     def unpack(self, package: str, target: Path) -> None:
         got = self._folder / "got"
-        _run("apt-get", *self._options, "download", package, cwd=got)
+        run("apt-get", *self._options, "download", package, cwd=got)
         (file,) = got.glob("*.deb")
-        _run("dpkg-deb", "-x", str(file), str(target))
+        run("dpkg-deb", "-x", str(file), str(target))
         file.unlink()
 
 
@@ -285,33 +315,33 @@ def _get_kernel(release: str, folder: Path) -> Path:
     return folder / "files"
 
 
-def _make_root(root: Path) -> None:
+def _make_root(release: str, root: Path) -> None:
     excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
-    _run(
+    run(
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
         "--dpkgopt=force-unsafe-io",
         *excluded,
         f"--include={','.join(PACKAGES)}",
-        ROOT_RELEASE,
+        release,
         str(root),
         "-",
-        text=_sources(),
+        text=_sources(release),
     )
 
 
-def _add_kernel(files: Path, version: str, root: Path, result: Path) -> None:
+def _add_kernel(files: Path, root: Path, result: Path) -> None:
     # Older packages unpack to /lib and /bin, newer ones to /usr.
     (built,) = (*files.glob("lib/modules/*"), *files.glob("usr/lib/modules/*"))
     (busybox,) = (*files.glob("bin/busybox"), *files.glob("usr/bin/busybox"))
     release = built.name
-    shutil.copy(files / f"boot/vmlinuz-{release}", result / f"vmlinuz-{version}")
+    shutil.copy(files / f"boot/vmlinuz-{release}", result / "vmlinuz")
     modules = root / "lib/modules" / release
     modules.parent.mkdir(exist_ok=True)
     built.rename(modules)
-    _run("chroot", str(root), "depmod", release)
-    _make_initramfs(modules, busybox, result / f"initramfs-{version}")
+    run("chroot", str(root), "depmod", release)
+    _make_initramfs(modules, busybox, result / "initramfs")
 
 
 def _make_initramfs(modules: Path, busybox: Path, result: Path) -> None:
@@ -327,7 +357,7 @@ def _make_initramfs(modules: Path, busybox: Path, result: Path) -> None:
         (folder / "init").write_text(INIT)
         (folder / "init").chmod(0o755)
         names = "\n".join(str(path.relative_to(folder)) for path in sorted(folder.rglob("*")))
-        _run("cpio", "--quiet", "-o", "-H", "newc", "-F", str(result), text=names + "\n", cwd=folder)
+        run("cpio", "--quiet", "-o", "-H", "newc", "-F", str(result), text=names + "\n", cwd=folder)
 
 
 def _with_dependencies(modules: Path) -> list[str]:
@@ -349,15 +379,16 @@ def _adapt(root: Path) -> None:
     programs = root / "usr/local/lib/machine"
     programs.mkdir(parents=True)
     shutil.copy(GUEST / "control.py", programs)
-    _run("gcc", "-static", "-O2", "-Wall", "-Werror", "-o", str(programs / "early"), str(GUEST / "early.c"))
+    run("gcc", "-static", "-O2", "-Wall", "-Werror", "-o", str(programs / "early"), str(GUEST / "early.c"))
     (root / "etc/hostname").write_text("machine\n")
     (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
     systemctl = ("chroot", str(root), "systemctl", "--quiet")
-    _run(*systemctl, "enable", "control.service", "early.service", "systemd-networkd.service")
-    _run(*systemctl, "disable", "strongswan.service")
-    _run(*systemctl, "set-default", "multi-user.target")
-    _run(*systemctl, "mask", *MASKED)
+    run(*systemctl, "enable", "control.service", "early.service", "systemd-networkd.service")
+    run(*systemctl, "disable", "strongswan.service")
+    run(*systemctl, "set-default", "multi-user.target")
+    run(*systemctl, "mask", *MASKED)
 
 
 if __name__ == "__main__":
-    print(image(build=True).folder)
+    for version in RELEASES:
+        print(image(version, build=True).folder)

@@ -1,4 +1,4 @@
-"""A virtual machine: one of Debian's kernels on the image, emulated by qemu, its network card on the lab's cable."""
+"""A virtual machine: a release of Debian, emulated by qemu, its network card on the lab's cable."""
 
 import json
 import os
@@ -44,14 +44,12 @@ class Machine:
         self,
         namespace: Namespace,
         image: Image,
-        kernel: str,
         disk: Path,
         checkout: Path,
         *,
         options: str = "",
         snapshot: Snapshot | None = None,
     ) -> None:
-        self.kernel = kernel
         self.disk = disk
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-machine-")
         folder = Path(self._folder.name)
@@ -61,7 +59,7 @@ class Machine:
             namespace,
             "qemu-system-x86_64",
             *HARDWARE.split(),
-            *("-kernel", str(image.kernel(kernel)), "-initrd", str(image.initramfs(kernel))),
+            *("-kernel", str(image.kernel), "-initrd", str(image.initramfs)),
             *("-append", f"{KERNEL_OPTIONS} {options}"),
             *("-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}"),
             *("-drive", f"if=virtio,format=raw,readonly=on,file={checkout}"),

@@ -1,19 +1,24 @@
 """What stunwall is installed from: the Debian package of this checkout, by its own script, and install.sh's wheels.
 
-Both are kept until a file that they are made of changes.
+Both are for one system, made in it, and kept until a file that they are made of changes.
 """
 
 import hashlib
-import subprocess
+import shutil
 import tomllib
 from functools import partial
 from pathlib import Path
 
-from vm.image import kept
+from vm.image import Image, kept, run
 
 ROOT = Path(__file__).parents[2]
 NEXT = "9.9.9"
 """The version of the package that the tests upgrade to."""
+COMPILED = "netfilterqueue"
+"""What pip gets as a source, to be compiled for the system's Python."""
+BUILD = ("setuptools", "wheel")
+"""What compiles it."""
+OFFLINE = f"wheel --quiet --no-deps --no-index --find-links . --wheel-dir . {COMPILED}"
 CONTENTS = (
     "agent",
     "rules",
@@ -26,60 +31,56 @@ CONTENTS = (
 )
 
 
-def package(version: str = "", build: bool = False) -> Path:
-    """The .deb, with the checkout's own version unless one is given.
+def package(system: Image, version: str = "", build: bool = False) -> Path:
+    """The .deb for a system, with the checkout's own version unless one is given.
 
     RuntimeError if it has not been built, unless it shall be: that takes a network.
     """
-    (file,) = kept("deb", _key(version), partial(_build, version), build).glob("*.deb")
+    make = partial(_build, system, version, build)
+    (file,) = kept("deb", _key(system, version), make, build).glob("*.deb")
     return file
 
 
-def wheels(build: bool = False) -> Path:
+def wheels(system: Image, build: bool = False) -> Path:
     """A folder with all that pip gets from the network for install.sh, compiled for the system's Python.
 
     RuntimeError as for package().
     """
-    digest = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + _python("-VV").encode())
-    return kept("wheels", digest.hexdigest()[:16], _get_wheels, build)
+    digest = hashlib.sha256(system.folder.name.encode() + (ROOT / "pyproject.toml").read_bytes())
+    return kept("wheels", digest.hexdigest()[:16], partial(_get_wheels, system), build)
 
 
-def _get_wheels(work: Path) -> Path:
-    _python("-m", "venv", f"{work}/venv")
-    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
-    _run(f"{work}/venv/bin/pip", "wheel", "--quiet", "--wheel-dir", f"{work}/wheels", str(ROOT), *needed)
-    for own in work.glob("wheels/stunwall-*"):
-        own.unlink()  # pip shall build that one from the checkout
+def _get_wheels(system: Image, work: Path) -> Path:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed = [*asked["project"]["dependencies"], *asked["build-system"]["requires"], *BUILD]
+    compiled = [each for each in needed if each.startswith(COMPILED)]
+    version = system.run(work, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+    run("/usr/bin/python3", "-m", "venv", f"{work}/venv")
+    get = (f"{work}/venv/bin/pip", "download", "--quiet", "--dest", f"{work}/wheels")
+    others = [each for each in needed if each not in compiled]
+    run(*get, "--python-version", version, "--only-binary=:all:", *others)
+    run(*get, "--no-deps", f"--no-binary={COMPILED}", *compiled)
+    system.run(work, "sh", "-ec", f"python3 -m venv /tmp/venv; cd /mnt/wheels; /tmp/venv/bin/pip {OFFLINE}")
+    for source in work.glob("wheels/*.tar.gz"):
+        source.unlink()
     return work / "wheels"
 
 
-def _python(*arguments: str) -> str:
-    return _run("/usr/bin/python3", *arguments)
-
-
-def _build(version: str, work: Path) -> Path:
+def _build(system: Image, version: str, build: bool, work: Path) -> Path:
+    for name in CONTENTS:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, work / name)
+    shutil.copytree(wheels(system, build), work / "wheels")
     options = ["--version", version] if version else []
     # lintian accepts neither root nor a host without a domain as the maintainer.
-    _run(
-        "env",
-        "DEBFULLNAME=tests",
-        "DEBEMAIL=tests@packages.test",
-        f"{ROOT}/systemd/deb/build.sh",
-        *options,
-        f"{work}/deb",
-    )
+    named = ("DEBFULLNAME=tests", "DEBEMAIL=tests@packages.test")
+    offline = ("PIP_NO_INDEX=1", "PIP_FIND_LINKS=/mnt/wheels")
+    system.run(work, "env", *named, *offline, "/mnt/systemd/deb/build.sh", *options, "/mnt/deb")
     return work / "deb"
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-4000:]}")
-    return done.stdout
-
-
-def _key(version: str) -> str:
-    digest = hashlib.sha256(version.encode())
+def _key(system: Image, version: str) -> str:
+    digest = hashlib.sha256(system.folder.name.encode() + version.encode())
     for name in CONTENTS:
         path = ROOT / name
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -1,19 +1,22 @@
-"""Builds what the tests in here need from a network: the image and stunwall's package. They themselves have none."""
+"""Builds what the tests in here need from a network: images and stunwall's packages. They themselves have none."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from vm.image import image, sweep
-from vm.package import NEXT, package, wheels
+from vm.image import RELEASES, image, sweep
+from vm.package import NEXT, package
+
+
+def prepare(kernel: str) -> None:
+    """Builds the image with that Linux, and the packages for it."""
+    built = image(kernel, build=True)
+    for version in ("", NEXT):
+        print(f"{built.folder}: {package(built, version, build=True)}", file=sys.stderr)
 
 
 def main() -> None:
     with ThreadPoolExecutor() as pool:
-        system = pool.submit(image, build=True)
-        old, new = pool.submit(package, build=True), pool.submit(package, NEXT, build=True)
-        got = pool.submit(wheels, build=True)
-        got.result()
-        print(f"image: {system.result().folder}\npackages: {old.result()} {new.result()}", file=sys.stderr)
+        list(pool.map(prepare, RELEASES))
     sweep()
 
 

@@ -125,11 +125,16 @@ def drop_in(machine: Machine, unit: str, text: str) -> str:
 
 
 def kill_for_good(machine: Machine) -> None:
-    """Kills the daemon and prevents its restart: its rules and routes stay in the kernel."""
+    """Kills a daemon that redirects and prevents its restart: its rules and routes stay in the kernel."""
+    kill_daemon(machine)
+    assert "lookup 4780" in machine.run("ip", "rule")
+
+
+def kill_daemon(machine: Machine) -> None:
+    """Kills the daemon and prevents its restart: the wall stays in the kernel."""
     folder = drop_in(machine, UNIT, "Restart=no\n")
     machine.run("systemctl", "kill", "-s", "KILL", UNIT)
     until(lambda: shown(machine, "ActiveState") == "failed", SLOW, "the daemon's end")
     machine.run("rm", "-r", folder)
     machine.run("systemctl", "daemon-reload")
     assert table_exists(machine)
-    assert "lookup 4780" in machine.run("ip", "rule")
