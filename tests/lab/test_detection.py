@@ -8,9 +8,9 @@ import pytest
 from lab.addresses import ECHO_SERVER, FAMILIES, family_name
 from lab.agent import Agent, wall_is_up
 from lab.echo import round_trip
-from lab.messages import new_transaction
+from lab.messages import error_code, new_transaction, transaction_of
 from lab.observe import NO_LEAK, on_wire
-from lab.probe import DEVICE_BOUND, UNBOUND, connect, send
+from lab.probe import DEVICE_BOUND, UNBOUND, connect, exchange, send
 from lab.samples import OTHERS, STUN, Sample
 from lab.topology import Lab
 
@@ -49,6 +49,19 @@ def agent(lab: Lab, without_stunwall: Seen) -> Iterator[Agent]:
 def test_stun_is_blocked(without_stunwall: Seen, lab: Lab, agent: Agent, sample: Sample, family: int) -> None:
     assert without_stunwall[sample.name, family], NO_LEAK
     assert not leaves(lab, sample, family)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=family_name)
+def test_a_request_in_microsofts_framing_is_refused_in_the_same(lab: Lab, agent: Agent, family: int) -> None:
+    (sample,) = (each for each in STUN if each.name == "tcp_ms_turn")
+    nonce = new_transaction()
+    with connect(lab.client, (ECHO_SERVER[family], sample.port), DEVICE_BOUND, sample.kind) as sock:
+        reply = exchange(sock, sample.make(nonce))
+    assert reply is not None
+    # [MS-TURN] §2.1.4, §3.1.10: type, zero, length, and a message whose first attribute is Microsoft's cookie.
+    assert reply[:4] == bytes([2, 0]) + (len(reply) - 4).to_bytes(2, "big")
+    assert (error_code(reply[4:]), transaction_of(reply[4:])) == (403, nonce)
+    assert reply[24:32] == bytes.fromhex("000f000472c64bc6")
 
 
 @pytest.mark.parametrize(("sample", "family"), cases(OTHERS))
