@@ -89,7 +89,7 @@ class NetworkSync:
         network = self._rtnetlink.network
         if not network.changed:
             return None
-        return 0.0 if network.urgent or not self._rtnetlink.known else self._followed + _PAUSE
+        return 0.0 if network.urgent else self._followed + _PAUSE
 
     @property
     def network(self) -> Rtnetlink:

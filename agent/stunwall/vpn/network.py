@@ -86,7 +86,8 @@ class Network:
         return gone
 
     def everything(self) -> None:
-        """Want everything to be read."""
+        """Want everything to be read, as anything may have changed."""
+        self.changed = self._urgent = True
         self.wanted.clear()
         self._want(Read(messages.GETLINK))
         for kind in (messages.GETADDR, messages.GETRULE, messages.GETROUTE):
@@ -392,7 +393,8 @@ class Network:
         if index in self._links and self.evidence.get(index, 0) < found:
             self.evidence[index] = found
             self.changed = True
-            self._urgent |= index in self.open
+            # Against a VPN it is no evidence.
+            self._urgent |= index in self.open and not interfaces.may_count(self._links[index], self._named)
 
 
 def _is_of(key: tuple[int, int], read: Read) -> bool:

@@ -125,7 +125,6 @@ class Rtnetlink:
         """Read everything again, first whether those links are as before by which STUN may leave."""
         self.known = False
         self.network.everything()
-        self.network.changed = True
         self._abort()
         self._tries = 0
         for index in self.network.open:
