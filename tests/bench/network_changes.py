@@ -1,11 +1,13 @@
 """What a change of the network costs stunwalld, by the size of the machine: python -m bench.network_changes.
 
+It needs the environment and the namespaces that tests/run.sh makes (`isolated` there).
+
     --agent FOLDER   the package to be measured (default: this checkout's)
     --size LINKS:ROUTES   repeatable (default: those of SIZES)
     --lan            with allow_lan = true
     --vpn-routes     the routes lead into the VPN, not out
 
-Everything happens in the namespaces that `./tests/run.sh` makes. There are five changes a second, while a program sends
+There are five changes a second, while a program sends
 STUN that is refused. Printed are medians, and the 99th percentile of the time until the refusal.
 """
 

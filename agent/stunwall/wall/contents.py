@@ -12,6 +12,7 @@ from stunwall.wall.listing import normal
 TABLE = "inet stunwall"
 CHECKSUM = "checksum"
 _MAPS = ("vpn_address4", "vpn_address6")
+_NAMES = ("vpn", "inside")  # sets of interfaces
 
 Cgroup = tuple[str, int]
 """Its path below the root of the hierarchy, and its number, which is another one after a restart: a rule means the
@@ -99,15 +100,28 @@ def elements(contents: Contents) -> dict[str, list[str]]:
     return sets | maps
 
 
-def fill_sets(contents: Contents) -> str:
-    """Return the statements that replace the elements of every set and map, and their checksum."""
-    filled = elements(contents)
+def fill_sets(contents: Contents, before: Contents | None = None) -> str:
+    """Return the statements that replace the elements of every set and map, and their checksum.
+
+    `before`: what they hold, if that is known. Then only what is another now is replaced; a machine may have a thousand
+    interfaces that are inside.
+    """
+    filled, known = elements(contents), {} if before is None else elements(before)
     filled[CHECKSUM] = [f"{checksum(filled):#010x}"]
-    text = "".join(f"flush {'map' if name in _MAPS else 'set'} {TABLE} {name}\n" for name in filled)
+    text = ""
     for name, some in filled.items():
-        if some:
-            text += f"add element {TABLE} {name} {{ {', '.join(sorted(some))} }}\n"
+        new, gone = set(some), set(known.get(name, ()))
+        if name in known and name in _NAMES:
+            text += _elements("delete", name, gone - new) + _elements("add", name, new - gone)
+        elif name not in known or new != gone:
+            kind = "map" if name in _MAPS else "set"
+            text += f"flush {kind} {TABLE} {name}\n" + _elements("add", name, new)
     return text
+
+
+def _elements(verb: str, name: str, some: Iterable[str]) -> str:
+    listed = ", ".join(sorted(some))
+    return f"{verb} element {TABLE} {name} {{ {listed} }}\n" if listed else ""
 
 
 def checksum(filled: Mapping[str, Iterable[str]]) -> int:

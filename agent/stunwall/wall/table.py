@@ -69,7 +69,13 @@ def fill(nft: Nft, contents: Contents, mask: int, before: Contents | None) -> bo
     Exceptions that do not change keep their counters. Returns whether they were replaced.
     """
     same = before is not None and (before.allow, before.cgroups) == (contents.allow, contents.cgroups)
-    nft.apply(fill_sets(contents) + ("" if same else fill_exceptions(contents, mask)))
+    exceptions = "" if same else fill_exceptions(contents, mask)
+    try:
+        nft.apply(fill_sets(contents, before) + exceptions)
+    except NftError:  # perhaps another program has changed the sets
+        if before is None:
+            raise
+        nft.apply(fill_sets(contents) + exceptions)
     return not same
 
 

@@ -145,6 +145,25 @@ def test_an_interface_that_is_gone_is_in_the_way_of_no_other(
     assert not lock.failing
 
 
+def test_nothing_is_listed_for_a_change_and_a_link_that_came_again_is_locked_again(
+    lock: SecondLock, nft: Nft, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    ip("link", "add", "ren0", "index", "100", "type", "veth", "peer", "ren1")
+    try:
+        lock.follow(wanted("ren0"))
+        with monkeypatch.context() as patch:
+            patch.delattr(Nft, "list_chains")
+            lock.follow(wanted("ren0", LINK), ())
+            ip("link", "delete", "ren0")
+            ip("link", "add", "ren0", "index", "100", "type", "veth", "peer", "ren1")
+            lock.follow(wanted("ren0", LINK), {100})
+        assert lock.state().interfaces == ("ren0", LINK)
+        lock.follow(wanted("ren0"), ())
+        assert lock.state().interfaces == ("ren0",)
+    finally:
+        ip("link", "delete", "ren0")
+
+
 def test_a_link_that_is_renamed_stays_locked(lock: SecondLock, way: Way) -> None:
     ip("link", "add", "ren0", "type", "veth", "peer", "ren1")
     try:
