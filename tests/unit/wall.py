@@ -93,7 +93,7 @@ def _table(name: str, hook: str, text: str) -> str:
     chains = re.findall(r"^    chain classify\w* \{\n.*?^    \}\n", text, re.M | re.S)
     chains = [chain for chain in chains if not chain.startswith("    chain classify_output ")]
     sets = re.findall(r"^    set (?:guard_ports|classic_\w+) \{\n.*?^    \}\n", text, re.M | re.S)
-    elements = re.findall(r"^add element inet stunwall classic_\w+ \{[^}]*\}\n", text, re.M)
+    elements = re.findall(r"^add element inet stunwall (?:guard_ports|classic_\w+) \{[^}]*\}\n", text, re.M)
     base = 'jump classify comment "is it STUN?"\n'
     if name.startswith("inet"):
         chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)

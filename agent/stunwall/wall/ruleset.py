@@ -44,8 +44,8 @@ def expected(rules: str) -> list[tuple[str, str]]:
 
 
 def fixed_sets(rules: str) -> dict[str, frozenset[str]]:
-    """Return the sets that a text of rules fills itself, and their elements, as in `28 . 0`."""
-    filled = re.findall(r"^add element inet stunwall (\w+) \{([^}]*)\}", rules, re.MULTILINE)
+    """Return the sets that a text of rules fills itself for good, and their elements, as in `28 . 0`."""
+    filled = re.findall(r"^add element inet stunwall (classic_\w+) \{([^}]*)\}", rules, re.MULTILINE)
     return {name: frozenset(re.findall(r"\d+ \. \d+", elements)) for name, elements in filled}
 
 
