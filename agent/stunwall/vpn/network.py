@@ -80,6 +80,11 @@ class Network:
         """Whether STUN may leave by a link that can be something else now, or that has lost its default route."""
         return self._urgent or not all(map(self._covers, self._default))
 
+    def vpn(self) -> list[int]:
+        """Return the indexes of the links by which STUN may leave as they are the VPN."""
+        links = (self._links[index] for index in self.open if index in self._links)
+        return [link.index for link in links if interfaces.may_count(link, self._named)]
+
     def take_gone(self) -> set[int]:
         """Return the indexes of the links that have gone since the last call; other links may have them by now."""
         gone, self._gone = self._gone, set()
