@@ -17,7 +17,7 @@ Nothing is kept of a link that is down: its routes lead nowhere. They are read o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 
 from stunwall.model import REDIRECT_TABLE, Address
@@ -25,19 +25,10 @@ from stunwall.netlink import REPLACED, Message
 from stunwall.vpn import interfaces, messages
 from stunwall.vpn.inside import Evidence, Sign, sign
 from stunwall.vpn.interfaces import Link, Route, Snapshot
-from stunwall.vpn.messages import AddressMessage, RouteMessage
+from stunwall.vpn.messages import AddressMessage, Read, RouteMessage
 from stunwall.vpn.routes import LinkRoutes
 
 _EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What is to be read: RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE or RTM_GETRULE; of a link, 0 for all."""
-
-    kind: int
-    version: int = 0
-    index: int = 0
 
 
 class Network:

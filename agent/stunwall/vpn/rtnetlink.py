@@ -14,7 +14,8 @@ from stunwall.model import StunwallError
 from stunwall.netlink import Message
 from stunwall.vpn import messages
 from stunwall.vpn.interfaces import Snapshot
-from stunwall.vpn.network import Network, Read
+from stunwall.vpn.messages import Read
+from stunwall.vpn.network import Network
 from stunwall.vpn.routes import LinkRoutes
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
@@ -170,12 +171,7 @@ class Rtnetlink:
             self._reading = _Reading(read, self._sequence)
             if read.kind == messages.GETROUTE:
                 self._reading.routes = network.fresh_routes(read)
-            self._send(
-                self._requests,
-                read.kind,
-                _REQUEST | _DUMP,
-                messages.wanted(read.kind, read.version, read.index),
-            )
+            self._send(self._requests, read.kind, _REQUEST | _DUMP, messages.request(read))
             del network.wanted[read]
         if self._reading is None:
             self.known = True
@@ -218,7 +214,7 @@ class Rtnetlink:
 
     def _look_at(self, index: int) -> None:
         """Read one link now."""
-        found = self._ask(messages.GETLINK, messages.wanted(messages.GETLINK, 0, index))
+        found = self._ask(messages.GETLINK, messages.request(Read(messages.GETLINK, 0, index)))
         if found is None:
             self.network.remove_link(index)
         else:
