@@ -67,6 +67,11 @@ def test_what_has_no_response_is_refused_at_once(lab: Lab, leak: Leak, family: i
                 assert not on_wire(lab, partial(_refused, lab, leak, sample, family), sample.nonce), (
                     sample.name
                 )
+            # They have the mark bit of what has passed, but open nothing for a response.
+            for name in ("passed4", "passed6"):
+                listed = lab.client.printed("nft", "list", "set", "inet", "stunwall", name)
+                assert f"set {name} {{" in listed
+                assert "elements" not in listed
 
 
 def _send(lab: Lab, leak: Leak, sample: Sample, family: int, nonce: bytes) -> None:

@@ -108,7 +108,7 @@ mount -t overlay -o "lowerdir=$2,upperdir=$1/upper,workdir=$1/work" none "$1/roo
 mount --bind "$3" "$1/root/mnt"
 mount --rbind /dev "$1/root/dev"
 mount -t proc none "$1/root/proc"
-root=$1
+root=$1/root
 shift 3
 exec chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@"
 """

@@ -16,7 +16,7 @@ NEXT = "9.9.9"
 """The version of the package that the tests upgrade to."""
 COMPILED = "netfilterqueue"
 """What pip gets as a source, to be compiled for the system's Python."""
-BUILD = ("setuptools", "wheel")
+BUILD = ("cython", "setuptools", "wheel")
 """What compiles it."""
 OFFLINE = f"wheel --quiet --no-deps --no-index --find-links . --wheel-dir . {COMPILED}"
 CONTENTS = (

@@ -28,7 +28,7 @@ def way() -> Iterator[Way]:
 def unit() -> Iterator[str]:
     """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
     subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
-    path = f"stunwall-{os.getpid()}/a\\x2db@1:2.scope"
+    path = f"stunwall-{os.urandom(4).hex()}/a\\x2db@1:2.scope"
     (HIERARCHY / path).mkdir(parents=True)
     yield path
     (HIERARCHY / path).rmdir()

@@ -183,7 +183,7 @@ def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for(
         "meta mark set meta mark | $passed",
         "goto remember_passed",
     ]
-    assert rules("remember_verdicts") == ["meta mark & $passed == $passed goto remember_passed"]
+    assert rules("remember_verdicts") == ["meta mark & $both == $passed goto remember_passed"]
     assert rules("remember_passed")[-1] == "accept"
 
 
