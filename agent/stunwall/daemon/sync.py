@@ -65,6 +65,7 @@ class NetworkSync:
         self._report = report
         self._problem = problem
         self._filled: Contents | None = None  # what the wall holds, None if that is not known
+        self._sealed = False  # as the network could not be read, or the wall not filled
         self._refused = ""  # why no exception is in force, where the kernel took none
         self._behind = frozenset[str]()  # what is inside, as far as is known
         self._followed = 0.0  # when, in seconds of the monotonic clock
@@ -81,7 +82,7 @@ class NetworkSync:
     @property
     def failing(self) -> bool:
         """Whether the network could not be read, or one of the locks not filled."""
-        return not self.view.known or self._second_lock.failing
+        return self._sealed or self._second_lock.failing
 
     @property
     def due(self) -> float | None:
@@ -145,7 +146,9 @@ class NetworkSync:
         finally:
             self._followed = time.monotonic()
         self._report_change(before)
-        self._problem(self._refused)
+        if self._rtnetlink.known:
+            self._sealed = False
+            self._problem(self._refused)
 
     def follow_programs(self) -> None:
         """Bring the exceptions by program in step with the cgroups."""
@@ -213,6 +216,7 @@ class NetworkSync:
         The second lock stays as it is: what was a way out is locked.
         """
         self.view = _UNKNOWN
+        self._sealed = True
         sealed = Contents(frozenset(), self._config.guard_ports, redirect=self._redirect)
         with suppress(StunwallError):
             self._fill(sealed, None)
@@ -277,7 +281,7 @@ class NetworkSync:
             link.index for link in snapshot.links if link.name in vpn or link.name in behind
         )
         families = frozenset(f for f in FAMILIES if self._target(snapshot, f) is not None)
-        self.view = View(vpn, families, inside=behind)
+        self.view = View(vpn, families, inside=behind, known=known)
         contents = Contents(
             vpn=vpn,
             inside=behind,

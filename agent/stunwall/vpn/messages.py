@@ -101,6 +101,15 @@ class RouteMessage(NamedTuple):
     by_kernel: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is to be read: RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE or RTM_GETRULE; of a link, 0 for all."""
+
+    kind: int
+    version: int = 0
+    index: int = 0
+
+
 def link(message: Message) -> tuple[Link, bool] | None:
     """Return a link, and whether the other end, or what it lies on, is in another namespace.
 
@@ -225,15 +234,15 @@ def error(message: Message) -> int:
     return -int(_ERROR.unpack(body)[0]) if len(body) == 4 else 0
 
 
-def wanted(kind: int, version: int = 0, index: int = 0) -> bytes:
-    """Return the body of a request for all entries: of an IP version, and of a link, if they are not 0."""
-    family = int(FAMILIES[version]) if version else 0
-    if kind == GETLINK:
+def request(read: Read) -> bytes:
+    """Return the body of the request for it."""
+    family = int(FAMILIES[read.version]) if read.version else 0
+    if read.kind == GETLINK:
         mask = attribute(_IFLA_EXT_MASK, struct.pack("=I", _SKIP_STATISTICS))
-        return _LINK.pack(family, 0, index, 0, 0) + mask
-    if kind == GETADDR:
-        return _ADDRESS.pack(family, 0, 0, 0, index)
-    only = attribute(_RTA_OIF, struct.pack("=I", index)) if index else b""
+        return _LINK.pack(family, 0, read.index, 0, 0) + mask
+    if read.kind == GETADDR:
+        return _ADDRESS.pack(family, 0, 0, 0, read.index)
+    only = attribute(_RTA_OIF, struct.pack("=I", read.index)) if read.index else b""
     return _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + only  # struct fib_rule_hdr has the same size
 
 

@@ -17,7 +17,7 @@ Nothing is kept of a link that is down: its routes lead nowhere. They are read o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_network
 
 from stunwall.model import REDIRECT_TABLE, Address
@@ -25,19 +25,10 @@ from stunwall.netlink import REPLACED, Message
 from stunwall.vpn import interfaces, messages
 from stunwall.vpn.inside import Evidence, Sign, sign
 from stunwall.vpn.interfaces import Link, Route, Snapshot
-from stunwall.vpn.messages import AddressMessage, RouteMessage
+from stunwall.vpn.messages import AddressMessage, Read, RouteMessage
 from stunwall.vpn.routes import LinkRoutes
 
 _EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What is to be read: RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE or RTM_GETRULE; of a link, 0 for all."""
-
-    kind: int
-    version: int = 0
-    index: int = 0
 
 
 class Network:
@@ -79,6 +70,11 @@ class Network:
     def urgent(self) -> bool:
         """Whether STUN may leave by a link that can be something else now, or that has lost its default route."""
         return self._urgent or not all(map(self._covers, self._default))
+
+    def vpn(self) -> list[int]:
+        """Return the indexes of the links by which STUN may leave as they are the VPN."""
+        links = (self._links[index] for index in self.open if index in self._links)
+        return [link.index for link in links if interfaces.may_count(link, self._named)]
 
     def take_gone(self) -> set[int]:
         """Return the indexes of the links that have gone since the last call; other links may have them by now."""

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import ENOBUFS, ENODEV
 from ipaddress import ip_address
@@ -13,7 +14,8 @@ from stunwall.model import StunwallError
 from stunwall.netlink import Message
 from stunwall.vpn import messages
 from stunwall.vpn.interfaces import Snapshot
-from stunwall.vpn.network import Network, Read
+from stunwall.vpn.messages import Read
+from stunwall.vpn.network import Network
 from stunwall.vpn.routes import LinkRoutes
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and
@@ -98,12 +100,17 @@ class Rtnetlink:
             self._take_notifications(end)
             self._read_on(end)
         except OSError as error:
-            self._start_anew()
+            with suppress(OSError):
+                self._start_anew()
             raise RtnetlinkError(f"cannot read interfaces and routes from the kernel: {error}") from error
 
     def snapshot(self) -> Snapshot:
-        """Return the network as far as it is known."""
-        return self.network.snapshot({version: self._egress(version) for version in self._versions})
+        """Return the network as far as it is known. Raises RtnetlinkError."""
+        try:
+            egress = {version: self._egress(version) for version in self._versions}
+        except OSError as error:
+            raise RtnetlinkError(f"cannot ask the kernel for routes: {error}") from error
+        return self.network.snapshot(egress)
 
     def _take_notifications(self, end: float) -> None:
         while time.monotonic() < end:
@@ -122,20 +129,19 @@ class Rtnetlink:
                     self._reading.late.append(message)
 
     def _start_anew(self) -> None:
-        """Read everything again, first whether those links are as before by which STUN may leave."""
+        """Read everything again, first whether the VPN's links are as before."""
         self.known = False
         self.network.everything()
         self._abort()
         self._tries = 0
-        for index in self.network.open:
+        for index in self.network.vpn():
             self._look_at(index)
 
     def _abort(self) -> None:
         if self._reading is not None:
-            self._reading = None
-            self._epoll.unregister(self._requests)
             self._requests.close()  # and with it, what the kernel still has to say
             self._requests = self._connect()
+            self._reading = None
 
     def _connect(self) -> socket.socket:
         requests = _socket()
@@ -165,12 +171,7 @@ class Rtnetlink:
             self._reading = _Reading(read, self._sequence)
             if read.kind == messages.GETROUTE:
                 self._reading.routes = network.fresh_routes(read)
-            self._send(
-                self._requests,
-                read.kind,
-                _REQUEST | _DUMP,
-                messages.wanted(read.kind, read.version, read.index),
-            )
+            self._send(self._requests, read.kind, _REQUEST | _DUMP, messages.request(read))
             del network.wanted[read]
         if self._reading is None:
             self.known = True
@@ -213,7 +214,7 @@ class Rtnetlink:
 
     def _look_at(self, index: int) -> None:
         """Read one link now."""
-        found = self._ask(messages.GETLINK, messages.wanted(messages.GETLINK, 0, index))
+        found = self._ask(messages.GETLINK, messages.request(Read(messages.GETLINK, 0, index)))
         if found is None:
             self.network.remove_link(index)
         else:
@@ -228,8 +229,10 @@ class Rtnetlink:
         """Return the kernel's answer, None if it says that there is none. It answers before send() returns."""
         self._sequence += 1
         self._send(self._answers, kind, _REQUEST, body)
-        found = next(netlink.messages(self._receive(self._answers)), None)
-        return None if found is None or found.kind == netlink.ERROR else found
+        while True:
+            for found in netlink.messages(self._receive(self._answers)):
+                if found.sequence == self._sequence:
+                    return None if found.kind == netlink.ERROR else found
 
     def _send(self, to: socket.socket, kind: int, flags: int, body: bytes) -> None:
         to.sendto(netlink.message(kind, flags, self._sequence, body), (0, 0))

@@ -131,9 +131,9 @@ def checksum(filled: Mapping[str, Iterable[str]]) -> int:
     program has changed them. It leaves out `guard_ports`, to which loading the file again adds the default ports.
     """
     lines = (
-        f"{name} {normal(element)}\n"
+        f"{name} {element}\n"
         for name in sorted(filled.keys() - {"guard_ports", CHECKSUM})
-        for element in sorted(filled[name], key=normal)
+        for element in sorted(map(normal, filled[name]))
     )
     return zlib.crc32("".join(lines).encode(errors="surrogateescape"))
 
