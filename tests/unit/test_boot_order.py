@@ -31,7 +31,7 @@ def verified(folder: Path, firewall: str, text: str) -> str:
     (folder / "multi-user.target.wants" / "systemd-networkd.service").symlink_to(
         "/lib/systemd/system/systemd-networkd.service"
     )
-    command = ["systemd-analyze", "verify", "multi-user.target"]
+    command = ["systemd-analyze", "verify", "--man=no", "multi-user.target"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"SYSTEMD_UNIT_PATH": f"{folder}:"}
     )
