@@ -146,7 +146,9 @@ def test_a_table_of_another_program_is_told_and_replaced_when_that_ends(lab: Lab
             said = status(agent)
             assert (said["state"], said["leak_possible"]) == ("degraded", False)
             assert not up(agent)
-            assert any("nft owns a table netdev stunwall" in problem for problem in said["problems"])
+            assert any(
+                "another program owns a table netdev stunwall" in problem for problem in said["problems"]
+            )
             owner.close()
             until(lambda: up(agent), 5, "the second lock")
             assert status(agent)["state"] == "protected"

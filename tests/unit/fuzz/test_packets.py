@@ -29,6 +29,7 @@ from vectors.others import OTHERS
 from vectors.programs import SAMPLES
 
 COOKIE, TEAMS = bytes.fromhex("2112a442"), bytes.fromhex("ff10")
+MS_TURN = bytes.fromhex("0200"), bytes.fromhex("0300")
 GUARDED = (3478, 5349)
 # Bytes: a response is 40 long, behind Teams' header of 12 and headers of at most 60; an ICMP error has its own limits.
 LONGEST = {4: 576, 6: 1280}
@@ -87,11 +88,17 @@ def parsed(raw: bytes) -> Datagram | None:
 
 
 def shows_stun(datagram: Datagram) -> bool:
-    """Whether there is a cookie where a message can begin: at once, behind RFC 4571's length, in Teams' header."""
+    """Whether there is a cookie where a message can begin: at once, behind RFC 4571's length, in another header."""
     payload = datagram.payload
     places = [0, 2] if datagram.transport is Transport.TCP else [0]
     if payload[:2] == TEAMS and payload[16:20] == COOKIE:
         return True
+    if datagram.transport is Transport.TCP and payload[:2] in MS_TURN:
+        places.append(4)
+    if datagram.transport is Transport.UDP and payload[20:22] == bytes(
+        2
+    ):  # Telegram's: the length's upper half
+        places.append(24)
     return any(payload[at + 4 : at + 8] == COOKIE and payload[at] < 0x40 for at in places)
 
 
@@ -119,8 +126,10 @@ def test_a_cookie_in_its_place_is_stun_and_other_stun_has_its_exact_size(raw: by
         assert found is not None
         assert found.message is not None
         assert found.message.cookie
+    elif found is not None and datagram.transport is Transport.TCP:
+        # MS-TURN without its cookie, and the pseudo-TLS before it.
+        assert datagram.payload[:2] in (MS_TURN[0], b"\x16\x03")
     elif found is not None:
-        assert datagram.transport is Transport.UDP
         assert datagram.partial or any(20 <= size <= 548 for size in datagram.lengths)
 
 

@@ -57,5 +57,5 @@ def test_rows_are_plain_lines_that_begin_with_a_name_or_are_indented(
 
 
 @given(TEXTS, st.integers(-(2**63), 2**63))
-def test_an_endpoint_ends_with_its_port(address: str, port: int) -> None:
-    assert endpoint(address, port).endswith(f":{port}")
+def test_an_endpoint_ends_with_its_port_if_that_is_known(address: str, port: int) -> None:
+    assert endpoint(address, port).endswith(f":{port}" if port else address)
