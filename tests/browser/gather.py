@@ -54,15 +54,13 @@ def parse_candidate(line: str) -> Candidate:
     return Candidate(words[7], words[2].lower(), words[4], int(words[5]), further.get("raddr"))
 
 
-def gather(
-    lab: Lab, browser: Browser, microphone: bool = True, servers: list[dict[str, str]] = ICE_SERVERS
-) -> Gathered:
+def gather(lab: Lab, browser: Browser, microphone: bool = True) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
-    With `microphone` the page may use one, as in a call; without, it is like any page on the web. It asks `servers`.
+    With `microphone` the page may use one, as in a call; without, it is like any page on the web.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
-    with Site(lab.client, "page.html", {"iceServers": servers, "microphone": microphone}) as site:
+    with Site(lab.client, "page.html", {"iceServers": ICE_SERVERS, "microphone": microphone}) as site:
         with running(lab.client, browser, site.address, microphone) as process:
             report = _wait(site, process)
         if report is None or "failure" in report:

@@ -1,18 +1,15 @@
 """What a page in a real browser learns: the real address without stunwall, the VPN's with it."""
 
-from collections import Counter
-from socket import AF_INET, AF_INET6, SOCK_DGRAM
+from socket import AF_INET, AF_INET6
 
 import pytest
 
 from browser.gather import Gathered, gather
 from browser.program import BROWSERS, Browser
-from lab.addresses import ECHO_SERVER, FAMILIES, REAL, STUN_PORT, STUN_SERVER, VPN_SERVER
+from lab.addresses import FAMILIES, REAL, VPN_SERVER
 from lab.agent import Agent
-from lab.coturn import PASSWORD, USER
-from lab.leaks import DEVICE, IPV6_OUTSIDE, SOURCE_RULE, VPN_DOWN, Leak
-from lab.messages import binding_request
-from lab.observe import NO_LEAK, events, wait_event
+from lab.leaks import IPV6_OUTSIDE, SOURCE_RULE, VPN_DOWN, Leak
+from lab.observe import NO_LEAK
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -75,51 +72,3 @@ def test_page_without_the_microphone_never_learns_the_real_address(
             gathered = gather(lab, browser, microphone=False)
             assert not wire.stun()
         assert not everything(gathered) & set(REAL.values())
-
-
-TLS_PORT = 5349
-# Over TLS the lab has no TURN server: the echo server breaks the handshake off.
-TURN_SERVERS = [
-    {"urls": f"{scheme}:{host}:{port}?transport=tcp", "username": USER, "credential": PASSWORD}
-    for scheme, host, port in (
-        ("turns", ECHO_SERVER[AF_INET], TLS_PORT),
-        ("turns", f"[{ECHO_SERVER[AF_INET6]}]", TLS_PORT),
-        ("turn", STUN_SERVER[AF_INET], STUN_PORT),
-        ("turn", f"[{STUN_SERVER[AF_INET6]}]", STUN_PORT),
-    )
-]
-FIRST = 2  # segments of a TLS handshake's first message, with post-quantum keys
-
-
-@pytest.mark.parametrize("browser", BROWSERS)
-def test_page_does_not_wait_for_turn_over_tcp_and_tls(lab: Lab, browser: Browser) -> None:
-    """Gathering ends before the kernel sends a blocked segment for the second time."""
-    with VPN_DOWN.made(lab):
-        with Wire(lab) as wire:
-            gather(lab, browser, False, TURN_SERVERS)
-            wire.settle()
-        tried = {packet.destination_port for packet in wire.packets() if packet.payload}
-        assert {TLS_PORT, STUN_PORT} <= tried, NO_LEAK
-        with Agent(lab, on_block="drop") as agent:
-            gather(lab, browser, False, TURN_SERVERS)
-            dropped = blocked(lab, agent)
-        with Agent(lab) as agent, Wire(lab) as wire:
-            gather(lab, browser, False, TURN_SERVERS)
-            refused = blocked(lab, agent)
-            wire.settle()
-        sent = [packet for packet in wire.packets() if packet.destination_port in (TLS_PORT, STUN_PORT)]
-    print(f"{browser}: the most packets blocked of a flow, by port: dropped {dropped}, refused {refused}")
-    assert [str(packet) for packet in sent if packet.payload] == []
-    assert all(dropped[port] > FIRST >= refused[port] > 0 for port in (TLS_PORT, STUN_PORT))
-
-
-def blocked(lab: Lab, agent: Agent) -> Counter[int]:
-    """The most packets of a TCP flow that were blocked, by its destination port."""
-    # Written after all that came before it.
-    DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request())
-    wait_event(agent, transport="udp", interface="phys0")
-    most: Counter[int] = Counter()
-    for event in events(agent):
-        if event["transport"] == "tcp":
-            most[event["destination_port"]] = max(most[event["destination_port"]], event["count"])
-    return most

@@ -257,8 +257,8 @@ out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 out.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"{PHYSICAL}")
 out.settimeout(0.2)
 while True:
-    out.sendto(bytes.fromhex(sys.argv[1]), ("{STUN_SERVER[AF_INET]}", 3478))
-    try:
+    try:  # the kernel may tell the sender that its packet was dropped
+        out.sendto(bytes.fromhex(sys.argv[1]), ("{STUN_SERVER[AF_INET]}", 3478))
         answer = out.recv(2048)
     except OSError:
         continue
