@@ -112,11 +112,12 @@ systemctl enable --quiet stunwall-wall.service stunwall.service
 # Neither removes the wall: the rules are replaced in one transaction, and stopped.sh sees that it is a restart.
 systemctl restart stunwall-wall.service stunwall.service || {
     journalctl -u stunwall-wall -u stunwall -n 10 --no-pager >&2
-    # systemd.exec(5): 226, NAMESPACE.
-    if [ "$(systemctl show -p ExecMainStatus --value stunwall.service)" = 226 ]; then
+    # systemd.exec(5): NAMESPACE; systemd 257 says RUNTIME_DIRECTORY.
+    case $(systemctl show -p ExecMainStatus --value stunwall.service) in 226 | 233)
         say "this container gives services no mount namespace, so the daemon cannot start. The rules are loaded: STUN is" >&2
         say "dropped. Allow nesting for the container (LXC, Incus, Proxmox), or install stunwall on its host." >&2
-    fi
+        ;;
+    esac
     fail "the service did not start, see above. 'sudo stunwall doctor' looks for the cause"
 }
 say "installed and running. To use it without sudo, run: sudo usermod -aG stunwall \$USER, then log out and back in."

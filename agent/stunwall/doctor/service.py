@@ -14,8 +14,8 @@ UNITS = {
 }
 
 
-# systemd.exec(5): the unit's namespaces could not be set up.
-_NAMESPACE = "226"
+# systemd.exec(5): the unit's namespaces could not be set up. systemd 257 needs one for the unit's folder in /run, too.
+_NO_NAMESPACE = {"226": "226/NAMESPACE", "233": "233/RUNTIME_DIRECTORY"}
 
 
 def check(machine: Machine) -> Iterator[Finding]:
@@ -65,11 +65,13 @@ def _unit(unit: str, shown: dict[str, str]) -> Iterator[Finding]:
 
 
 def _inactive(unit: str, shown: dict[str, str]) -> Finding:
-    if shown.get("ExecMainStatus") == _NAMESPACE:
+    if status := _NO_NAMESPACE.get(shown.get("ExecMainStatus", "")):
         return problem(
             "service",
-            f"{unit} cannot start: this container gives services no mount namespace (226/NAMESPACE)",
-            next="allow nesting for the container (LXC, Incus, Proxmox), or install stunwall on its host",
+            f"{unit} cannot start: systemd could not give it a mount namespace or a folder in /run ({status})",
+            why="a container may not allow it, or /run is full",
+            next="allow nesting for the container (LXC, Incus, Proxmox), or install stunwall on its host; "
+            f"journalctl -u {unit}",
         )
     what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
     return problem("service", what, next=f"sudo systemctl restart {unit}; journalctl -u {unit}")

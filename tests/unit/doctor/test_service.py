@@ -35,7 +35,7 @@ def test_without_systemd_a_note_says_that_nothing_starts_stunwall_at_boot(fake: 
         (
             {"ActiveState": "activating", "Result": "exit-code", "ExecMainStatus": "226"},
             PROBLEM,
-            "{} cannot start: this container gives services no mount namespace",
+            "{} cannot start: systemd could not give it a mount namespace",
             "allow nesting for the container",
         ),
         ({"ActiveState": "inactive"}, PROBLEM, "{} is inactive (success)", "sudo systemctl restart {}"),
