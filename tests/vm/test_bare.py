@@ -37,9 +37,12 @@ def test_the_wall_is_loaded_where_services_get_no_mount_namespace(lab: MachineLa
     assert machine.run("systemctl", "is-active", WALL_UNIT) == "active\n"
     assert table_exists(machine)
     with under_traffic(lab, machine):
-        # While systemd tries again, there is no status.
-        until(lambda: "cannot start" in problem(machine, "service")["what"], SLOW, "doctor to see why")
-        assert "allow nesting" in problem(machine, "service")["next"]
+
+        def told() -> bool:
+            found = problem(machine, "service")
+            return "cannot start" in found["what"] and "allow nesting" in found["next"]
+
+        until(told, SLOW, "doctor to see why")  # while systemd tries again, there is no status
     machine.run("sysctl", "user.max_mnt_namespaces=1000")
     ready(machine)  # systemd keeps trying to start it
 
