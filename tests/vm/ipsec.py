@@ -142,22 +142,16 @@ class Gateway:
             command = ("chroot", str(self._root), "/usr/sbin/charon-systemd")
             self._charon = Process(server, *command, env={"STRONGSWAN_CONF": "/run/strongswan.conf"})
             stack.callback(self._charon.stop)
-            until(self._listens, 20, "strongSwan to listen")
+            until((self._root / "run/charon.vici").exists, 20, "strongSwan's socket")
             self._control("--load-all", "--noprompt", "--file", "/run/connections.conf")
             self._stack = stack.pop_all()
 
     def close(self) -> None:
         self._stack.close()
 
-    def _listens(self) -> bool:
-        return self._swanctl("--stats").returncode == 0
-
-    def _swanctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["chroot", str(self._root), "swanctl", *arguments]
-        return subprocess.run(command, capture_output=True, text=True)
-
     def _control(self, *arguments: str) -> None:
-        done = self._swanctl(*arguments)
+        command = ["chroot", str(self._root), "swanctl", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(
                 f"swanctl {' '.join(arguments)}: {done.stdout}{done.stderr}\n{self._charon.output}"

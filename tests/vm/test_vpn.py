@@ -13,7 +13,7 @@ from lab.messages import binding_request, reflexive_address
 from lab.probe import UNBOUND, Binding
 from lab.wgquick import INTERFACE, Account
 from vm.early import SLOW, under_traffic
-from vm.image import Image
+from vm.image import image
 from vm.ipsec import PREFERENCE, Gateway, Tunnel
 from vm.machine import Machine
 from vm.outside import MachineLab
@@ -58,8 +58,9 @@ def wireguard(lab: MachineLab, machine: Machine) -> Iterator[WireGuard]:
 
 
 @pytest.fixture(scope="session")
-def gateway(lab: MachineLab, built: Image) -> Iterator[Gateway]:
-    gateway = Gateway(lab.server, built)
+def gateway(lab: MachineLab) -> Iterator[Gateway]:
+    # Debian 12's for both machines: Debian 13's does not get as far as to listen here.
+    gateway = Gateway(lab.server, image("6.1"))
     yield gateway
     gateway.close()
 
