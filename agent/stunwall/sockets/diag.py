@@ -83,9 +83,8 @@ class SocketLookup:
             self._netlink.send(header + body)
             for _ in range(_REPLIES):
                 message, sender = self._netlink.recvfrom(8192)
-                if (
-                    sender[0] == 0 and _sequence(message) == self._sequence
-                ):  # from the kernel, and the answer to this
+                # From the kernel, and the answer to this.
+                if sender[0] == 0 and _sequence(message) == self._sequence:
                     return parse(message)
         return None
 

@@ -59,9 +59,8 @@ class Network:
         self._rules = dict.fromkeys(versions, frozenset[int]())  # the tables that they lead to
         self._tables = dict(self._rules)  # those in place of TABLES_OF_VRFS, too
         self._routes: dict[tuple[int, int], LinkRoutes] = {}  # by index and IP version
-        self._covered: dict[
-            tuple[int, int], bool
-        ] = {}  # of the links in _routes; those missing are to be counted
+        # Of the links in _routes; those missing are to be counted.
+        self._covered: dict[tuple[int, int], bool] = {}
         self._default: frozenset[tuple[int, int]] = frozenset()  # that were covered in the last snapshot
         self._anywhere: Sign | None = None  # of routes that name no link
         self._urgent = False
