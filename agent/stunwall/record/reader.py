@@ -9,7 +9,15 @@ from typing import Any
 
 from stunwall import hints
 from stunwall.model import Event
-from stunwall.record.schema import COLUMNS, FILE, FITS, RecordError, RecordPermissionError, is_full
+from stunwall.record.schema import (
+    COLUMNS,
+    FILE,
+    FITS,
+    SQLITE_ERRORS,
+    RecordError,
+    RecordPermissionError,
+    is_full,
+)
 
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 
@@ -84,7 +92,7 @@ class RecordReader:
         # clean end there is no log beside the file, and it can be read as it is (sqlite.org/wal.html).
         wal = self._file.with_name(FILE + "-wal")
         options = ("mode=ro",) if wal.exists() else ("mode=ro", "immutable=1")
-        error: sqlite3.Error | None = None
+        error: Exception | None = None
         for option in options:
             try:
                 connection = sqlite3.connect(
@@ -92,7 +100,7 @@ class RecordReader:
                 )
                 with closing(connection.execute("SELECT 1 FROM events LIMIT 1")):
                     return connection
-            except sqlite3.Error as failed:
+            except SQLITE_ERRORS as failed:
                 error = failed
         raise self._error(error) from error
 
@@ -101,7 +109,7 @@ class RecordReader:
             # Not `yield from`: that closes the cursor, which fails if the connection was closed before.
             for row in self._connection.execute(query, values):  # noqa: UP028
                 yield row
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._error(error) from error
 
     def _numbers(self, query: str, values: tuple[object, ...]) -> tuple[int, ...]:
@@ -117,7 +125,7 @@ class RecordReader:
                 raise RecordError(f"{self._file}: event {row[0]} is damaged ({name})")
         return Event(*row[1:])
 
-    def _error(self, error: sqlite3.Error | None) -> RecordError:
+    def _error(self, error: Exception | None) -> RecordError:
         if isinstance(error, sqlite3.OperationalError) and not _readable(self._file):
             return _no_rights(self._file)
         cure = "If it is damaged, stunwalld moves it aside at its next write"

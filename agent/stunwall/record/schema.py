@@ -38,6 +38,10 @@ INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * le
 UPDATE = "UPDATE events SET last_time = max(last_time, ?), count = count + ? WHERE id = ?"
 
 
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises: UnicodeDecodeError where SQLite's message quotes a damaged file that is not UTF-8."""
+
+
 class RecordError(StunwallError):
     """The record could not be read."""
 
@@ -51,7 +55,7 @@ class RecordPermissionError(RecordError):
 def open_for_writing(file: Path) -> sqlite3.Connection:
     """Open the file, create what is missing in it, and return the connection.
 
-    Raises OSError, and sqlite3.Error if the file is damaged or of another version.
+    Raises OSError, and SQLITE_ERRORS if the file is damaged or of another version.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o640)
     os.fchmod(descriptor, 0o640)  # before SQLite makes the log beside it, which gets the same

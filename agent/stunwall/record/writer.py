@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stunwall.config import Retention
 from stunwall.model import Event
-from stunwall.record.schema import FILE, INSERT, UPDATE, is_full, open_for_writing
+from stunwall.record.schema import FILE, INSERT, SQLITE_ERRORS, UPDATE, is_full, open_for_writing
 
 WINDOW = 60.0  # seconds: packets of a flow within it are one event
 BATCH = 1.0  # seconds between writes at the most: what a crash can lose
@@ -18,7 +18,7 @@ _RECENT_MAX = 50_000  # flows whose event may still grow
 _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet frame
 
 # The disk, the file or the machine is to blame: the events wait in memory.
-_TROUBLE = (sqlite3.Error, OSError, MemoryError)
+_TROUBLE = (*SQLITE_ERRORS, OSError, MemoryError)
 
 # A flow: the 5-tuple, verdict and reason.
 _Key = tuple[str, str, int, str, int, str, str]
@@ -249,7 +249,7 @@ def _is_corrupt(error: Exception) -> bool:
     # The subclass OperationalError (locked, full, read-only) passes by itself; a missing column does not.
     if isinstance(error, sqlite3.OperationalError):
         return "no such column" in str(error) or "no column named" in str(error)
-    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
+    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError, UnicodeDecodeError)
 
 
 def _cure(error: Exception, folder: Path) -> str:

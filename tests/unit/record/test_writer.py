@@ -279,6 +279,8 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "cut after a page": lambda whole: whole[:4096],
     "cut in a page": lambda whole: whole[:10000],
     "cut short": lambda whole: whole[:-4096],
+    # SQLite's message then has a byte that is no UTF-8, and Python raises UnicodeDecodeError in its place.
+    "a name that is no text": lambda whole: whole.replace(b"tableevents", b"table\xffvents"),
     "zeros in the middle": lambda whole: whole[:4096] + bytes(len(whole) - 4096),
 }
 
