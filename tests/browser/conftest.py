@@ -1,5 +1,5 @@
 """One lab for all tests in here."""
 
-from lab.conftest import lab
+from lab.conftest import lab, no_connections
 
-__all__ = ["lab"]
+__all__ = ["lab", "no_connections"]

@@ -21,6 +21,15 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
+@pytest.fixture(autouse=True)
+def no_connections(lab: Lab) -> None:
+    """No entry is left of an earlier test.
+
+    A socket with the port of one would be sent where that flow was, or refused, as one of a known flow.
+    """
+    lab.client.delete_connections()
+
+
 @pytest.fixture
 def vpn(lab: Lab) -> None:
     """The lab's own VPN is up, for both families."""

@@ -8,7 +8,7 @@ from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 
 from lab.addresses import BOX, BOX_NETWORK, CLIENT, COTURN, FAMILIES, NOBODY, PHYSICAL, both
 from lab.namespace import Namespace
-from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask
 from lab.topology import Lab
 
 BYPASS_MARK, APP_MARK = 0x77, 0x78
@@ -65,7 +65,9 @@ class Leak:
                     stack.enter_context(lab.client.rule(self.rule[family], family))
             yield
 
-    def ask(self, lab: Lab, family: int, kind: int, payload: bytes, seconds: float = 1.0) -> bytes | None:
+    def ask(
+        self, lab: Lab, family: int, kind: int, payload: bytes, seconds: float = ANSWER_SECONDS
+    ) -> bytes | None:
         """The STUN server's reply to `payload` sent through this leak, or None (see probe.ask)."""
         return ask(self.sender(lab), COTURN[family], payload, self.binding[family], kind, seconds)
 

@@ -3,17 +3,21 @@
 import ctypes
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC, SOCK_RAW
 from typing import TypeVar
 
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
+# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_conntrack.h: a delete without a tuple
+# deletes all entries.
+NETLINK_NETFILTER, NLM_F_REQUEST, CT_DELETE = 12, 1, 1 << 8 | 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -88,6 +92,12 @@ class Namespace:
     def nft(self, rules: str) -> None:
         """Loads `rules` in one transaction."""
         self._feed(self.command("nft", "-f", "-"), rules)
+
+    def delete_connections(self) -> None:
+        """Deletes every entry of connection tracking, as `conntrack -F`."""
+        with self.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as netlink:
+            # struct nlmsghdr, struct nfgenmsg: of every family
+            netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, NLM_F_REQUEST, 0, 0, AF_UNSPEC, 0, 0))
 
     def masquerade(self, table: str, match: str) -> None:
         """Loads a table that gives the packets that `match` the address of the interface they leave by."""

@@ -9,7 +9,7 @@ from lab.addresses import COTURN, FAMILIES, REAL, VPN_SERVER
 from lab.agent import Agent
 from lab.deadline import until
 from lab.messages import binding_request, new_transaction, reflexive_address, transaction_of
-from lab.probe import DEVICE_BOUND, UNBOUND, Binding, ask
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, UNBOUND, Binding, ask
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -23,7 +23,7 @@ def address_seen(
     family: int = AF_INET,
     binding: Binding = UNBOUND,
     kind: int = SOCK_DGRAM,
-    seconds: float = 5,
+    seconds: float = ANSWER_SECONDS,
 ) -> str | None:
     """The client's address as the STUN server sees it, or None if no answer comes from the server within `seconds`."""
     return reflexive_address(ask(lab.client, COTURN[family], binding_request(), binding, kind, seconds))
@@ -68,6 +68,14 @@ def on_wire(lab: Lab, attempt: Callable[[bytes], object], length: int = 12) -> b
     with Wire(lab) as wire:
         attempt(nonce)
         return bool(wire.leaks(nonce[:length]))
+
+
+def assert_leaks(lab: Lab, attempt: Callable[[bytes], object], length: int = 12) -> None:
+    """The half without stunwall: fails unless the wire shows, outside the VPN, what `attempt` sends.
+
+    It is repeated until it does, because a datagram may be lost or late on a busy machine.
+    """
+    until(lambda: on_wire(lab, attempt, length), NOTICED, f"the packet outside: {NO_LEAK}")
 
 
 def network_state(lab: Lab) -> list[str]:

@@ -16,6 +16,7 @@ IP_UNICAST_IF, IPV6_UNICAST_IF = 50, 76
 SIOCGIFINDEX = 0x8933
 
 CONNECT_SECONDS = 5
+ANSWER_SECONDS = 5  # for an answer that must come: it ends the wait, and a busy machine is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +97,14 @@ def ask(
     payload: bytes,
     binding: Binding = UNBOUND,
     kind: int = SOCK_DGRAM,
-    seconds: float = 1.0,
+    seconds: float = ANSWER_SECONDS,
 ) -> bytes | None:
     """The first bytes that come back for `payload`, or None if none do within `seconds`."""
     with connect(namespace, server, binding, kind) as sock:
         return exchange(sock, payload, seconds)
 
 
-def exchange(sock: socket.socket, payload: bytes, seconds: float = 1.0) -> bytes | None:
+def exchange(sock: socket.socket, payload: bytes, seconds: float = ANSWER_SECONDS) -> bytes | None:
     """As ask(), over a socket that is connected already."""
     send(sock, payload)
     sock.settimeout(seconds)

@@ -4,9 +4,13 @@ from socket import AF_INET
 
 from lab.addresses import CLIENT, STUN_SERVER
 from lab.coturn import PASSWORD, USER
+from lab.probe import ANSWER_SECONDS
 
-STUN_CLIENT = ("stun", STUN_SERVER[AF_INET], "1", "-i", CLIENT[AF_INET], "-v")
-"""stun-client: RFC 3489, without a cookie, bound to the client's physical address."""
+STUN_CLIENT = ("timeout", f"{ANSWER_SECONDS}", "stun", STUN_SERVER[AF_INET], "1", "-i", CLIENT[AF_INET], "-v")
+"""stun-client: RFC 3489, without a cookie, bound to the client's physical address.
+
+It asks once, and would wait for the answer for ever.
+"""
 
 RELAYED = "Total lost packets 0"
 """What turn_client prints if all its data came back through the relay."""

@@ -12,7 +12,7 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import CONTAINER, DEVICE, SOURCE_RULE, Leak
 from lab.messages import allocate_request, binding_request, error_code, new_transaction, transaction_of
-from lab.observe import NO_LEAK, on_wire
+from lab.observe import assert_leaks, on_wire
 from lab.probe import DEVICE_BOUND, connect, send, transport_name
 from lab.programs import RELAYED, STUN_CLIENT, maps_to, turn_client
 from lab.samples import STUN, UNANSWERED, Sample
@@ -47,7 +47,7 @@ def test_real_program_learns_that_it_is_refused(
 
 def test_on_block_drop_answers_nothing(lab: Lab) -> None:
     with SOURCE_RULE.made(lab, AF_INET), Agent(lab, on_block="drop"):
-        assert SOURCE_RULE.ask(lab, AF_INET, SOCK_DGRAM, binding_request()) is None
+        assert SOURCE_RULE.ask(lab, AF_INET, SOCK_DGRAM, binding_request(), 1) is None
         for sample in UNANSWERED:
             with _sent(lab, SOURCE_RULE, sample, AF_INET, new_transaction()) as sock:
                 sock.settimeout(0.5)
@@ -61,7 +61,7 @@ def test_what_has_no_response_is_refused_at_once(lab: Lab, leak: Leak, family: i
     """By ICMP or a reset, as if nothing listened there, and no part of it leaves."""
     with leak.made(lab, family):
         for sample in UNANSWERED:
-            assert on_wire(lab, partial(_send, lab, leak, sample, family), sample.nonce), NO_LEAK
+            assert_leaks(lab, partial(_send, lab, leak, sample, family), sample.nonce)
         with Agent(lab):
             for sample in UNANSWERED:
                 assert not on_wire(lab, partial(_refused, lab, leak, sample, family), sample.nonce), (

@@ -13,7 +13,7 @@ from lab.addresses import BOX, COTURN, STUN_PORT, STUN_SERVER
 from lab.agent import Agent
 from lab.leaks import CONTAINER
 from lab.messages import BINDING_REQUEST, SOFTWARE, attribute, binding_request, message
-from lab.observe import NO_LEAK, on_wire
+from lab.observe import assert_leaks, on_wire
 from lab.probe import DEVICE_BOUND, connect, exchange
 from lab.topology import Lab
 
@@ -78,6 +78,6 @@ def wait_reply(sock: socket) -> None:
 )
 def test_stun_behind_unusual_headers_is_blocked(lab: Lab, family: int, attempt: Attempt) -> None:
     with CONTAINER.made(lab, family):
-        assert on_wire(lab, partial(attempt, lab)), NO_LEAK
+        assert_leaks(lab, partial(attempt, lab))
         with Agent(lab):
             assert not on_wire(lab, partial(attempt, lab))

@@ -29,7 +29,7 @@ from lab.messages import (
     transaction_of,
 )
 from lab.observe import NO_LEAK, NOTICED, json_of, status, wait_event
-from lab.probe import DEVICE_BOUND, UNBOUND, ask, connect, send, transport_name
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, UNBOUND, ask, connect, send, transport_name
 from lab.responder import Responder
 from lab.topology import Lab
 from lab.wire import Wire
@@ -95,7 +95,7 @@ def hosting(lab: Lab, *allowed: int, **config: str) -> Iterator[tuple[Responder,
 
 
 def stranger_asks(
-    lab: Lab, family: int, kind: int, port: int = SERVED_PORT, seconds: float = 0.5
+    lab: Lab, family: int, kind: int, port: int = SERVED_PORT, seconds: float = ANSWER_SECONDS
 ) -> bytes | None:
     """What a stranger on the Internet gets for a Binding Request to the client's real address."""
     return ask(lab.stun, (REAL[family], port), binding_request(), UNBOUND, kind, seconds)
@@ -152,7 +152,7 @@ def test_the_answer_of_a_published_port_leaves_only_with_an_exception(
         assert reflexive_address(stranger_asks(lab, family, kind)) is not None, NO_LEAK
     with hosting(lab) as (responder, agent), Wire(lab) as wire:
         assert seen_by(responder, lab, family, kind)
-        assert stranger_asks(lab, family, kind) is None
+        assert stranger_asks(lab, family, kind, seconds=0.5) is None
         event = wait_event(agent, verdict="blocked", source=BOX[family], source_port=SERVED_PORT)
         assert event["interface"] == PHYSICAL
         agent.kill()
@@ -320,7 +320,7 @@ def test_a_service_of_this_machine_answers_strangers_only_with_an_exception(
         assert reflexive_address(stranger_asks(lab, family, kind)) is not None, NO_LEAK
         with Agent(lab), Wire(lab) as wire:
             assert seen_by(responder, lab, family, kind)
-            assert stranger_asks(lab, family, kind) is None
+            assert stranger_asks(lab, family, kind, seconds=0.5) is None
             assert not wire.stun()
         agent = Agent(lab)
         agent.drop_in("50-lab.toml", EXCEPTION.format(address=CLIENT[family], port=SERVED_PORT))

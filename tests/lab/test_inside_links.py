@@ -17,7 +17,7 @@ from lab.leaks import CONTAINER, route_via_box
 from lab.messages import binding_request, error_code, reflexive_address, transaction_of
 from lab.namespace import Namespace
 from lab.observe import NO_LEAK, NOTICED, json_of
-from lab.probe import DEVICE_BOUND, ask, connect, send
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, ask, connect, send
 from lab.responder import Responder
 from lab.topology import Lab, namespace
 from lab.wire import Wire
@@ -34,9 +34,9 @@ def inside(agent: Agent) -> set[str]:
     return {entry["interface"] for entry in json_of(agent, "vpn") if entry["inside"]}
 
 
-def answers(source: Namespace, address: str) -> bool:
+def answers(source: Namespace, address: str, seconds: float = ANSWER_SECONDS) -> bool:
     """Whether a STUN server at `address` answers a request from `source`."""
-    return reflexive_address(ask(source, (address, PORT), binding_request(), seconds=0.5)) is not None
+    return reflexive_address(ask(source, (address, PORT), binding_request(), seconds=seconds)) is not None
 
 
 # Virtual machines
@@ -167,7 +167,7 @@ def test_stun_between_containers_on_one_bridge_passes_unless_the_bridge_leads_ou
         lab.client.ip("route add 10.50.0.0/16 via 10.77.7.2 dev br7")
         with Agent(lab) as agent:
             assert inside(agent) == {"box0"}
-            assert not answers(one, address)
+            assert not answers(one, address, 1)
 
 
 # Gateways
@@ -184,8 +184,9 @@ def test_a_gateways_lan_side_is_inside_once_it_is_named(lab: Lab) -> None:
                 agent = stack.enter_context(Agent(lab, inside=["box*"] if named else []))
                 wire = stack.enter_context(Wire(lab))
                 assert inside(agent) == ({"box0"} if named else set())
-                assert answers(lab.client, BOX[family]) == named
-                reply = CONTAINER.ask(lab, family, SOCK_DGRAM, binding_request())
+                wait = ANSWER_SECONDS if named else 1
+                assert answers(lab.client, BOX[family], wait) == named
+                reply = CONTAINER.ask(lab, family, SOCK_DGRAM, binding_request(), wait)
                 assert (error_code(reply) == 403) == named
                 assert named or reply is None
                 assert not wire.stun()
@@ -256,7 +257,7 @@ def test_an_address_with_a_lifetime_shows_that_an_interface_leads_out(lab: Lab) 
         lab.client.ip("addr add 10.66.1.1/24 dev box0 valid_lft 1000 preferred_lft 1000")
         try:
             until(lambda: inside(agent) == set(), NOTICED, "the interface to lead out")
-            assert not answers(lab.client, BOX[AF_INET])
+            assert not answers(lab.client, BOX[AF_INET], 1)
         finally:
             lab.client.ip("addr del 10.66.1.1/24 dev box0")
-        assert not answers(lab.client, BOX[AF_INET])
+        assert not answers(lab.client, BOX[AF_INET], 1)

@@ -14,7 +14,7 @@ from lab.addresses import BOX, FAMILIES, STUN_PORT, STUN_SERVER, family_name
 from lab.agent import Agent
 from lab.leaks import CONTAINER
 from lab.messages import binding_request
-from lab.observe import NO_LEAK, on_wire
+from lab.observe import assert_leaks, on_wire
 from lab.topology import Lab
 
 IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
@@ -100,7 +100,7 @@ CASES: list[tuple[str, tuple[int, ...], Content]] = [
 def test_stun_in_packets_of_a_raw_socket_is_blocked(lab: Lab, family: int, content: Content) -> None:
     attempt = partial(send, lab, family, content)
     with CONTAINER.made(lab, family):
-        assert on_wire(lab, attempt), NO_LEAK
+        assert_leaks(lab, attempt)
         with Agent(lab) as agent:
             assert not on_wire(lab, attempt)
             agent.kill()

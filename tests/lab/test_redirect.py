@@ -109,7 +109,7 @@ def test_media_of_a_redirected_flow_stays_inside_even_when_the_daemon_is_killed(
             agent.kill()
             assert all(stays_inside(lab, sock, payload) for payload in media)
         with Wire(lab) as wire:
-            assert SOURCE_RULE.ask(lab, family, SOCK_DGRAM, binding_request()) is None
+            assert SOURCE_RULE.ask(lab, family, SOCK_DGRAM, binding_request(), 1) is None
             assert not wire.stun()
 
 

@@ -13,7 +13,7 @@ from lab.frame import Packet
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, reflexive_address
 from lab.observe import NO_LEAK, NOTICED, address_seen, network_state, wait_event, wait_passes
-from lab.probe import SOURCE_BOUND, exchange
+from lab.probe import ANSWER_SECONDS, SOURCE_BOUND, exchange
 from lab.redirected import redirected_flow, refused, rtp, stays_inside
 from lab.topology import Lab
 from lab.tunnel import INTERFACE, UNROUTED, inside, proxy
@@ -23,7 +23,7 @@ from lab.wire import Wire
 from lab.wireguard import TABLE
 
 
-def redirected_address(lab: Lab, family: int = AF_INET, seconds: float = 5) -> str | None:
+def redirected_address(lab: Lab, family: int = AF_INET, seconds: float = ANSWER_SECONDS) -> str | None:
     """The address that the server sees of a source-bound socket."""
     return address_seen(lab, family, SOURCE_BOUND[family], seconds=seconds)
 

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from socket import AF_INET, AF_NETLINK, SOCK_RAW
+from socket import AF_INET
 
 import pytest
 
@@ -25,9 +23,6 @@ from lab.wire import Wire
 pytestmark = pytest.mark.usefixtures("vpn", "other_rules")
 
 FLUSHES = 10
-# linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_conntrack.h: a delete without a tuple
-# deletes all entries.
-NETLINK_NETFILTER, NLM_F_REQUEST, CT_DELETE = 12, 1, 1 << 8 | 2
 
 
 @pytest.fixture
@@ -67,17 +62,10 @@ def without_rules(lab: Lab, agent: Agent) -> Iterator[None]:
     os.kill(agent.pid, signal.SIGSTOP)
     try:
         lab.client.nft("flush ruleset")
-        delete_connections(lab)
+        lab.client.delete_connections()
         yield
     finally:
         os.kill(agent.pid, signal.SIGCONT)
-
-
-def delete_connections(lab: Lab) -> None:
-    """As `conntrack -F`."""
-    with lab.client.socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) as netlink:
-        # struct nlmsghdr, struct nfgenmsg: of every family
-        netlink.send(struct.pack("=IHHIIBBH", 20, CT_DELETE, NLM_F_REQUEST, 0, 0, socket.AF_UNSPEC, 0, 0))
 
 
 def media_leaves(lab: Lab, agent: Agent, family: int) -> bool:
@@ -115,13 +103,13 @@ def test_a_redirected_flow_stays_in_the_vpn_when_its_connection_entry_is_deleted
     ):
         for _ in range(2):
             for _ in range(3):
-                delete_connections(lab)
+                lab.client.delete_connections()
                 assert stays_inside(lab, sock, rtp())
             agent.kill()
         media = rtp()
         with Wire(lab) as wire:
             lab.client.nft(f"flush set inet stunwall redirected{version}")
-            delete_connections(lab)
+            lab.client.delete_connections()
             send(sock, media)
             assert wire.leaks(media), NO_LEAK
 

@@ -12,7 +12,7 @@ import pytest
 from lab.addresses import FAMILIES, PHYSICAL, STUN_PORT, STUN_SERVER, family_name
 from lab.agent import Agent
 from lab.messages import binding_request
-from lab.observe import NO_LEAK, on_wire
+from lab.observe import assert_leaks, on_wire
 from lab.probe import connect, send
 from lab.topology import Lab
 
@@ -50,7 +50,7 @@ def ask(lab: Lab, family: int, nonce: bytes) -> None:
 def test_stun_leaves_in_a_clear_tunnel_only_if_the_user_has_named_it(lab: Lab, family: int) -> None:
     with tunnel(lab, family):
         for inner in FAMILIES:
-            assert on_wire(lab, partial(ask, lab, inner)), NO_LEAK
+            assert_leaks(lab, partial(ask, lab, inner))
         with Agent(lab):
             for inner in FAMILIES:
                 assert not on_wire(lab, partial(ask, lab, inner))

@@ -45,9 +45,7 @@ def shown(agent: Agent, interface: str) -> dict[str, Any]:
 
 def bypasses(lab: Lab, family: int, binding: Binding, transport: int) -> bool:
     """Whether a Binding Request over such a socket leaves outside the VPN."""
-    return leaves(
-        lab, family, lambda request: ask(lab.client, COTURN[family], request, binding, transport, 0.5)
-    )
+    return leaves(lab, family, lambda request: ask(lab.client, COTURN[family], request, binding, transport))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
