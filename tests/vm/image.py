@@ -33,6 +33,7 @@ PACKAGES = (
     "procps",
     "iproute2",
     "nftables",
+    "apparmor",  # Debian's kernel recommends it, so that a usual installation has it
     # What stunwall's package depends on, and what install.sh asks for: there is no network to get it by.
     "python3",
     "libnetfilter-queue1",

@@ -30,6 +30,8 @@ KILLS = {"6.1": 100, "6.12": 20}
 
 
 def test_service_works_locked_down(machine: Machine) -> None:
+    assert machine.run("cat", "/sys/module/apparmor/parameters/enabled") == "Y\n"
+    assert machine.attempt("systemctl", "is-active", "apparmor.service").code == 0
     said = machine.run("systemd-analyze", "security", "--no-pager", UNIT)
     print(said.strip().splitlines()[-1])
     exposure = re.search(r"Overall exposure level for stunwall.service: ([0-9.]+)", said)
