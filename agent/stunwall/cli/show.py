@@ -1,6 +1,5 @@
 """`stunwall show`: one entry of the record in full, with its packet decoded."""
 
-import struct
 from contextlib import closing
 from typing import Annotated
 
@@ -75,7 +74,7 @@ def _why(reason: str) -> str:
 def _decode(packet: bytes) -> str:
     try:
         return _decoded(packet)
-    except (struct.error, LookupError, TypeError, ValueError) as error:  # from scapy, if it is cut short
+    except Exception as error:  # noqa: BLE001 - scapy has many kinds, and the packet is a stranger's
         return f"It cannot be decoded ({error}). Its bytes:\n{packet.hex(' ', 4)}"
 
 

@@ -82,6 +82,16 @@ def test_truncated_packets_are_decoded_as_far_as_possible(
     assert "The first packet:" in result.out
 
 
+def test_a_packet_that_scapy_refuses_is_shown_as_bytes(folder: Path, stunwall: Stunwall) -> None:
+    # scapy reads a list of at most 100 items.
+    refused = packet("udp", message(0x0001, attribute(0x8000, b"") * 101))
+    record(folder, replace(event(1), packet=refused))
+    done = stunwall("show", "1")
+    assert (done.code, done.err) == (0, "")
+    assert "cannot be decoded" in done.out
+    assert refused.hex(" ", 4) in done.out
+
+
 @pytest.mark.parametrize("number", ["0", "2", "-1", "9" * 30])
 def test_an_unknown_id_is_exit_code_1(folder: Path, stunwall: Stunwall, number: str) -> None:
     record(folder, event())
