@@ -21,7 +21,7 @@ def is_look_alike(packet: bytes) -> bool:
     sizes = {by_ip - 8} if lite or not by_udp else {by_ip - 8, by_udp - 8}
     if (payload[0] < 0x40 and payload[4:8] == COOKIE) or (payload[:2] == TEAMS and payload[16:20] == COOKIE):
         return False
-    if payload[20:22] == bytes(2) and payload[24] < 0x40 and payload[28:32] == COOKIE:
+    if payload[20:22] == bytes(2) and payload[28:32] == COOKIE and payload[24] < 0x40:
         return False
     if payload[16:28] == b"\xff" * 12:
         size = TELEGRAM_SIZES.get(payload[28:32])
