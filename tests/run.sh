@@ -2,6 +2,7 @@
 # Installs what the tests need, and runs them: all, or one part.
 #   run.sh [unit|lab|browser|vm] [pytest options]
 #   run.sh fuzz [SECONDS]  damaged and random input until then, an hour unless said otherwise
+#   run.sh matrix [--write]  which STUN leaves, by sender and state; --write puts the table into rules/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
@@ -13,8 +14,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | browser | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], or run.sh fuzz [SECONDS]" ;;
+    all | unit | fuzz | lab | matrix | browser | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], or run.sh matrix [--write]" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -30,7 +31,7 @@ browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
     unit) packages="$packages $unit $deb" ;;
-    lab) packages="$packages $lab" ;;
+    lab | matrix) packages="$packages $lab" ;;
     browser | demo) packages="$packages $lab $browser" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
@@ -81,6 +82,7 @@ checks() {
 
 case $part in
     demo) isolated python -m lab.demo ;;
+    matrix) isolated python -m lab.matrix "$@" ;;
     deb)
         folder=${1-$root/build}
         # lintian accepts neither root nor a host without a domain as the maintainer.

@@ -2,16 +2,17 @@
 
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from errno import ENOBUFS
 from socket import AF_INET, AF_PACKET, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW, inet_pton
 
-from lab.addresses import CLIENT, STUN_PORT, STUN_SERVER
+from lab.addresses import CLIENT, PHYSICAL, STUN_PORT, STUN_SERVER
 from lab.agent import Agent
 from lab.capture import Capture
 from lab.deadline import until
@@ -54,6 +55,18 @@ def owned_by_another(lab: Lab) -> Iterator[None]:
         owner.stdin.close()
 
 
+@contextmanager
+def without_rules(lab: Lab, agent: Agent) -> Iterator[None]:
+    """Every rule and every connection entry is gone, and stunwalld has not noticed yet."""
+    os.kill(agent.pid, signal.SIGSTOP)
+    try:
+        lab.client.nft("flush ruleset")
+        lab.client.delete_connections()
+        yield
+    finally:
+        os.kill(agent.pid, signal.SIGCONT)
+
+
 def passes_first_lock(lab: Lab) -> bool:
     """Whether STUN by the physical interface passes the first lock: it is outside, or the second lock drops it.
 
@@ -77,30 +90,36 @@ class Frame:
     """How a program writes a frame.
 
     `tags`: of VLANs. `protocol`: what it tells the kernel, 0 for what stands in the frame. `bypass`: of the qdisc.
-    `kind`: the transport.
+    `kind`: the transport. `port`: the server's. `sender`: the IP address by family. `receiver`: the hardware address.
     """
 
     tags: tuple[int, ...] = ()
     protocol: int = 0
     bypass: bool = False
     kind: int = IPPROTO_UDP
+    port: int = STUN_PORT
+    sender: Mapping[int, str] = field(default_factory=lambda: CLIENT)
+    receiver: bytes = b"\xff" * 6
 
 
 def frame(family: int, payload: bytes, how: Frame, hardware: bytes) -> bytes:
-    """A whole Ethernet frame from the client to the STUN server."""
+    """A whole Ethernet frame to the STUN server."""
     if how.kind == IPPROTO_UDP:
-        head = struct.pack("!HHHH", SENDER_PORT, STUN_PORT, 8 + len(payload), 0)
+        head = struct.pack("!HHHH", SENDER_PORT, how.port, 8 + len(payload), 0)
     else:
         # RFC 9293 §3.1: 5 words of header, PSH and ACK.
-        head = struct.pack("!HHIIBBHHH", SENDER_PORT, STUN_PORT, 1, 1, 5 << 4, 0x18, 65535, 0, 0)
+        head = struct.pack("!HHIIBBHHH", SENDER_PORT, how.port, 1, 1, 5 << 4, 0x18, 65535, 0, 0)
     data = head + payload
-    addresses = inet_pton(family, CLIENT[family]) + inet_pton(family, STUN_SERVER[family])
+    addresses = inet_pton(family, how.sender[family]) + inet_pton(family, STUN_SERVER[family])
     if family == AF_INET:
         packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 7, 0, 64, how.kind, 0) + addresses
+        # RFC 1071: a router drops what has none.
+        checksum = -sum(struct.unpack("!10H", packet)) % 0xFFFF
+        packet = packet[:10] + struct.pack("!H", checksum) + packet[12:]
     else:
         packet = struct.pack("!IHBB", 6 << 28, len(data), how.kind, 64) + addresses
     tags = b"".join(struct.pack("!HH", tag, 7) for tag in how.tags)
-    return b"\xff" * 6 + hardware + tags + struct.pack("!H", ETHERNET[family]) + packet + data
+    return how.receiver + hardware + tags + struct.pack("!H", ETHERNET[family]) + packet + data
 
 
 class Frames(Capture):
@@ -108,14 +127,14 @@ class Frames(Capture):
 
     def __init__(self, namespace: Namespace, interface: str) -> None:
         super().__init__(namespace, interface)
-        self._frames: list[bytes] = []
+        self.frames: list[bytes] = []
 
     def take(self, frame: bytes, outgoing: bool) -> None:
         if not outgoing:
-            self._frames.append(frame)
+            self.frames.append(frame)
 
     def has(self, needle: bytes) -> bool:
-        return any(needle in frame for frame in list(self._frames))
+        return any(needle in frame for frame in list(self.frames))
 
 
 def comes_out(source: Namespace, device: str, family: int, how: Frame, end: tuple[Namespace, str]) -> bool:
@@ -168,3 +187,31 @@ def packet_socket(
                     raise
 
         yield write
+
+
+@contextmanager
+def cables(lab: Lab) -> Iterator[None]:
+    """The container has a macvlan on the physical interface, and one end on a bridge with a second cable out."""
+    # With br_netfilter, the rules of the first lock would see what is bridged.
+    for version in ("ip", "ip6"):
+        lab.client.sysctl(f"bridge/bridge-nf-call-{version}tables", 0)
+    lab.client.ip(f"""
+        link add macvlan0 link {PHYSICAL} netns box type macvlan mode bridge
+        link add cable0 type veth peer name bridged netns isp
+        link add port0 type veth peer name guest0 netns box
+        link add bridge0 type bridge
+        link set cable0 master bridge0
+        link set port0 master bridge0
+        link set cable0 up
+        link set port0 up
+        link set bridge0 up
+        addr add 10.77.0.1/24 dev bridge0
+        route add 10.78.0.0/24 via 10.77.0.2 dev bridge0
+    """)
+    lab.box.ip("link set macvlan0 up\nlink set guest0 up")
+    lab.isp.ip("link set bridged up")
+    try:
+        yield
+    finally:
+        lab.client.ip("link del bridge0\nlink del cable0\nlink del port0")
+        lab.box.ip("link del macvlan0")

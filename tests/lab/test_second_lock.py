@@ -1,9 +1,7 @@
 """The second lock while the rules of the first are gone, and what it lets pass."""
 
-import os
-import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from socket import AF_INET
 
 import pytest
@@ -15,7 +13,7 @@ from lab.leaks import SOURCE_RULE
 from lab.observe import NO_LEAK, status
 from lab.probe import DEVICE_BOUND, send
 from lab.redirected import redirected_flow, rtp, stays_inside
-from lab.second_lock import owned_by_another, up
+from lab.second_lock import owned_by_another, up, without_rules
 from lab.senders import Senders
 from lab.topology import Lab
 from lab.wire import Wire
@@ -54,18 +52,6 @@ def test_no_stun_gets_out_while_another_program_flushes_all_rules(lab: Lab) -> N
         assert up(agent)
         assert flush_under_load(lab, agent) == 0
         assert status(agent)["daemon"]["second_lock"]["dropped"] > 0
-
-
-@contextmanager
-def without_rules(lab: Lab, agent: Agent) -> Iterator[None]:
-    """Every rule and every connection entry is gone, and stunwalld has not noticed yet."""
-    os.kill(agent.pid, signal.SIGSTOP)
-    try:
-        lab.client.nft("flush ruleset")
-        lab.client.delete_connections()
-        yield
-    finally:
-        os.kill(agent.pid, signal.SIGCONT)
 
 
 def media_leaves(lab: Lab, agent: Agent, family: int) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socket import IPPROTO_TCP
 
@@ -13,7 +12,7 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.namespace import Namespace
 from lab.observe import NO_LEAK, NOTICED
-from lab.second_lock import SERVICE_VLAN, VLAN, Frame, comes_out, locked, owned_by_another, up
+from lab.second_lock import SERVICE_VLAN, VLAN, Frame, cables, comes_out, locked, owned_by_another, up
 from lab.topology import Lab
 
 pytestmark = pytest.mark.usefixtures("vpn")
@@ -53,34 +52,6 @@ WAYS = (
     Way("bridged machine, VLAN tag", Frame(tags=(VLAN,)), namespace="box", device="guest0", end="bridged"),
     Way("bridged machine, two VLAN tags", Frame(tags=(VLAN, VLAN)), "box", "guest0", "bridged"),
 )
-
-
-@contextmanager
-def cables(lab: Lab) -> Iterator[None]:
-    """The container has a macvlan on the physical interface, and one end on a bridge with a second cable out."""
-    # With br_netfilter, the rules of the first lock would see what is bridged.
-    for version in ("ip", "ip6"):
-        lab.client.sysctl(f"bridge/bridge-nf-call-{version}tables", 0)
-    lab.client.ip(f"""
-        link add macvlan0 link {PHYSICAL} netns box type macvlan mode bridge
-        link add cable0 type veth peer name bridged netns isp
-        link add port0 type veth peer name guest0 netns box
-        link add bridge0 type bridge
-        link set cable0 master bridge0
-        link set port0 master bridge0
-        link set cable0 up
-        link set port0 up
-        link set bridge0 up
-        addr add 10.77.0.1/24 dev bridge0
-        route add 10.78.0.0/24 via 10.77.0.2 dev bridge0
-    """)
-    lab.box.ip("link set macvlan0 up\nlink set guest0 up")
-    lab.isp.ip("link set bridged up")
-    try:
-        yield
-    finally:
-        lab.client.ip("link del bridge0\nlink del cable0\nlink del port0")
-        lab.box.ip("link del macvlan0")
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,10 @@ class Wire(Capture):
         """Every IP packet that left the client's physical interface so far, the VPN's own included."""
         return [packet for frame in list(self._frames) if (packet := parse(frame))]
 
+    def outside(self) -> list[Packet]:
+        """The packets outside the VPN so far."""
+        return [packet for packet in self.packets() if not _is_vpn(packet)]
+
     def leaks(self, needle: bytes) -> list[Packet]:
         """The packets outside the VPN that contain `needle`, alone or joined from their fragments.
 
@@ -70,7 +74,7 @@ class Wire(Capture):
 
     def seen(self, needle: bytes) -> list[Packet]:
         """As leaks(), without settling: for a client that can't send a marker, and after leaving."""
-        outside = [packet for packet in self.packets() if not _is_vpn(packet)]
+        outside = self.outside()
         found = [packet for packet in outside if needle in packet.frame]
         if not found and any(needle in joined for joined in join_fragments(outside)):
             return [packet for packet in outside if packet.fragment is not None]
