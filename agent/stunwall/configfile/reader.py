@@ -157,7 +157,7 @@ class _Reader:
 
 def _key_of(line: str) -> str | None:
     """Return the key that a line begins with, None if it does with none. A key in quotes can have escapes."""
-    written = re.match(r"""\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^\s=.'"]+)\s*[.=]""", line)
+    written = re.match(r"""\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^\s=.'"#]+)\s*[.=]""", line)
     if written is None:
         return None
     try:

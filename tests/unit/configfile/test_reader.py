@@ -237,6 +237,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
     [
         ("mod = 1", 1, "mod", "Known here: allow_lan, bridged, guard_ports, inside, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
+        ("#mode = 'block'\nMode = 'block'", 2, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),
         ("[log]\nkeep_day = 1", 2, "log.keep_day", "keep_days, keep_rows"),
         (
