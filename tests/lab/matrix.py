@@ -75,7 +75,9 @@ def by_frames(
 ) -> Callable[[Lab, int, Sample, bytes], None]:
     def send_it(lab: Lab, family: int, sample: Sample, nonce: bytes) -> None:
         how = Frame(
-            kind=IPPROTO_TCP if sample.kind == SOCK_STREAM else IPPROTO_UDP, port=sample.port, sender=sender
+            kind=IPPROTO_TCP if sample.kind == SOCK_STREAM else IPPROTO_UDP,
+            port=sample.port,
+            sender=sender[family],
         )
         if device == "eth0":
             how = replace(how, receiver=_hardware(lab))
@@ -85,10 +87,10 @@ def by_frames(
     return send_it
 
 
-def _hardware(lab: Lab) -> bytes:
+def _hardware(lab: Lab) -> str:
     """The hardware address of the container's gateway: the client forwards no broadcasts."""
     (link,) = json.loads(lab.client.run("ip", "-j", "link", "show", "box0").stdout)
-    return bytes.fromhex(link["address"].replace(":", ""))
+    return str(link["address"])
 
 
 SENDERS = (

@@ -6,9 +6,9 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from errno import ENOBUFS
 from socket import AF_INET, AF_PACKET, IPPROTO_UDP, SOCK_DGRAM, SOCK_RAW, inet_pton
 
@@ -90,7 +90,8 @@ class Frame:
     """How a program writes a frame.
 
     `tags`: of VLANs. `protocol`: what it tells the kernel, 0 for what stands in the frame. `bypass`: of the qdisc.
-    `kind`: the transport. `port`: the server's. `sender`: the IP address by family. `receiver`: the hardware address.
+    `kind`: the transport. `port`: the server's. `sender`: the IP address, the client's if "".
+    `receiver`: the hardware address.
     """
 
     tags: tuple[int, ...] = ()
@@ -98,8 +99,8 @@ class Frame:
     bypass: bool = False
     kind: int = IPPROTO_UDP
     port: int = STUN_PORT
-    sender: Mapping[int, str] = field(default_factory=lambda: CLIENT)
-    receiver: bytes = b"\xff" * 6
+    sender: str = ""
+    receiver: str = "ff:ff:ff:ff:ff:ff"
 
 
 def frame(family: int, payload: bytes, how: Frame, hardware: bytes) -> bytes:
@@ -110,7 +111,7 @@ def frame(family: int, payload: bytes, how: Frame, hardware: bytes) -> bytes:
         # RFC 9293 §3.1: 5 words of header, PSH and ACK.
         head = struct.pack("!HHIIBBHHH", SENDER_PORT, how.port, 1, 1, 5 << 4, 0x18, 65535, 0, 0)
     data = head + payload
-    addresses = inet_pton(family, how.sender[family]) + inet_pton(family, STUN_SERVER[family])
+    addresses = inet_pton(family, how.sender or CLIENT[family]) + inet_pton(family, STUN_SERVER[family])
     if family == AF_INET:
         packet = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(data), 7, 0, 64, how.kind, 0) + addresses
         # RFC 1071: a router drops what has none.
@@ -119,7 +120,8 @@ def frame(family: int, payload: bytes, how: Frame, hardware: bytes) -> bytes:
     else:
         packet = struct.pack("!IHBB", 6 << 28, len(data), how.kind, 64) + addresses
     tags = b"".join(struct.pack("!HH", tag, 7) for tag in how.tags)
-    return how.receiver + hardware + tags + struct.pack("!H", ETHERNET[family]) + packet + data
+    ethernet = bytes.fromhex(how.receiver.replace(":", "")) + hardware + tags
+    return ethernet + struct.pack("!H", ETHERNET[family]) + packet + data
 
 
 class Frames(Capture):

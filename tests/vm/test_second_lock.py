@@ -24,7 +24,7 @@ from vm import ways
 from vm.early import SLOW
 from vm.machine import Machine
 from vm.outside import MachineLab
-from vm.service import configure, daemon_status, ready, systemctl
+from vm.service import configure, daemon_status, kill_daemon, ready, systemctl
 
 pytestmark = pytest.mark.any_kernel
 
@@ -169,6 +169,7 @@ VLANS = f"""
     neighbour add {VLAN_ROUTER} lladdr 02:00:00:00:00:01 dev {TAGGED}
     link add link {PHYSICAL} name vlan6 netns {BOX} type vlan id 6
 """
+PACKET_SOCKET = Way(PHYSICAL, Frame(bypass=True))
 VLAN_WAYS = (
     Way(TAGGED),
     Way(TAGGED, Frame(bypass=True)),
@@ -197,6 +198,16 @@ def test_stun_by_a_vlan_interface_leaves_only_if_allowed(lab: MachineLab, machin
     allow(machine, TAGGED)
     until(lambda: allowed_leaves_by_vlan(lab), SLOW, "STUN that is allowed")
     assert not VLAN_WAYS[0].leaks(lab, AF_INET)
+
+
+def test_the_second_lock_stays_when_the_daemon_is_killed(lab: MachineLab, machine: Machine) -> None:
+    """On Debian 13, where nft and the kernel know the flag `persist`."""
+    with first_lock_alone(machine):
+        assert all(PACKET_SOCKET.leaks(lab, family) for family in FAMILIES), NO_LEAK
+    lock_again(machine, PHYSICAL)
+    kill_daemon(machine)
+    for family in FAMILIES:
+        assert not PACKET_SOCKET.leaks(lab, family), family_name(family)
 
 
 # Bonds
