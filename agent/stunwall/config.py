@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -125,11 +126,13 @@ def mark_bits(mask: int) -> tuple[int, int]:
     return low, mask ^ low
 
 
+@lru_cache(4096)
 def is_interface(name: str) -> bool:
     """Whether stunwall supports this interface name: it can stand in rules, and be printed as it is."""
     return is_quotable(name) and name.isprintable() and len(name.encode()) <= _INTERFACE_MAX
 
 
+@lru_cache(4096)
 def is_quotable(name: str) -> bool:
     """Whether this interface name can stand between quotes in nft statements."""
     return _QUOTABLE.fullmatch(name) is not None

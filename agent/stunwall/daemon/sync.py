@@ -53,8 +53,9 @@ class NetworkSync:
         exceptions_changed: Callable[[], None],
         renew: Callable[[], None],
     ) -> None:
-        self.assessments: tuple[Assessment, ...] = ()
         self.view = _UNKNOWN
+        self._snapshot = Snapshot((), (), {})
+        self._assessments: tuple[Assessment, ...] | None = None  # of the snapshot
         self._config = config
         self._nft = nft
         self._second_lock = second_lock
@@ -163,6 +164,19 @@ class NetworkSync:
             self._seal(error)
 
     @property
+    def assessments(self) -> tuple[Assessment, ...]:
+        """Each interface, and what it is. Only users ask why, so this is not found out at every change."""
+        if self._assessments is None:
+            found = interfaces.assess(self._snapshot, self._config.interfaces)
+            seen = self._rtnetlink.network.evidence
+            self._assessments, _ = inside.assess(self._snapshot, found, self._named, seen)
+        return self._assessments
+
+    @property
+    def _named(self) -> inside.Named:
+        return inside.Named(self._config.interfaces, self._config.inside)
+
+    @property
     def local_endpoints(self) -> list[tuple[str, int]]:
         """The VPN's endpoints that are on this machine, where a program relays them."""
         transport = self._filled.transport if self._filled is not None else ()
@@ -258,29 +272,24 @@ class NetworkSync:
             self._report(f"VPN: {', '.join(sorted(self.view.vpn)) or 'none is up'}")
 
     def _look(self) -> tuple[Contents, Snapshot]:
-        """Read the network into `view` and `assessments`; return what belongs in the wall. Raises StunwallError.
+        """Read the network into `view`; return what belongs in the wall. Raises StunwallError.
 
         While notifications have been lost, and not all is read again, nothing is opened: what was the VPN counts if its
         link is as before, and nothing is inside, as what shows that an interface leads out may have been lost.
         """
         config, known = self._config, self._rtnetlink.known
         snapshot = self._rtnetlink.snapshot()
-        self.assessments, _ = inside.assess(
-            snapshot,
-            interfaces.assess(snapshot, config.interfaces),
-            config.interfaces,
-            config.inside,
-            self._rtnetlink.network.evidence,
-        )
-        vpn = interfaces.vpn_names(self.assessments)
+        self._snapshot, self._assessments = snapshot, None
+        vpn = interfaces.vpn_names(snapshot, config.interfaces)
         if known:
-            behind = self._behind = inside.inside_names(self.assessments)
+            seen = self._rtnetlink.network.evidence
+            behind = self._behind = inside.inside_names(snapshot, vpn, self._named, seen)
         else:
             vpn, behind = vpn & self.view.vpn, frozenset[str]()
         self._rtnetlink.network.open = frozenset(
             link.index for link in snapshot.links if link.name in vpn or link.name in behind
         )
-        families = frozenset(f for f in FAMILIES if self._target(snapshot, f) is not None)
+        families = frozenset(f for f in FAMILIES if self._target(snapshot, vpn, f) is not None)
         self.view = View(vpn, families, inside=behind, known=known)
         contents = Contents(
             vpn=vpn,
@@ -309,8 +318,9 @@ class NetworkSync:
     def _egress(self, snapshot: Snapshot) -> Egress:
         """Return what belongs in the second lock, after `_look`."""
         view, config = self.view, self._config
+        through = view.vpn | self._behind
         names = {link.index: link.name for link in snapshot.links if link.name != "lo"}
-        out = {index: name for index, name in names.items() if name not in view.vpn | self._behind}
+        out = {index: name for index, name in names.items() if name not in through}
         carried = interfaces.lying_on(snapshot.links, out)
         return Egress(
             out=out,
@@ -321,11 +331,11 @@ class NetworkSync:
             bridged=config.bridged,
         )
 
-    def _target(self, snapshot: Snapshot, family: int) -> int | None:
+    def _target(self, snapshot: Snapshot, vpn: frozenset[str], family: int) -> int | None:
         if self._config.mode is not Mode.REDIRECT:
             return None
-        return interfaces.redirect_target(snapshot, self.assessments, self._config.interfaces, family)
+        return interfaces.redirect_target(snapshot, vpn, self._config.interfaces, family)
 
     def _point(self, snapshot: Snapshot) -> None:
         for family in FAMILIES:
-            self._policy_route.point(family, self._target(snapshot, family))
+            self._policy_route.point(family, self._target(snapshot, self.view.vpn, family))

@@ -29,11 +29,12 @@ well. So the device is inside, and the interface decides.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from fnmatch import fnmatchcase
 
 from stunwall.config import is_interface
 from stunwall.model import VPN_KINDS, VRF
-from stunwall.vpn.interfaces import Assessment, Link, Snapshot, is_default
+from stunwall.vpn.interfaces import Assessment, Link, Snapshot, is_default, matching
+
+_KINDS = ("veth", "bridge")  # and tap devices
 
 
 class Sign(IntEnum):
@@ -60,36 +61,35 @@ Evidence = dict[int, Sign]
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """What speaks against a segment: the name of a member that leads out by its kind, and of one with evidence."""
+class Named:
+    """The names and globs in the configuration: of the VPN's interfaces, and of those that are inside."""
 
-    foreign: str
-    evidenced: str
+    interfaces: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
 
 
 def assess(
-    snapshot: Snapshot,
-    found: Iterable[Assessment],
-    interfaces: Collection[str],
-    inside: Collection[str],
-    seen: Mapping[int, Sign],
+    snapshot: Snapshot, found: tuple[Assessment, ...], named: Named, seen: Mapping[int, Sign]
 ) -> tuple[tuple[Assessment, ...], Evidence]:
     """Return the assessments with what is inside, and all evidence so far, which is `seen` for the next call.
 
     Args:
         snapshot: the network, to whose links `found` belongs, in their order.
-        interfaces: the names and globs of the VPN's interfaces in the configuration.
-        inside: those of the interfaces that lead to machines behind this one.
+        named: what the configuration names.
         seen: the evidence that the last call returned.
     """
     evidence = _evidence(snapshot, seen)
-    network = _Network(snapshot, tuple(found), interfaces, inside, evidence)
-    return network.assessments(), evidence
+    network = _Network(snapshot, {each.interface for each in found if each.counts}, named, evidence)
+    both = zip(snapshot.links, found, strict=True)
+    return tuple(network.assess(link, before) for link, before in both), evidence
 
 
-def inside_names(found: Iterable[Assessment]) -> frozenset[str]:
-    """Return the names of the interfaces that are inside."""
-    return frozenset(each.interface for each in found if each.inside)
+def inside_names(
+    snapshot: Snapshot, vpn: Collection[str], named: Named, seen: Mapping[int, Sign]
+) -> frozenset[str]:
+    """Return the names of the interfaces that are inside in what `assess` returns; those in `vpn` count as the VPN."""
+    network = _Network(snapshot, vpn, named, _evidence(snapshot, seen))
+    return frozenset(link.name for link in snapshot.links if network.judge(link)[0])
 
 
 def sign(prefix: int, *, gateway: bool, anywhere: bool) -> Sign | None:
@@ -105,12 +105,12 @@ def _evidence(snapshot: Snapshot, seen: Mapping[int, Sign]) -> Evidence:
     def note(index: int, sign: Sign) -> None:
         found[index] = max(sign, found.get(index, sign))
 
-    for link in snapshot.links:
-        if link.index in seen:
-            note(link.index, seen[link.index])
+    every = [link.index for link in snapshot.links]
+    for index in every:
+        if index in seen:
+            found[index] = seen[index]
     for index in snapshot.dynamic:
         note(index, Sign.ADDRESS)
-    every = tuple(link.index for link in snapshot.links)
     for route in snapshot.routes:
         shown = sign(route.destination.prefixlen, gateway=route.gateway, anywhere=not route.interfaces)
         if shown is not None:
@@ -123,120 +123,111 @@ class _Network:
     """The links of a snapshot, with what is known of each."""
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        found: tuple[Assessment, ...],
-        interfaces: Collection[str],
-        inside: Collection[str],
-        evidence: Evidence,
+        self, snapshot: Snapshot, vpn: Collection[str], named: Named, evidence: Mapping[int, Sign]
     ) -> None:
-        self._found = found
         self._evidence = evidence
         self._links = {link.index: link for link in snapshot.links}
-        counting = {each.interface for each in found if each.counts}
         self._never = {
             link.index
             for link in snapshot.links
-            if link.name in counting or link.name == "lo" or _matching(link.name, interfaces)
+            if link.name in vpn or link.name == "lo" or matching(link.name, named.interfaces)
         }
-        self._trusted = self._named(inside)
-        self._segments = self._join()
-        self._elsewhere = any(map(self._leads_out, snapshot.links))
+        self._trusted = self._trust(named.inside) if named.inside else {}
+        untrusted = [self._links[index] for index in sorted(self._links.keys() - self._trusted.keys())]
+        neighbours = self._neighbours()
+        # Each with the first one by which it leads out.
+        self._foreign = _connected((link for link in untrusted if not self._candidate(link)), neighbours)
+        self._evidenced = _connected((link for link in untrusted if link.index in evidence), neighbours)
+        self._elsewhere = any(map(self._leads_out, untrusted))
 
-    def assessments(self) -> tuple[Assessment, ...]:
-        return tuple(
-            self._assess(link, before) for link, before in zip(self._links.values(), self._found, strict=True)
-        )
+    def assess(self, link: Link, before: Assessment) -> Assessment:
+        inside, why = self.judge(link)
+        doubt = link.index in self._trusted and self._evidence.get(link.index) is Sign.DEFAULT
+        return replace(before, inside=inside, why=why, doubt=doubt) if why else before
 
-    def _assess(self, link: Link, before: Assessment) -> Assessment:
-        if not is_interface(link.name) or link.index in self._never:
-            return before
+    def judge(self, link: Link) -> tuple[bool, str]:
+        """Return whether a link is inside, and why, "" if it is none that could be."""
+        if link.index in self._never or not is_interface(link.name):
+            return False, ""
         if link.index in self._trusted:
             doubt = self._evidence.get(link.index) is Sign.DEFAULT
             although = f", although it {Sign.DEFAULT.sentence}" if doubt else ""
-            return replace(before, inside=True, why=self._trusted[link.index] + although, doubt=doubt)
+            return True, self._trusted[link.index] + although
         if link.kind == VRF:
-            return replace(
-                before, inside=True, why="a VRF: STUN leaves by one of its interfaces, and is judged there"
-            )
+            return True, "a VRF: STUN leaves by one of its interfaces, and is judged there"
         if not self._candidate(link):
-            return before
+            return False, ""
         against = self._against(link)
         what = _what(link)
         if against:
-            return replace(before, why=f"{what}{against}")
+            return False, f"{what}{against}"
         if link.tap:
             what += " (name it in interfaces if it is your VPN)"
-        return replace(before, inside=True, why=f"{what}, and nothing shows that it leads out")
+        return True, f"{what}, and nothing shows that it leads out"
 
     def _against(self, link: Link) -> str:
         """Return what shows that an interface of such a kind leads out, "" if nothing does."""
         if link.index in self._evidence:
             return f" that {self._evidence[link.index].sentence}"
-        segment = self._segments[link.index]
-        master = self._links.get(link.master)
-        alone = link.kind != "bridge" and not link.peer and master is not None and master.kind == "bridge"
-        if segment.foreign and not alone:
-            return f" that is connected to {segment.foreign}"
-        if segment.evidenced and not segment.foreign:
-            return f" that is connected to {segment.evidenced}"
+        foreign = self._foreign.get(link.index)
+        evidenced = self._evidenced.get(link.index)
+        if foreign is not None:
+            master = self._links.get(link.master)
+            alone = link.kind != "bridge" and not link.peer and master is not None and master.kind == "bridge"
+            if not alone:
+                return f" that is connected to {foreign.name}, which leads out"
+        elif evidenced is not None:
+            sign = self._evidence[evidenced.index]
+            return f" that is connected to {evidenced.name}, which {sign.sentence}"
         return "" if self._elsewhere else f", but perhaps the only way out{_NAME_IT}"
 
-    def _named(self, inside: Collection[str]) -> dict[int, str]:
+    def _trust(self, inside: tuple[str, ...]) -> dict[int, str]:
         """Return why an interface is inside, by index, for those that the configuration names, and a bridge's ports."""
         named = {}
         for link in self._links.values():
             master = self._links.get(link.master)
             if link.index in self._never:
                 continue
-            if glob := _matching(link.name, inside):
+            if glob := matching(link.name, inside):
                 named[link.index] = f'named by inside = ["{glob}"]'
-            elif master and master.kind == "bridge" and (glob := _matching(master.name, inside)):
+            elif master and master.kind == "bridge" and (glob := matching(master.name, inside)):
                 named[link.index] = f'a port of {master.name}, which is named by inside = ["{glob}"]'
         return named
 
     def _candidate(self, link: Link) -> bool:
-        return link.index not in self._never and (link.tap or link.kind in ("veth", "bridge"))
+        return (link.tap or link.kind in _KINDS) and link.index not in self._never
 
     def _leads_out(self, link: Link) -> bool:
         """Whether it is hardware, or has evidence, and is no VPN."""
-        if (
-            link.index in self._never
-            or link.index in self._trusted
-            or (link.kind in VPN_KINDS and not link.tap)
-        ):
+        if link.index in self._never or (link.kind in VPN_KINDS and not link.tap):
             return False
         return not link.kind or link.index in self._evidence
 
-    def _join(self) -> dict[int, _Segment]:
-        """Return the segment of each link, by index."""
-        members = {index: {index} for index in self._links}
+    def _neighbours(self) -> dict[int, list[int]]:
+        """Return the indexes of the links that each one is connected to directly."""
+        found: dict[int, list[int]] = {}
         for link in self._links.values():
             master = self._links.get(link.master)
             # A VRF joins nothing on layer 2.
             bridge = link.master if master and master.kind != VRF else 0
             for other in (bridge, link.peer):
-                if other in members and members[other] is not members[link.index]:
-                    small, large = sorted((members[other], members[link.index]), key=len)
-                    large |= small
-                    members |= dict.fromkeys(small, large)
-        groups = {id(group): group for group in members.values()}
-        segments = {key: self._segment(group) for key, group in groups.items()}
-        return {index: segments[id(group)] for index, group in members.items()}
-
-    def _segment(self, group: set[int]) -> _Segment:
-        untrusted = [self._links[index] for index in sorted(group) if index not in self._trusted]
-        foreign = (f"{link.name}, which leads out" for link in untrusted if not self._candidate(link))
-        evidenced = (
-            f"{link.name}, which {self._evidence[link.index].sentence}"
-            for link in untrusted
-            if link.index in self._evidence
-        )
-        return _Segment(next(foreign, ""), next(evidenced, ""))
+                if other and other in self._links:
+                    found.setdefault(link.index, []).append(other)
+                    found.setdefault(other, []).append(link.index)
+        return found
 
 
-def _matching(name: str, globs: Iterable[str]) -> str:
-    return next((glob for glob in globs if fnmatchcase(name, glob)), "")
+def _connected(links: Iterable[Link], neighbours: Mapping[int, list[int]]) -> dict[int, Link]:
+    """Return for each link that is connected to some of these, themselves included, the first one."""
+    found: dict[int, Link] = {}
+    for first in links:
+        wanted = [first.index]
+        while wanted:
+            index = wanted.pop()
+            if index not in found:
+                found[index] = first
+                wanted += neighbours.get(index, ())
+    return found
 
 
 def _what(link: Link) -> str:

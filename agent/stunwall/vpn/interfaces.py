@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from stunwall.config import Network, is_interface
@@ -104,7 +105,13 @@ class Assessment:
 
 def may_count(link: Link, named: Iterable[str]) -> bool:
     """Whether an interface is the VPN once it is up and routes lead to it."""
-    return (link.kind in VPN_KINDS and not link.tap) or any(fnmatchcase(link.name, glob) for glob in named)
+    return (link.kind in VPN_KINDS and not link.tap) or bool(matching(link.name, tuple(named)))
+
+
+@lru_cache(4096)
+def matching(name: str, globs: tuple[str, ...]) -> str:
+    """Return the first glob that matches a name, "" if none does."""
+    return next((glob for glob in globs if fnmatchcase(name, glob)), "")
 
 
 def is_default(prefix: int) -> bool:
@@ -123,27 +130,33 @@ def assess(snapshot: Snapshot, named: Iterable[str]) -> tuple[Assessment, ...]:
     return tuple(_assess_link(link, snapshot, globs) for link in snapshot.links)
 
 
-def vpn_names(found: Iterable[Assessment]) -> frozenset[str]:
-    """Return the names of the interfaces that count."""
-    return frozenset(each.interface for each in found if each.counts)
+def vpn_names(snapshot: Snapshot, named: Iterable[str]) -> frozenset[str]:
+    """Return the names of the interfaces that count in what `assess` returns, without what it says of all others."""
+    globs = tuple(named)
+    return frozenset(
+        link.name
+        for link in snapshot.links
+        if may_count(link, globs) and _assess_link(link, snapshot, globs).counts
+    )
 
 
 def redirect_target(
-    snapshot: Snapshot, found: Iterable[Assessment], named: Iterable[str], family: int
+    snapshot: Snapshot, vpn: Collection[str], named: Iterable[str], family: int
 ) -> int | None:
     """Return the index of the VPN's link that packets of an IP version are redirected to, None if there is none.
 
-    It has an address of that version, and a default route or, where it is named, none at all. It is in no VRF, where
+    `vpn`: the names of the interfaces that count.
+
+    The link has an address of that version, and a default route or, if it is named, none at all. It is in no VRF, where
     replies do not reach the sockets outside. With several: the one that the default route leads to, else the first by
     the names in the configuration, then by index.
     """
-    counts = vpn_names(found)
     globs = tuple(named)
     vrfs = {link.index for link in snapshot.links if link.kind == VRF}
     able = [
         link
         for link in snapshot.links
-        if link.name in counts and link.master not in vrfs and _carries(link, snapshot, globs, family)
+        if link.name in vpn and link.master not in vrfs and _carries(link, snapshot, globs, family)
     ]
 
     def rank(link: Link) -> tuple[bool, int, int]:
@@ -242,8 +255,8 @@ def _assess_link(link: Link, snapshot: Snapshot, globs: tuple[str, ...]) -> Asse
     if link.name == "lo":
         return says(False, "it is the loopback interface: nothing leaves the machine there")
     if globs:
-        glob = next((glob for glob in globs if fnmatchcase(link.name, glob)), None)
-        if glob is None:
+        glob = matching(link.name, globs)
+        if not glob:
             return says(False, "the key interfaces in the configuration does not name it")
         if not link.up:
             return says(False, f'named by interfaces = ["{glob}"], but it is down')

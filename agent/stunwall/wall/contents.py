@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from stunwall.config import Allow, Network, mark_bits
 from stunwall.model import Address
@@ -13,6 +14,8 @@ TABLE = "inet stunwall"
 CHECKSUM = "checksum"
 _MAPS = ("vpn_address4", "vpn_address6")
 _NAMES = ("vpn", "inside")  # sets of interfaces
+# A thousand interfaces may be inside, the same ones as before but for one.
+_normal = lru_cache(4096)(normal)
 
 Cgroup = tuple[str, int]
 """Its path below the root of the hierarchy, and its number, which is another one after a restart: a rule means the
@@ -133,7 +136,7 @@ def checksum(filled: Mapping[str, Iterable[str]]) -> int:
     lines = (
         f"{name} {element}\n"
         for name in sorted(filled.keys() - {"guard_ports", CHECKSUM})
-        for element in sorted(map(normal, filled[name]))
+        for element in sorted(map(_normal, filled[name]))
     )
     return zlib.crc32("".join(lines).encode(errors="surrogateescape"))
 

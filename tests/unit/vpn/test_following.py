@@ -118,7 +118,9 @@ class Following:
         network = self.rtnetlink.network
         assert not network.wanted
         ours, theirs = self.rtnetlink.snapshot(), dumped(self._netlink)
-        _, self._evidence = inside.assess(theirs, interfaces.assess(theirs, ()), (), (), self._evidence)
+        _, self._evidence = inside.assess(
+            theirs, interfaces.assess(theirs, ()), inside.Named(), self._evidence
+        )
         one, other = self._shown(ours), self._shown(theirs)
         found = [f"{what}: {one[what]} instead of {other[what]}" for what in one if one[what] != other[what]]
         # A nexthop object is evidence, also if no route uses it.
@@ -126,7 +128,7 @@ class Following:
         return found + [f"evidence {network.evidence} instead of {self._evidence}"] * bool(missed)
 
     def _shown(self, snapshot: Snapshot) -> dict[str, object]:
-        found = interfaces.assess(snapshot, self.named)
+        vpn = interfaces.vpn_names(snapshot, self.named)
         return {
             "links": sorted(snapshot.links, key=lambda link: link.index),
             "tables": snapshot.tables,
@@ -136,10 +138,9 @@ class Following:
             ),
             "egress": snapshot.egress,
             "dynamic": snapshot.dynamic,
-            "assessments": sorted(map(str, found)),
-            "target": [
-                interfaces.redirect_target(snapshot, found, self.named, version) for version in (4, 6)
-            ],
+            "assessments": sorted(map(str, interfaces.assess(snapshot, self.named))),
+            "vpn": vpn,
+            "target": [interfaces.redirect_target(snapshot, vpn, self.named, version) for version in (4, 6)],
             "lan": interfaces.on_link(snapshot),
         }
 

@@ -43,12 +43,15 @@ def assessed(
 ) -> tuple[dict[str, Assessment], Evidence]:
     """The assessments by name; each has a reason."""
     snapshot = Snapshot(links, routes, REACHED, dynamic=frozenset(dynamic))
-    found, evidence = inside.assess(
-        snapshot, interfaces.assess(snapshot, interfaces_), interfaces_, named, seen or {}
-    )
+    both = inside.Named(interfaces_, named)
+    found, evidence = inside.assess(snapshot, interfaces.assess(snapshot, interfaces_), both, seen or {})
     assert [each.interface for each in found] == [each.name for each in links]
     assert all(each.why for each in found)
-    assert inside.inside_names(found).isdisjoint(interfaces.vpn_names(found))
+    vpn = interfaces.vpn_names(snapshot, interfaces_)
+    assert vpn == {each.interface for each in found if each.counts}
+    names = inside.inside_names(snapshot, vpn, both, seen or {})
+    assert names == {each.interface for each in found if each.inside}
+    assert names.isdisjoint(vpn)
     return {each.interface: each for each in found}, evidence
 
 

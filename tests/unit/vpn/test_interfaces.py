@@ -48,10 +48,11 @@ def counts(
     tables: dict[int, frozenset[int]] = REACHED,
 ) -> bool:
     """Whether the only link counts; its standing says why in a sentence in any case."""
-    (standing,) = assess(Snapshot((one,), there, tables), named)
+    snapshot = Snapshot((one,), there, tables)
+    (standing,) = assess(snapshot, named)
     assert (standing.interface, standing.kind) == (one.name, one.kind)
     assert standing.why
-    assert vpn_names([standing]) == ({one.name} if standing.counts else set())
+    assert vpn_names(snapshot, named) == ({one.name} if standing.counts else set())
     return standing.counts
 
 
@@ -301,9 +302,9 @@ def test_several_links_stand_each_for_itself() -> None:
         link("tun0", "tun", index=4),
     )
     there = routes("0.0.0.0/0", index=1) + routes("0.0.0.0/0", index=2) + routes("::/0", index=4)
-    found = assess(Snapshot(links, there, REACHED), ())
-    assert [standing.interface for standing in found] == ["eth0", "wg0", "wg1", "tun0"]
-    assert vpn_names(found) == {"wg0", "tun0"}
+    snapshot = Snapshot(links, there, REACHED)
+    assert [standing.interface for standing in assess(snapshot, ())] == ["eth0", "wg0", "wg1", "tun0"]
+    assert vpn_names(snapshot, ()) == {"wg0", "tun0"}
 
 
 @given(
@@ -330,7 +331,7 @@ def test_networks_that_overlap_are_counted_once(nets: list[tuple[int, int]]) -> 
 
 def test_no_links_at_all_is_no_vpn() -> None:
     assert assess(Snapshot((), (), {}), ("wg0",)) == ()
-    assert vpn_names(()) == frozenset()
+    assert vpn_names(Snapshot((), (), {}), ("wg0",)) == frozenset()
 
 
 # Where redirected packets go
@@ -352,7 +353,7 @@ def carried_by(
         addressed = tuple((each.index, version) for each in links for version in (4, 6))
     addresses = {key: OWN[key[1]] for key in addressed}
     snapshot = Snapshot(links, there, REACHED, addresses, egress or {})
-    return redirect_target(snapshot, assess(snapshot, named), named, family)
+    return redirect_target(snapshot, vpn_names(snapshot, named), named, family)
 
 
 OWN: dict[int, Address] = {4: ip_address("10.9.8.7"), 6: ip_address("fd00::7")}
