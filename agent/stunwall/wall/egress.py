@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from stunwall.config import is_quotable
 from stunwall.wall.contents import marks
@@ -23,7 +24,7 @@ class BaseChain:
     rules: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for cached_property
 class Egress:
     """What belongs in the second lock.
 
@@ -40,6 +41,7 @@ class Egress:
     redirect: bool = False
     bridged: frozenset[str] = frozenset()
 
+    @cached_property
     def chains(self) -> dict[str, BaseChain]:
         """Return the base chains by their names."""
         leads = ("goto redirected",) if self.redirect else ("goto out",)
@@ -154,9 +156,9 @@ def changes(wanted: Egress, there: Mapping[str, str], before: Egress | None) -> 
 
     `there` has the chains that the kernel has and their devices. `before`: what was wanted last.
     """
-    chains = wanted.chains()
+    chains = wanted.chains
     # A name is no proof that the hook is there: where a link was renamed, the kernel may still print the old one.
-    known = {} if before is None else before.chains()
+    known = {} if before is None else before.chains
     gone = [remove_chain(name) for name in there if name not in chains]
     return gone + [
         add_chain(name, chain)

@@ -80,7 +80,7 @@ class SecondLock:
 
     def _known(self, gone: Collection[int]) -> dict[str, str]:
         """Return the device of each base chain, "" if it is gone: nobody else can change the table."""
-        chains = {} if self._made is None else self._made.chains()
+        chains = {} if self._made is None else self._made.chains
         return {
             name: "" if int(name.rpartition("_")[2]) in gone else chain.device
             for name, chain in chains.items()

@@ -63,8 +63,8 @@ def test_the_table_has_the_flags_the_marks_and_what_is_kept() -> None:
 
 
 def test_every_way_out_has_a_chain_and_the_vpn_only_to_redirect() -> None:
-    assert wanted().chains() == {"egress_2": ETH0}
-    assert wanted(redirect=True).chains() == {
+    assert wanted().chains == {"egress_2": ETH0}
+    assert wanted(redirect=True).chains == {
         "egress_2": BaseChain("eth0", ("goto redirected",)),
         "vpn_7": BaseChain("wg0", ("jump remember",)),
     }
@@ -72,18 +72,18 @@ def test_every_way_out_has_a_chain_and_the_vpn_only_to_redirect() -> None:
 
 def test_what_a_way_out_carries_passes_its_stun_on() -> None:
     carried = {7: "wg0", 8: "lan0.7"}
-    assert wanted(carried=carried).chains() == {
+    assert wanted(carried=carried).chains == {
         "egress_2": ETH0,
         "vpn_7": BaseChain("wg0", ("goto pass",)),
         "inside_8": BaseChain("lan0.7", ("goto pass",)),
     }
-    assert wanted(carried=carried, redirect=True).chains()["vpn_7"].rules == ("jump remember", "goto pass")
+    assert wanted(carried=carried, redirect=True).chains["vpn_7"].rules == ("jump remember", "goto pass")
 
 
 @pytest.mark.parametrize("name", ['a"b', "a*"])
 def test_a_name_that_nft_cannot_be_told_is_left_out(name: str) -> None:
     made = wanted(out={2: "eth0", 3: name})
-    assert made.chains() == {"egress_2": ETH0}
+    assert made.chains == {"egress_2": ETH0}
     assert made.unnameable == [name]
 
 
