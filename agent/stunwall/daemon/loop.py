@@ -1,4 +1,4 @@
-"""The daemon's loop: one selector, one thread (the record has another)."""
+"""The daemon's loop: one selector, one thread (the record and the endpoints of peers have their own)."""
 
 import selectors
 import socket
@@ -85,6 +85,7 @@ class Loop:
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
         register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
+        register(parts.sync.endpoints, selectors.EVENT_READ, self._follow_endpoints)
         register(stopping, selectors.EVENT_READ, None)
         while True:
             for key, _ in self._selector.select(self._wait_seconds()):
@@ -114,6 +115,10 @@ class Loop:
     def _follow_programs(self) -> None:
         self._parts.repair.inspect()
         self._parts.sync.follow_programs()
+
+    def _follow_endpoints(self) -> None:
+        self._parts.repair.inspect()
+        self._parts.sync.follow_endpoints()
 
     @property
     def _failing(self) -> bool:

@@ -9,7 +9,8 @@ from functools import partial
 from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
-from stunwall.vpn import inside, interfaces, wireguard
+from stunwall.vpn import inside, interfaces
+from stunwall.vpn.endpoints import EndpointWatch
 from stunwall.vpn.interfaces import Assessment, Snapshot
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
@@ -72,12 +73,14 @@ class NetworkSync:
         self._followed = 0.0  # when, in seconds of the monotonic clock
         self._rtnetlink = Rtnetlink(versions, config.interfaces, lan=config.allow_lan)
         self._units = units.UnitWatch()
+        self._endpoints = EndpointWatch()
         self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report)
 
     def close(self) -> None:
         """Remove the policy route, and stop following."""
         self._policy_route.close()
         self._units.close()
+        self._endpoints.close()
         self._rtnetlink.close()
 
     @property
@@ -102,6 +105,11 @@ class NetworkSync:
     def programs(self) -> units.UnitWatch:
         """What becomes readable when `follow_programs` is to be called."""
         return self._units
+
+    @property
+    def endpoints(self) -> EndpointWatch:
+        """What becomes readable when `follow_endpoints` is to be called."""
+        return self._endpoints
 
     def receive(self) -> None:
         """Take what the kernel says of the network; `due` says when to follow it."""
@@ -154,9 +162,17 @@ class NetworkSync:
     def follow_programs(self) -> None:
         """Bring the exceptions by program in step with the cgroups."""
         self._units.drain()
-        if self._filled is None:  # follow() fills the wall when it can
-            return
-        contents = replace(self._filled, cgroups=self._units.find(self._filled.allow))
+        if self._filled is not None:
+            self._refill(replace(self._filled, cgroups=self._units.find(self._filled.allow)))
+
+    def follow_endpoints(self) -> None:
+        """Bring the endpoints of the VPN's peers in step with what they have answered."""
+        self._endpoints.drain()
+        if self._filled is not None and not self._sealed:
+            self._refill(replace(self._filled, transport=self._endpoints.known))
+
+    def _refill(self, contents: Contents) -> None:
+        """Fill the wall if it holds something else; where that is not known, follow() fills it when it can."""
         try:
             if contents != self._filled:
                 self._fill(contents, self._filled)
@@ -297,7 +313,7 @@ class NetworkSync:
             guard_ports=config.guard_ports,
             families=families,
             addresses=interfaces.own_addresses(snapshot, vpn) if families else frozenset(),
-            transport=wireguard.endpoints(snapshot.links),
+            transport=self._endpoints.ask(snapshot.links),
             lan=interfaces.on_link(snapshot) if config.allow_lan and known else frozenset(),
             allow=config.allow,
             cgroups=self._units.find(config.allow),

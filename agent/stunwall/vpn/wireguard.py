@@ -26,12 +26,19 @@ _ANSWER_MAX = 1024 * _PEERS_MAX  # bytes; some ten lines a peer
 def endpoints(links: Iterable[Link]) -> frozenset[Endpoint]:
     """Return (address, UDP port) of the peers of all WireGuard links; a link that cannot be asked adds none."""
     found: set[Endpoint] = set()
-    for link in links:
-        if link.kind in _KERNEL_KINDS:
-            found |= _of_kernel(link)
-        elif link.kind == "tun" and not link.tap:
-            found |= _of_program(link.name)
-    return frozenset(sorted(found, key=str)[:_PEERS_MAX])
+    for link in filter(may_answer, links):
+        found |= _of_program(link.name) if link.kind == "tun" else _of_kernel(link)
+    return limited(found)
+
+
+def may_answer(link: Link) -> bool:
+    """Whether a link may be one of WireGuard's."""
+    return link.kind in _KERNEL_KINDS or (link.kind == "tun" and not link.tap)
+
+
+def limited(found: set[Endpoint]) -> frozenset[Endpoint]:
+    """Return as many endpoints as the wall takes, the same ones each time."""
+    return frozenset(found if len(found) <= _PEERS_MAX else sorted(found, key=str)[:_PEERS_MAX])
 
 
 def _of_kernel(link: Link) -> set[Endpoint]:

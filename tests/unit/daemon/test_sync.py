@@ -13,6 +13,7 @@ import pytest
 from stunwall.config import Allow, Config, Mode, WhenVpnDown
 from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
+from stunwall.vpn import wireguard
 from stunwall.vpn.rtnetlink import Rtnetlink, RtnetlinkError
 from stunwall.wall import contents, second_lock, state, table, units
 from stunwall.wall.contents import Addition
@@ -20,6 +21,7 @@ from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.second_lock import SecondLock
 from stunwall.wall.state import Rule, Wall
 from unit.tun import Tun, ip, routing
+from unit.vpn.uapi import ANSWER, program, says
 from unit.wall_kernel import listed
 
 NOTHING: tuple[str | int, ...] = ()
@@ -580,3 +582,17 @@ def test_an_interface_is_in_both_locks_or_reported_and_no_name_changes_a_rule(na
             assert all_rules(one) == before
             assert subprocess.check_output(["nft", "list", "tables"]).split()[1::3] == [b"inet", b"netdev"]
         assert set(one.problems) == {""}
+
+
+def test_peers_endpoints_are_filled_in_when_they_are_known_and_go_with_the_link(
+    blocking: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wireguard, "_FOLDERS", (tmp_path,))
+    with Tun("stn1", "10.9.8.7/24"), program(tmp_path, says(ANSWER), "stn1"):
+        blocking.follow()
+        assert select.select([blocking.network.endpoints], [], [], 10)[0]
+        blocking.network.follow_endpoints()
+        assert set(blocking.wall.sets["vpn_transport6"]) == {"abcd:23::33 . 51820"}
+        assert blocking.replaced == 0
+    blocking.follow()
+    assert not blocking.wall.sets["vpn_transport6"]
