@@ -209,11 +209,14 @@ class Network:
                 by_link.setdefault((own.index, own.version), []).append(own)
                 if own.dynamic:
                     self._note(own.index, Sign.ADDRESS)
-        for key in [key for key in self._addresses if _is_of(key, read)]:
-            del self._addresses[key]
-        self._addresses |= {key: tuple(own) for key, own in by_link.items()}
-        self.changed = True
-        self._urgent |= read.index in self.open  # perhaps that of a CLAT
+        asked = [(read.index, read.version)] if read.index else list(self._addresses)
+        known = (key for key in asked if key in self._addresses and _is_of(key, read))
+        old = {key: self._addresses.pop(key) for key in known}
+        new = {key: tuple(own) for key, own in by_link.items()}
+        self._addresses |= new
+        if new != old:
+            self.changed = True
+            self._urgent |= read.index in self.open  # perhaps that of a CLAT
 
     # Rules
 

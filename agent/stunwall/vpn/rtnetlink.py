@@ -173,8 +173,8 @@ class Rtnetlink:
                 self._reading.routes = network.fresh_routes(read)
             self._send(self._requests, read.kind, _REQUEST | _DUMP, messages.request(read))
             del network.wanted[read]
-        if self._reading is None:
-            self.known = True
+        if self._reading is None and not self.known:
+            self.known = self.network.changed = True
         return self._reading
 
     def _take_answer(self, reading: _Reading, message: Message) -> bool:

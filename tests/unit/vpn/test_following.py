@@ -106,18 +106,22 @@ class Following:
         self.rtnetlink.read()
         self._netlink = IPRoute()
         self._evidence: Evidence = {}
+        self._before = self._followed(self.rtnetlink.snapshot())
 
     def close(self) -> None:
         self.rtnetlink.close()
         self._netlink.close()
 
     def differences(self) -> list[str]:
-        """What is not as in a dump."""
+        """What is not as in a dump, or has changed although `changed` denies it."""
         while select.select([self.rtnetlink], [], [], 0)[0]:
             self.rtnetlink.receive()
         network = self.rtnetlink.network
         assert not network.wanted
+        changed = network.changed
         ours, theirs = self.rtnetlink.snapshot(), dumped(self._netlink)
+        before, self._before = self._before, self._followed(ours)
+        assert changed or self._before == before
         _, self._evidence = inside.assess(
             theirs, interfaces.assess(theirs, ()), inside.Named(), self._evidence
         )
@@ -126,6 +130,11 @@ class Following:
         # A nexthop object is evidence, also if no route uses it.
         missed = {index for index, sign in self._evidence.items() if network.evidence.get(index, 0) < sign}
         return found + [f"evidence {network.evidence} instead of {self._evidence}"] * bool(missed)
+
+    def _followed(self, snapshot: Snapshot) -> dict[str, object]:
+        """What comes from notifications alone; of the rest, the kernel is asked for each snapshot."""
+        shown = self._shown(snapshot) | {"evidence": dict(self.rtnetlink.network.evidence)}
+        return {what: one for what, one in shown.items() if what not in ("egress", "target")}
 
     def _shown(self, snapshot: Snapshot) -> dict[str, object]:
         vpn = interfaces.vpn_names(snapshot, self.named)

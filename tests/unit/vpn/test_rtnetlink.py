@@ -14,6 +14,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from stunwall import netlink
 from stunwall.vpn import messages
 from stunwall.vpn.interfaces import Link, Snapshot
+from stunwall.vpn.messages import Read
 from stunwall.vpn.network import Network
 from stunwall.vpn.rtnetlink import Rtnetlink
 from unit.tun import ip
@@ -200,3 +201,34 @@ def test_when_notifications_are_lost_everything_is_read_again(links: None) -> No
     assert was_known[-1]
     assert len(network.snapshot().routes) == 200
     network.close()
+
+
+def test_the_network_counts_as_changed_once_all_of_it_is_known_again(lab: None) -> None:
+    network = Rtnetlink(frozenset({4, 6}))
+    try:
+        network.read()
+        network.snapshot()
+        network.known = False
+        network.network.wanted[Read(messages.GETADDR, 4, 1)] = None  # which brings nothing new
+        network.read()
+        assert network.network.changed
+    finally:
+        network.close()
+
+
+def test_addresses_that_are_as_before_are_no_change(links: None) -> None:
+    ip("address", "add", "192.0.2.7/24", "dev", "nsv1")
+    network = Rtnetlink(frozenset({4, 6}))
+    try:
+        network.read()
+        index = by_name(network.snapshot())["nsv1"].index
+        for changed in (False, True):
+            if changed:
+                ip("address", "add", "192.0.2.8/24", "dev", "nsv1")
+            network.network.wanted[Read(messages.GETADDR, 4, index)] = None
+            while network.network.wanted or not network.known:
+                network.receive()
+            network.receive()
+            assert network.network.changed is changed
+    finally:
+        network.close()
