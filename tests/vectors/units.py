@@ -51,6 +51,16 @@ FIREWALLS = {
             "sysinit.target", "multi-user.target"
         ),
     ),
+    # nixpkgs pull request 284627 on GitHub
+    "firewall.service of NixOS": (
+        "firewall.service",
+        _EARLY.replace("[Service]", "After=systemd-modules-load.service\n[Service]"),
+    ),
+    # systemd issue 42353 on GitHub: Arch's package iptables
+    "iptables.service of Arch": (
+        "iptables.service",
+        _DEFAULT_DEPENDENCIES.replace("[Service]", "After=ip6tables.service\n[Service]"),
+    ),
     # netfilter-persistent 1.0.20 of Debian 12
     "netfilter-persistent": (
         "netfilter-persistent.service",

@@ -11,6 +11,8 @@ from stunwall.doctor.machine import Machine, user_name
 from stunwall.hints import not_found, shortened
 from stunwall.wall import units
 
+_ONLY_IN_V2 = "cgroup.controllers"  # Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files"
+
 
 def check(machine: Machine) -> Iterator[Finding]:
     """Say what each exception by program applies to."""
@@ -36,6 +38,13 @@ def _exceptions(machine: Machine) -> list[tuple[dict[str, Any], list[str] | None
 
 
 def _not_found(machine: Machine, rule: dict[str, Any], what: str) -> Finding:
+    if not (units.ROOT / _ONLY_IN_V2).exists():
+        return warning(
+            "exceptions",
+            what,
+            why=f"cgroup v2 is not mounted on {units.ROOT}, where nft looks for it",
+            next="boot with systemd.unified_cgroup_hierarchy=1, on OpenRC with rc_cgroup_mode=unified, or use `user`",
+        )
     unit = str(rule.get("unit", ""))
     if not unit:
         return note("exceptions", what, next="start it, and look for its unit with `systemd-cgls`")
@@ -46,15 +55,37 @@ def _not_found(machine: Machine, rule: dict[str, Any], what: str) -> Finding:
             why=f"a unit of this name runs for {' and '.join(users)}, and any user can start one",
             next=f"sudo stunwall allow add --user {users[0]} --unit {quote(unit)} --why {quote(rule['why'])}",
         )
-    if machine.systemd and not set(unit) & set("/*?["):
-        shown = machine.output("systemctl", "show", "--property=LoadState", unit)
-        if "user" not in rule and shown.strip() == "LoadState=not-found":
-            return warning(
-                "exceptions",
-                what,
-                why="systemd knows no unit of this name",
-                next="look for its name with `systemctl list-units` or `systemd-cgls`",
-            )
+    if machine.systemd and not set(unit) & set("/*?[") and "user" not in rule:
+        return _unknown(machine, unit, what)
+    return note("exceptions", what, next="nothing, if it is not running")
+
+
+def _unknown(machine: Machine, unit: str, what: str) -> Finding:
+    """Return what the system's manager knows of a unit that has no cgroup now."""
+    if unit.partition("@")[2].startswith("."):
+        return warning(
+            "exceptions",
+            what,
+            why="it is a template, which never runs itself",
+            next=f"give one of its instances, or all of them: {quote(unit.replace('@', '@*', 1))}",
+        )
+    shown = machine.output("systemctl", "show", "--property=Id,LoadState", "--", unit).splitlines()
+    if "LoadState=not-found" in shown:
+        return warning(
+            "exceptions",
+            what,
+            why="systemd knows no unit of this name",
+            next="look for its name with `systemctl list-units` or `systemd-cgls`",
+        )
+    # The cgroup of a unit has the name of its file, not that of an alias, or one without the suffix.
+    name = next((line.removeprefix("Id=") for line in shown if line.startswith("Id=")), unit)
+    if name != unit:
+        return warning(
+            "exceptions",
+            what,
+            why=f"systemd runs it as {name}",
+            next=f"write {quote(name)} instead",
+        )
     return note("exceptions", what, next="nothing, if it is not running")
 
 

@@ -11,12 +11,16 @@ from stunwall.wall import units
 from unit.fake_machine import NOTE, OK, WARNING, FakeMachine, status
 
 UNIT = {"unit": "syncthing.service", "why": "a 'test'"}
+ASKED = "systemctl show --property=Id,LoadState -- syncthing.service"
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(units, "ROOT", tmp_path / "cgroup")
-    return tmp_path / "cgroup"
+    root = tmp_path / "cgroup"
+    root.mkdir()
+    (root / "cgroup.controllers").touch()
+    monkeypatch.setattr(units, "ROOT", root)
+    return root
 
 
 def excepting(fake: FakeMachine, rule: dict[str, Any], cgroups: list[str] | None) -> None:
@@ -51,14 +55,47 @@ def test_a_unit_that_systemd_does_not_know_is_a_warning_and_one_that_does_not_ru
     fake: FakeMachine, root: Path
 ) -> None:
     excepting(fake, UNIT, [])
-    fake.printed["systemctl show --property=LoadState syncthing.service"] = "LoadState=not-found\n"
+    fake.printed[ASKED] = "Id=syncthing.service\nLoadState=not-found\n"
     found = fake.one("exceptions", WARNING)
     assert found.what.startswith(
         "exception 2 (a 'test') applies to nothing now: not found: the system runs no such"
     )
     assert found.why == "systemd knows no unit of this name"
-    fake.printed["systemctl show --property=LoadState syncthing.service"] = "LoadState=loaded\n"
+    fake.printed[ASKED] = "Id=syncthing.service\nLoadState=loaded\n"
     assert fake.one("exceptions", NOTE).next == "nothing, if it is not running"
+
+
+@pytest.mark.parametrize("rule", [UNIT, {"user": 1000, "app": "an.App", "why": "w"}])
+def test_without_cgroup_v2_where_nft_looks_it_is_a_warning(
+    fake: FakeMachine, root: Path, rule: dict[str, Any]
+) -> None:
+    (root / "cgroup.controllers").unlink()
+    (root / "unified").mkdir()  # where the hybrid layout has it
+    excepting(fake, rule, [])
+    assert (
+        fake.one("exceptions", WARNING).why == f"cgroup v2 is not mounted on {root}, where nft looks for it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [
+        ("sshd.service", "ssh.service"),  # an alias, on Debian
+        ("tailscaled", "tailscaled.service"),  # as systemctl takes it
+    ],
+)
+def test_another_name_of_a_unit_is_a_warning_with_the_name_of_its_cgroup(
+    fake: FakeMachine, root: Path, unit: str, name: str
+) -> None:
+    excepting(fake, {"unit": unit, "why": "w"}, [])
+    fake.printed[f"systemctl show --property=Id,LoadState -- {unit}"] = f"Id={name}\nLoadState=loaded\n"
+    found = fake.one("exceptions", WARNING)
+    assert (found.why, found.next) == (f"systemd runs it as {name}", f"write {name} instead")
+
+
+def test_a_template_is_a_warning_with_the_glob_for_its_instances(fake: FakeMachine, root: Path) -> None:
+    excepting(fake, {"unit": "syncthing@.service", "why": "w"}, [])
+    assert fake.one("exceptions", WARNING).next.endswith(" all of them: 'syncthing@*.service'")
 
 
 @pytest.mark.parametrize(
