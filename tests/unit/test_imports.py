@@ -44,6 +44,7 @@ PURE = {"model", "config", "policy", "judge", "text", "hints", "netlink", "stun"
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
     *("vpn/interfaces.py", "vpn/inside.py", "vpn/coverage.py", "vpn/messages.py", "vpn/network.py"),
+    *("vpn/fib.py", "vpn/walk.py"),
     *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py", "wall/cgroup_names.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }

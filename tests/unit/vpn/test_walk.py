@@ -1,0 +1,171 @@
+"""walk.py: random rules and routes in the kernel, and every answer held against the kernel's own (RTM_GETROUTE)."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stunwall.model import VRF
+from stunwall.vpn import routing
+from stunwall.vpn.fib import Action, Hop, Ports, Route, Rule, Type
+from stunwall.vpn.interfaces import Link
+from stunwall.vpn.walk import LOOPBACK, Fib, Outcome, Packet, walk
+from unit.tun import Tun, ip
+from unit.vpn.made_routing import BEHIND, DEVICES, OWN, TARGETS, configure, restore, routes, rules
+
+ERRORS = {
+    Outcome.NO_ROUTE: {"Network is unreachable"},
+    Outcome.BLACKHOLE: {"Invalid argument"},
+    # By a route, by a rule.
+    Outcome.UNREACHABLE: {"No route to host", "Network is unreachable"},
+    Outcome.PROHIBIT: {"Permission denied"},
+}
+LOCAL = {"local", "anycast"}
+
+
+@pytest.fixture(scope="module")
+def indexes(lab: None) -> Iterator[tuple[int, ...]]:
+    """Those of two tun devices; forwarding is on."""
+    for sysctl in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        Path("/proc/sys/net", sysctl).write_text("1")
+    addresses = [(f"{four}/24", f"{six}/64") for four, six in zip(OWN[4], OWN[6], strict=True)]
+    with Tun(DEVICES[0], *addresses[0]), Tun(DEVICES[1], *addresses[1]):
+        yield tuple(map(socket.if_nametoindex, DEVICES))
+    for sysctl in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+        Path("/proc/sys/net", sysctl).write_text("0")
+    restore()
+
+
+def packets(version: int) -> st.SearchStrategy[Packet]:
+    """IPv6's look-up takes a device only for a wish where there is a source, other than for a socket that is bound."""
+    sources = st.sampled_from(OWN[version]).map(ip_address)
+    which = st.sampled_from((1, 2))  # of the devices
+    bound = st.one_of(
+        st.just((None, 0)),
+        st.tuples(sources, st.just(0)),
+        st.tuples(st.none() if version == 6 else st.one_of(st.none(), sources), which),
+    )
+    return st.builds(
+        lambda to, bound_to, mark, uid, protocol, own, other: Packet(
+            ip_address(to), bound_to[0], bound_to[1], mark, uid, LOOPBACK, protocol, own, other
+        ),
+        st.sampled_from(TARGETS[version]),
+        bound,
+        st.integers(0, 3),
+        st.sampled_from((0, 1000)),
+        st.sampled_from((17, 6)),
+        st.sampled_from((40000, 53)),
+        st.sampled_from((3478, 80)),
+    )
+
+
+Case = tuple[int, list[str], list[str], list[Packet], bool]
+
+
+def cases(version: int) -> st.SearchStrategy[Case]:
+    return st.tuples(
+        st.just(version),
+        st.lists(rules(version), max_size=5),
+        st.lists(routes(version), min_size=1, max_size=6),
+        st.lists(packets(version), min_size=1, max_size=6),
+        st.booleans(),
+    )
+
+
+def answer(packet: Packet) -> tuple[str, str, str, str]:
+    """What `ip route get` says: error, type, device, table."""
+    names = {link["ifindex"]: link["ifname"] for link in json.loads(ip("-j", "link"))}
+    asked = [str(packet.destination), "mark", str(packet.mark)]
+    asked += ["ipproto", str(packet.protocol)]
+    asked += ["sport", str(packet.source_port), "dport", str(packet.destination_port)]
+    asked += ["from", str(packet.source)] if packet.source is not None else []
+    asked += ["oif", names[packet.device]] if packet.device else []
+    asked += ["iif", names[packet.incoming]] if packet.incoming != LOOPBACK else ["uid", str(packet.uid)]
+    done = subprocess.run(
+        ["ip", "-j", "-d", f"-{packet.version}", "route", "get", *asked],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        return done.stderr.strip().removeprefix("RTNETLINK answers: "), "", "", ""
+    (found,) = json.loads(done.stdout)
+    return "", found["type"], found["dev"], found.get("table", "main")
+
+
+@given(st.sampled_from((4, 6)).flatmap(cases))
+def test_every_answer_is_the_kernels(indexes: tuple[int, ...], case: Case) -> None:
+    version, some_rules, some_routes, some_packets, forwarded = case
+    configure(version, some_rules, some_routes)
+    fib = routing.read([packet.destination for packet in some_packets]).fib
+    for packet in some_packets:
+        packet = replace(packet, device=indexes[packet.device - 1] if packet.device else 0)
+        if forwarded:
+            behind = ip_address(BEHIND[version])
+            packet = replace(packet, source=behind, device=0, uid=0, incoming=indexes[0])
+        path = walk(fib, packet)
+        error, kind, device, table = answer(packet)
+        told = f"{packet}\n{path}\n{error} {kind} {device} {table}\n{ip(f'-{version}', 'rule')}"
+        if error:
+            expected = ERRORS.get(path.outcome, set())
+            assert error in expected or (forwarded and expected), told
+        elif kind in LOCAL:
+            assert path.outcome is Outcome.LOCAL, told
+        else:
+            assert path.outcome is Outcome.ROUTED, told
+            assert device in {fib.links[index].name for index in path.interfaces}, told
+            named = {254: "main", 0: "main"} | {number: str(number) for number in (100, 101)}
+            assert path.route is None or named[path.route.table] == table, told
+
+
+def vrf_fib(*rules: Rule) -> Fib:
+    """A VRF `red` with the table 77 and the link eth1, beside eth0; this kernel has no VRFs to ask."""
+    links = {
+        1: Link(1, "lo", "", tap=False, up=True, running=True),
+        2: Link(2, "eth0", "", tap=False, up=True, running=True),
+        3: Link(3, "eth1", "", tap=False, up=True, running=True, master=4),
+        4: Link(4, "red", VRF, tap=False, up=True, running=True, table=77),
+    }
+    everything = ip_network("0.0.0.0/0")
+    routes = (
+        Route(254, everything, Type.UNICAST, hops=(Hop(2),)),
+        Route(77, everything, Type.UNICAST, hops=(Hop(3),)),
+    )
+    by_vrf = Rule(4, 1000, Action.TO_TABLE, l3mdev=True)
+    return Fib((*rules, by_vrf, Rule(4, 32766, Action.TO_TABLE, 254)), routes, links)
+
+
+@pytest.mark.parametrize(
+    ("device", "incoming", "way"),
+    [(0, LOOPBACK, 2), (2, LOOPBACK, 2), (3, LOOPBACK, 3), (4, LOOPBACK, 3), (0, 2, 2), (0, 3, 3)],
+)
+def test_what_belongs_to_a_vrf_takes_its_table(device: int, incoming: int, way: int) -> None:
+    packet = Packet(ip_address("203.0.113.1"), device=device, incoming=incoming)
+    assert walk(vrf_fib(), packet).interfaces == (way,)
+
+
+def test_a_rule_for_a_vrf_is_for_its_links_too() -> None:
+    fib = vrf_fib(Rule(4, 10, Action.BLACKHOLE, outgoing="red"))
+    for device, outcome in ((2, Outcome.ROUTED), (3, Outcome.BLACKHOLE), (4, Outcome.BLACKHOLE)):
+        assert walk(fib, Packet(ip_address("203.0.113.1"), device=device)).outcome is outcome
+
+
+def test_ports_with_a_mask_are_those_with_its_bits() -> None:
+    """Linux 6.15: net/core/fib_rules.c, fib_rule_port_match."""
+    even = Ports(3478, 3478, 0x1)
+    assert [port for port in range(3476, 3481) if even.have(port)] == [3476, 3478, 3480]
+
+
+def test_a_device_that_is_gone_or_down_leads_nowhere() -> None:
+    fib = vrf_fib()
+    down = replace(fib, links=dict(fib.links) | {2: replace(fib.links[2], up=False)})
+    packet = Packet(ip_address("203.0.113.1"), device=2)
+    assert walk(down, packet).outcome is Outcome.NO_ROUTE
+    assert walk(down, replace(packet, device=9)).outcome is Outcome.NO_ROUTE
