@@ -13,7 +13,7 @@ from stunwall.vpn import cause, inside, interfaces, iproute, routing
 from stunwall.vpn.advice import advice
 from stunwall.vpn.cause import Cause, Explanation
 from stunwall.vpn.routing import Routing
-from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, walk
+from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, Path, walk
 
 NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}  # IP protocol numbers
 _TRANSPORTS = {number: transport.value for transport, number in NUMBERS.items()}
@@ -57,7 +57,7 @@ def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
         "uid": packet.uid,
         "incoming": incoming.name if incoming is not None and packet.incoming != LOOPBACK else "",
         "way": _way(explanation, found, config),
-        "interfaces": [links[index].name for index in path.interfaces if index in links],
+        "interfaces": _names(path, found),
         "cause": explanation.cause.value,
         "why": explanation.cause.sentence,
         "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
@@ -71,8 +71,8 @@ def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
 def of_event(event: Event, config: Config) -> dict[str, Any]:
     """Return as `answer` does for the packet of an entry, which has one.
 
-    The record does not say how the socket was bound. So this takes the first way to bind it by which the packet leaves
-    as it did.
+    The record does not say how the packet was sent. So this takes the first way to send it by which it leaves as it
+    did; `other_causes` has the causes of the other ways.
 
     Raises RoutingError, and ValueError if the entry is damaged.
     """
@@ -96,25 +96,36 @@ def of_event(event: Event, config: Config) -> dict[str, Any]:
             ),
         )
     found = read(packet.destination, source, config)
-    for possible in _possible(packet, source, event.interface, found):
-        leaving = walk(found.fib, possible).interfaces
-        if any(
-            found.fib.links[index].name == event.interface for index in leaving if index in found.fib.links
-        ):
-            return answer(possible, found, config)
-    now = answer(sent_from(packet, source, found), found, config)
-    return now | {"cause": Cause.CHANGED.value, "why": Cause.CHANGED.sentence, "remove": [], "next": ""}
+    ways = [
+        answer(possible, found, config)
+        for possible in _possible(packet, source, event.interface, found)
+        if event.interface in _names(walk(found.fib, possible), found)
+    ]
+    if not ways:
+        now = answer(sent_from(packet, source, found), found, config)
+        changed = {"cause": Cause.CHANGED.value, "why": Cause.CHANGED.sentence, "remove": [], "next": ""}
+        return now | changed | {"other_causes": []}
+    others = dict.fromkeys(way["cause"] for way in ways)
+    return ways[0] | {"other_causes": [cause for cause in others if cause != ways[0]["cause"]]}
 
 
 def _possible(packet: Packet, source: Address, interface: str, found: Routing) -> Iterator[Packet]:
-    """Yield the packet as it may have been sent: unbound, bound to its source, bound to the interface."""
+    """Yield the packet as it may have been sent, of what the record does not have.
+
+    Not bound; by a user that a rule is about; bound to its source; bound to the interface; with a mark of a rule.
+    """
     bound = sent_from(packet, source, found)
-    if bound.incoming == LOOPBACK:
+    if bound.incoming != LOOPBACK:
+        yield bound
+    else:
         yield packet
-    yield bound
-    index = next((link.index for link in found.snapshot.links if link.name == interface), 0)
-    if bound.incoming == LOOPBACK and index:
-        yield replace(bound, device=index)
+        yield from (replace(packet, uid=rule.uids[0]) for rule in found.fib.rules if rule.uids is not None)
+        yield bound
+        index = next((link.index for link in found.snapshot.links if link.name == interface), 0)
+        if index:
+            yield replace(bound, device=index)
+    # What has the mark of a rule with `not` is the VPN's own, as a rule.
+    yield from (replace(bound, mark=each.mark) for each in found.fib.rules if each.mark and not each.invert)
 
 
 def show(said: dict[str, Any]) -> None:
@@ -132,6 +143,7 @@ def show(said: dict[str, Any]) -> None:
         ("Packet", to),
         ("Way", said["way"]),
         ("Why", said["why"]),
+        ("Or", "; or ".join(Cause(other).sentence for other in said.get("other_causes", ()))),
         ("Rule", said["rule"]),
         ("Route", route),
         ("Next", said["next"]),
@@ -152,9 +164,12 @@ def _explain(packet: Packet, found: Routing, config: Config) -> Explanation:
     )
 
 
+def _names(path: Path, found: Routing) -> list[str]:
+    return [found.fib.links[index].name for index in path.interfaces if index in found.fib.links]
+
+
 def _way(explanation: Explanation, found: Routing, config: Config) -> str:
-    links = found.fib.links
-    names = " or ".join(links[index].name for index in explanation.path.interfaces if index in links)
+    names = " or ".join(_names(explanation.path, found))
     if explanation.cause is Cause.VPN:
         return f"into the VPN by {names}; stunwall leaves it alone"
     if explanation.cause is Cause.INSIDE:

@@ -318,6 +318,21 @@ def test_an_entry_is_explained_by_the_way_that_its_packet_took(
     assert "Why        " in shown.out
 
 
+def test_other_ways_in_which_it_may_have_left_are_named(
+    machine: None, stunwall: Stunwall, folder: Path
+) -> None:
+    record(folder, replace(event(40000), source=REAL, interface="nsxout"))
+    assert asked(stunwall, "1")["other_causes"] == []
+    ip(*["rule", "add", "fwmark", "0x20", "lookup", "main", "pref", "90"])
+    said = asked(stunwall, "1")
+    assert (said["cause"], said["other_causes"]) == (Cause.DEVICE_BOUND, [Cause.MARK])
+    assert f"Or         {Cause.MARK.sentence}\n" in stunwall("explain", "1").out
+    ip(*["rule", "add", "uidrange", "1000-1000", "lookup", "main", "pref", "91"])
+    said = asked(stunwall, "1")
+    assert (said["cause"], said["uid"]) == (Cause.RULE, 1000)
+    assert said["other_causes"] == [Cause.DEVICE_BOUND, Cause.MARK]
+
+
 def test_an_entry_that_cannot_be_explained_is_exit_code_1(stunwall: Stunwall, folder: Path) -> None:
     pause = replace(event(), source="", destination="", verdict="paused")
     damaged: list[dict[str, Any]] = [

@@ -17,7 +17,7 @@ NETWORKS = {
     4: ("default", "203.0.113.0/24", "203.0.113.128/25", "203.0.113.1/32", "198.51.0.0/16"),
     6: ("default", "2001:db8:1::/48", "2001:db8:1:8000::/49", "2001:db8:1::1/128", "2001:db8::/32"),
 }
-TABLES = ("main", "100", "101")
+TABLES = ("main", "main", "100", "101")  # the main one is always reached
 FORBIDDING = ("blackhole", "unreachable", "prohibit")
 
 
@@ -66,7 +66,7 @@ def routes(version: int) -> st.SearchStrategy[str]:
 def configure(version: int, some_rules: list[str], some_routes: list[str]) -> None:
     """What the kernel refuses, as a second route with the same key, is left out."""
     family = f"-{version}"
-    lines = [f"route flush table {table}" for table in TABLES]
+    lines = [f"route flush table {table}" for table in set(TABLES)]
     lines += ["rule flush"]  # all but that to the table local
     lines += [f"route add {each}" for each in some_routes]
     lines += [f"rule add pref {10 * number} {each}" for number, each in enumerate(some_rules, 1)]

@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stunwall.model import VRF
@@ -100,7 +100,33 @@ def answer(packet: Packet) -> tuple[str, str, str, str]:
     return "", found["type"], found["dev"], found.get("table", "main")
 
 
+TO = {version: ip_address(TARGETS[version][0]) for version in (4, 6)}
+FROM = ip_address(OWN[6][0])
+BY_SOURCE = f"2001:db8:1::/48 from {OWN[6][0]}/128 dev nswa metric 20"
+
+
 @given(st.sampled_from((4, 6)).flatmap(cases))
+# A rule that leads to one that is not there does nothing.
+@example((4, ["goto 40", "blackhole"], ["default dev nswa"], [Packet(TO[4])], False))
+@example((4, ["goto 30", "blackhole", "nop"], ["default dev nswa"], [Packet(TO[4])], False))
+# The lowest metric first, whatever was added first.
+@example((4, [], ["default dev nswa metric 20", "default dev nswb metric 10"], [Packet(TO[4])], False))
+@example((6, [], ["default dev nswa metric 20", "default dev nswb metric 10"], [Packet(TO[6])], False))
+# A source prefix counts more than the metric. Where it is another's, the wider network decides.
+@example((6, [], [BY_SOURCE, "2001:db8:1::/48 dev nswb metric 10"], [Packet(TO[6], FROM)], False))
+@example(
+    (
+        6,
+        [],
+        [BY_SOURCE, "2001:db8:1::/48 dev nswb", "default dev nswa"],
+        [Packet(TO[6]), Packet(TO[6], FROM)],
+        False,
+    )
+)
+# IPv6's sockets that are bound to a device pass over what forbids.
+@example((6, [], ["throw 2001:db8:1::/48", "default dev nswa"], [Packet(TO[6], device=1)], False))
+@example((6, [], ["prohibit 2001:db8:1::/48", "default dev nswa"], [Packet(TO[6], device=1)], False))
+@example((4, [], ["throw 203.0.113.0/24", "default dev nswa"], [Packet(TO[4], device=1)], False))
 def test_every_answer_is_the_kernels(indexes: tuple[int, ...], case: Case) -> None:
     version, some_rules, some_routes, some_packets, forwarded = case
     configure(version, some_rules, some_routes)
