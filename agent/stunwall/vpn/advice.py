@@ -1,10 +1,11 @@
 """What to do about a packet that bypasses the VPN: the command or the setting that undoes the cause. No I/O."""
 
+from shlex import quote
 from typing import assert_never
 
 from stunwall.vpn import clients, iproute
-from stunwall.vpn.cause import Cause, Explanation
-from stunwall.vpn.walk import Fib, Packet
+from stunwall.vpn.cause import Cause, Explanation, of_this_machine
+from stunwall.vpn.walk import Fib, Packet, walk
 
 _AGAIN = "it comes back when the program that made it does so again"
 
@@ -25,7 +26,7 @@ def advice(found: Explanation, packet: Packet, fib: Fib) -> str:
                 "and no route can change that. That is what stunwall is there for"
             )
         case Cause.SOURCE_BOUND | Cause.RULE | Cause.FORWARDED | Cause.MARK:
-            return _about_rules(found, packet)
+            return _about_rules(found, packet, fib)
         case Cause.NO_FAMILY:
             return _about_version(found, packet.version, fib)
         case Cause.ROUTE:
@@ -38,7 +39,7 @@ def advice(found: Explanation, packet: Packet, fib: Fib) -> str:
     assert_never(found.cause)
 
 
-def _about_rules(found: Explanation, packet: Packet) -> str:
+def _about_rules(found: Explanation, packet: Packet, fib: Fib) -> str:
     if found.guilty:
         commands = ", ".join(f"`{iproute.remove_rule(rule)}`" for rule in found.guilty)
         which = "the rule" if len(found.guilty) == 1 else "the rules"
@@ -54,7 +55,18 @@ def _about_rules(found: Explanation, packet: Packet) -> str:
         if client is not None:
             return f"{client.name} sets this mark on {client.marked}; another program should not"
         return "find the program that sets this mark"
+    if found.cause is Cause.FORWARDED:
+        return _about_forwarding(packet, fib)
     return "no single rule does this: compare `ip rule` with what your VPN's client is meant to set"
+
+
+def _about_forwarding(packet: Packet, fib: Fib) -> str:
+    own = walk(fib, of_this_machine(packet)).route
+    if own is None:
+        return ""
+    name, table = quote(fib.links[packet.incoming].name), iproute.table(own.table)
+    command = f"sudo ip{iproute.family(packet.version)} rule add iif {name} lookup {table}"
+    return f"the VPN's rules are for this machine's own packets; `{command}` leads what comes from {name} into the VPN"
 
 
 def _about_route(found: Explanation) -> str:
@@ -72,4 +84,4 @@ def _about_version(found: Explanation, version: int, fib: Fib) -> str:
     name = next((fib.links[index].name for index in found.path.interfaces if index in fib.links), "")
     if version == 4 or not name:
         return carry
-    return f"{carry}; or switch IPv6 off: `sudo sysctl net.ipv6.conf.{name.replace('.', '/')}.disable_ipv6=1`"
+    return f"{carry}; or switch IPv6 off: `sudo sysctl net.ipv6.conf.{quote(name.replace('.', '/'))}.disable_ipv6=1`"

@@ -97,8 +97,6 @@ def explain(
         return found.outcome is Outcome.ROUTED and vpn.issuperset(found.interfaces)
 
     cause = _by_itself(packet, enters)
-    if cause is Cause.DEVICE_BOUND:
-        return Explanation(cause, path)
     guilty = _guilty(fib, packet, enters)
     if cause is None:
         cause = Cause.RULE if guilty else _by_routes(fib, packet, vpn, enters)
@@ -108,18 +106,22 @@ def explain(
 def _by_itself(packet: Packet, enters: Callable[[Packet], bool]) -> Cause | None:
     """Return which property of the packet takes it around the VPN, None if none of them does."""
     without = (
-        (Cause.FORWARDED, {"incoming": LOOPBACK, "source": None, "uid": 0}, packet.incoming != LOOPBACK),
-        (Cause.DEVICE_BOUND, {"device": 0}, bool(packet.device)),
-        (Cause.SOURCE_BOUND, {"source": None}, packet.source is not None),
-        (Cause.MARK, {"mark": 0}, bool(packet.mark)),
+        (Cause.FORWARDED, of_this_machine(packet)),
+        (Cause.DEVICE_BOUND, replace(packet, device=0)),
+        (Cause.SOURCE_BOUND, replace(packet, source=None)),
+        (Cause.MARK, replace(packet, mark=0)),
     )
-    taken: dict[str, object] = {}
-    for cause, change, has in without:
-        if has and enters(replace(packet, **change)):
+    there = [(cause, changed) for cause, changed in without if changed != packet]
+    for cause, changed in there:
+        if enters(changed):
             return cause
-        taken |= change if has else {}
-    first = next((cause for cause, _, has in without if has), None)
-    return first if taken and enters(replace(packet, **taken)) else None  # type: ignore[arg-type]
+    plain = replace(of_this_machine(packet), device=0, source=None, mark=0)
+    return there[0][0] if there and enters(plain) else None
+
+
+def of_this_machine(packet: Packet) -> Packet:
+    """Return the packet as it would be if this machine had sent it, and not just forwarded."""
+    return packet if packet.incoming == LOOPBACK else replace(packet, incoming=LOOPBACK, source=None)
 
 
 def _guilty(fib: Fib, packet: Packet, enters: Callable[[Packet, tuple[Rule, ...]], bool]) -> tuple[Rule, ...]:

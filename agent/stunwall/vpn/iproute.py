@@ -1,7 +1,11 @@
-"""Rules and routes in the words of ip(8), to show them, and to remove them. No I/O."""
+"""Rules and routes in the words of ip(8), to show them, and to remove them. No I/O.
+
+The names of interfaces are quoted for a shell, as they may have any character but a slash and white space.
+"""
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from shlex import quote
 
 from stunwall.config import Network
 from stunwall.model import Transport
@@ -25,8 +29,8 @@ def rule(one: Rule) -> str:
         f"from {_network(one.source)}",
         *([f"to {_network(one.destination)}"] if one.destination is not None else []),
         *([f"fwmark {_hexadecimal(one.mark)}{_slash(one.mask)}"] if one.mask else []),
-        *([f"iif {one.incoming}"] if one.incoming else []),
-        *([f"oif {one.outgoing}"] if one.outgoing else []),
+        *([f"iif {quote(one.incoming)}"] if one.incoming else []),
+        *([f"oif {quote(one.outgoing)}"] if one.outgoing else []),
         *([f"uidrange {one.uids[0]}-{one.uids[1]}"] if one.uids is not None else []),
         *([f"ipproto {_PROTOCOLS.get(one.protocol, one.protocol)}"] if one.protocol else []),
         *(_ports("sport", one.source_ports)),
@@ -38,7 +42,7 @@ def rule(one: Rule) -> str:
 
 def remove_rule(one: Rule) -> str:
     """Return the command that removes a rule, until whatever made it makes it again."""
-    return f"sudo ip{_family(one.version)} rule del pref {one.priority} {rule(one)}"
+    return f"sudo ip{family(one.version)} rule del pref {one.priority} {rule(one)}"
 
 
 def route(one: Route, links: Mapping[int, Link]) -> str:
@@ -61,7 +65,7 @@ def remove_route(one: Route) -> str:
     """Return the command that removes a route, until whatever made it makes it again."""
     metric = [f"metric {one.priority}"] if one.priority else []
     words = [*_key(one), "table", table(one.table), *metric]
-    return f"sudo ip{_family(one.destination.version)} route del {' '.join(words)}"
+    return f"sudo ip{family(one.destination.version)} route del {' '.join(words)}"
 
 
 def _key(one: Route) -> list[str]:
@@ -107,5 +111,6 @@ def _device(index: int, links: Mapping[int, Link]) -> str:
     return f"dev {links[index].name}" if index in links else ""
 
 
-def _family(version: int) -> str:
+def family(version: int) -> str:
+    """Return the option of `ip` for an IP version, with a space before it."""
     return " -6" if version == 6 else ""

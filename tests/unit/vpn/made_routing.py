@@ -25,36 +25,35 @@ def words(*parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.tuples(*parts).map(lambda found: " ".join(filter(None, found)))
 
 
-def maybe(word: str, *values: str) -> st.SearchStrategy[str]:
-    """A selector, mostly absent."""
-    return st.sampled_from(("",) * 2 * len(values) + tuple(f"{word} {value}" for value in values))
+def selectors(version: int) -> tuple[str, ...]:
+    """What rules can select by."""
+    return (
+        *(f"from {address}" for address in (*OWN[version], BEHIND[version])),
+        *(f"to {network}" for network in NETWORKS[version][1:]),
+        *(f"iif {name}" for name in ("lo", *DEVICES, "nsgone")),
+        *(f"oif {name}" for name in DEVICES),
+        *("fwmark 0x1", "fwmark 0x2/0x3", "fwmark 0x0/0x1", "uidrange 0-0", "uidrange 1000-2000"),
+        *("ipproto udp", "ipproto tcp", "sport 40000", "sport 1-1023", "dport 3478", "dport 1024-65535"),
+    )
 
 
 def rules(version: int) -> st.SearchStrategy[str]:
-    to_table = words(
-        st.sampled_from(TABLES).map("table {}".format), maybe("suppress_prefixlength", "0", "24", "48")
-    )
+    """Rules with two selectors at most, so that many of them match."""
+    chosen = st.lists(
+        st.sampled_from(selectors(version)), max_size=2, unique_by=lambda each: each.split()[0]
+    ).map(" ".join)
+    suppressing = st.sampled_from(("", "", "suppress_prefixlength 0", "suppress_prefixlength 24"))
+    to_table = words(st.sampled_from(TABLES).map("table {}".format), suppressing)
     to_others = st.sampled_from(("goto 40", "goto 55", "nop", *FORBIDDING))
-    return words(
-        st.sampled_from(("", "", "", "not")),
-        maybe("from", *OWN[version], BEHIND[version]),
-        maybe("to", *NETWORKS[version][1:]),
-        maybe("iif", "lo", *DEVICES, "nsgone"),
-        maybe("oif", *DEVICES),
-        maybe("fwmark", "0x1", "0x2/0x3", "0x0/0x1"),
-        maybe("uidrange", "0-0", "1000-2000"),
-        maybe("ipproto", "udp", "tcp"),
-        maybe("sport", "40000", "1-1023"),
-        maybe("dport", "3478", "1024-65535"),
-        st.one_of(to_table, to_table, to_others),
-    )
+    inverted = st.sampled_from(("", "", "", "not"))
+    return words(inverted, chosen, st.one_of(to_table, to_table, to_others))
 
 
 def routes(version: int) -> st.SearchStrategy[str]:
     network = st.sampled_from(NETWORKS[version])
     device = st.sampled_from(DEVICES).map("dev {}".format)
     several = st.just(" ".join(f"nexthop dev {name}" for name in DEVICES))
-    source = maybe("from", *(f"{own}/128" for own in OWN[6])) if version == 6 else st.just("")
+    source = st.sampled_from(("", "", *(f"from {own}/128" for own in OWN[6] if version == 6)))
     leading = words(network, source, st.one_of(device, device, several))
     return words(
         st.one_of(leading, leading, words(st.sampled_from((*FORBIDDING, "throw")), network)),

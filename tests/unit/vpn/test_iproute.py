@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stunwall.vpn import iproute, routing
+from stunwall.vpn.fib import Action, Rule
 from unit.tun import Tun, ip
 from unit.vpn.made_routing import DEVICES, OWN, TARGETS, configure, restore, routes, rules
 
@@ -63,3 +64,10 @@ def test_rules_and_routes_are_shown_and_removed_as_ip_does(case: Case) -> None:
             run(iproute.remove_route(route))
             after = ip(f"-{version}", "route", "show", "table", table).splitlines()
             assert len(after) < len(before)
+
+
+def test_names_that_a_shell_would_obey_are_quoted() -> None:
+    evil = "a;$(reboot)`b"
+    one = Rule(4, 100, Action.TO_TABLE, 254, incoming=evil, outgoing=evil)
+    words = "ip rule del pref 100 from all iif X oif X lookup main".replace("X", evil).split()
+    assert shlex.split(iproute.remove_rule(one)) == ["sudo", *words]

@@ -18,7 +18,7 @@ from stunwall.vpn.fib import Action, Hop, Ports, Route, Rule, Type
 from stunwall.vpn.interfaces import Link
 from stunwall.vpn.walk import LOOPBACK, Fib, Outcome, Packet, walk
 from unit.tun import Tun, ip
-from unit.vpn.made_routing import BEHIND, DEVICES, OWN, TARGETS, configure, restore, routes, rules
+from unit.vpn.made_routing import BEHIND, DEVICES, OWN, TARGETS, configure, restore, routes, rules, selectors
 
 ERRORS = {
     Outcome.NO_ROUTE: {"Network is unreachable"},
@@ -81,13 +81,14 @@ def cases(version: int) -> st.SearchStrategy[Case]:
 
 def answer(packet: Packet) -> tuple[str, str, str, str]:
     """What `ip route get` says: error, type, device, table."""
-    names = {link["ifindex"]: link["ifname"] for link in json.loads(ip("-j", "link"))}
     asked = [str(packet.destination), "mark", str(packet.mark)]
     asked += ["ipproto", str(packet.protocol)]
     asked += ["sport", str(packet.source_port), "dport", str(packet.destination_port)]
     asked += ["from", str(packet.source)] if packet.source is not None else []
-    asked += ["oif", names[packet.device]] if packet.device else []
-    asked += ["iif", names[packet.incoming]] if packet.incoming != LOOPBACK else ["uid", str(packet.uid)]
+    asked += ["oif", socket.if_indextoname(packet.device)] if packet.device else []
+    asked += ["iif", socket.if_indextoname(packet.incoming)] if packet.incoming != LOOPBACK else []
+    # Of forwarded packets too: IPv6's RTM_GETROUTE takes no user for that, where a packet has 0 (ip6_route_input).
+    asked += ["uid", str(packet.uid)]
     done = subprocess.run(
         ["ip", "-j", "-d", f"-{packet.version}", "route", "get", *asked],
         capture_output=True,
@@ -128,6 +129,37 @@ BY_SOURCE = f"2001:db8:1::/48 from {OWN[6][0]}/128 dev nswa metric 20"
 @example((6, [], ["prohibit 2001:db8:1::/48", "default dev nswa"], [Packet(TO[6], device=1)], False))
 @example((4, [], ["throw 203.0.113.0/24", "default dev nswa"], [Packet(TO[4], device=1)], False))
 def test_every_answer_is_the_kernels(indexes: tuple[int, ...], case: Case) -> None:
+    compare(indexes, case)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("inverted", ["", "not "])
+def test_each_selector_by_itself_is_as_in_the_kernel(
+    indexes: tuple[int, ...], version: int, inverted: str
+) -> None:
+    base = Packet(TO[version], source_port=50000, destination_port=80)
+    packets = [
+        base,
+        replace(base, destination=ip_address(TARGETS[version][1])),
+        replace(base, destination=ip_address(TARGETS[version][2])),
+        *(replace(base, source=ip_address(own)) for own in OWN[version]),
+        *(replace(base, device=device) for device in (1, 2)),
+        *(replace(base, mark=mark) for mark in (1, 2, 3)),
+        replace(base, uid=1000),
+        replace(base, protocol=6),
+        *(replace(base, source_port=port) for port in (40000, 53)),
+        replace(base, destination_port=3478),
+    ]
+    for selector in selectors(version):
+        for forwarded in (False, True):
+            some = packets[:1] if forwarded else packets
+            compare(
+                indexes, (version, [f"{inverted}{selector} prohibit"], ["default dev nswb"], some, forwarded)
+            )
+
+
+def compare(indexes: tuple[int, ...], case: Case) -> None:
+    """The kernel with these rules and routes sends the packets where walk() does."""
     version, some_rules, some_routes, some_packets, forwarded = case
     configure(version, some_rules, some_routes)
     fib = routing.read([packet.destination for packet in some_packets]).fib
@@ -138,7 +170,7 @@ def test_every_answer_is_the_kernels(indexes: tuple[int, ...], case: Case) -> No
             packet = replace(packet, source=behind, device=0, uid=0, incoming=indexes[0])
         path = walk(fib, packet)
         error, kind, device, table = answer(packet)
-        told = f"{packet}\n{path}\n{error} {kind} {device} {table}\n{ip(f'-{version}', 'rule')}"
+        told = f"{packet}\n{path}\n{error} {kind} {device} {table}\n{case}"
         if error:
             expected = ERRORS.get(path.outcome, set())
             assert error in expected or (forwarded and expected), told
@@ -149,6 +181,24 @@ def test_every_answer_is_the_kernels(indexes: tuple[int, ...], case: Case) -> No
             assert device in {fib.links[index].name for index in path.interfaces}, told
             named = {254: "main", 0: "main"} | {number: str(number) for number in (100, 101)}
             assert path.route is None or named[path.route.table] == table, told
+
+
+def test_a_way_that_is_dead_is_passed_over(indexes: tuple[int, ...]) -> None:
+    configure(4, [], [])
+    ip(*["link", "add", "nsdead", "type", "veth", "peer", "name", "nsdeadp"])
+    try:
+        for name in ("nsdead", "nsdeadp"):
+            ip("link", "set", name, "up")
+        ip(*f"route add 198.51.100.0/24 nexthop dev nsdead nexthop dev {DEVICES[0]}".split())
+        packet = Packet(ip_address("198.51.100.1"))
+        both = walk(routing.read([packet.destination]).fib, packet)
+        ip("link", "set", "nsdead", "down")
+        left = walk(routing.read([packet.destination]).fib, packet)
+        assert len(both.interfaces) == 2
+        assert left.interfaces == (indexes[0],)
+        assert answer(packet)[2] == DEVICES[0]
+    finally:
+        ip("link", "del", "nsdead")
 
 
 def vrf_fib(*rules: Rule) -> Fib:
