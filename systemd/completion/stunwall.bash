@@ -13,21 +13,21 @@ _stunwall() {
         --since) words="30m 2h 1d 7d 4w" ;;
         --protocol) words="udp tcp" ;;
         # Unlike `compgen -W`, this never expands names from the system.
-        --interface)
+        --interface | --device)
             for at in /sys/class/net/*/; do
                 at=${at%/}
                 [[ ${at##*/} != "$cur"* ]] || { printf -v name %q "${at##*/}"; COMPREPLY+=("$name"); }
             done
             return
             ;;
-        --user) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
+        --user | --uid) mapfile -t COMPREPLY < <(compgen -u -- "$cur"); return ;;
         --unit)
             while read -r at _; do
                 [[ $at != "$cur"* ]] || { printf -v name %q "$at"; COMPREPLY+=("$name"); }
             done < <(systemctl list-units --all --type=service,slice --plain --no-legend 2>/dev/null)
             return
             ;;
-        --limit | -n | --why | --to | --port | --from | --source-port | --app) return ;;
+        --limit | -n | --why | --to | --port | --from | --source-port | --app | --mark) return ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -36,7 +36,7 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface)
+            --config | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --device | --uid | --mark)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
                 ;;
@@ -46,8 +46,9 @@ _stunwall() {
     done
     options="--json --help"
     case $path in
-        "") words="status log show vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "") words="status log show explain vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
         "log "*) options="--json --follow -f --since --limit -n --help" ;;
+        "explain "*) options="--to --from --device --uid --mark --protocol -6 --json --help" ;;
         "rules "*) options="--nft --json --help" ;;
         "pause ") words="10m 30m 1h 2h" ;;
         "allow ") words="add list remove"; options=--help ;;

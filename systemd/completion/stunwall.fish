@@ -10,7 +10,7 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface
+            case --config --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --device --uid --mark
                 set skip 1
             case '-*'
             case '*'
@@ -44,6 +44,7 @@ complete --command stunwall --condition '__stunwall_at' --long-option version --
 complete --command stunwall --condition '__stunwall_at' --arguments status --description 'Show whether STUN can bypass the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments log --description 'List what was blocked'
 complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
+complete --command stunwall --condition '__stunwall_at' --arguments explain --description 'Explain why a packet bypasses the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces are the VPN, inside or a way out'
 complete --command stunwall --condition '__stunwall_at' --arguments rules --description 'Show the rules loaded in the kernel'
 complete --command stunwall --condition '__stunwall_at' --arguments doctor --description 'Find out why something does not work'
@@ -53,12 +54,19 @@ complete --command stunwall --condition '__stunwall_at' --arguments reload --des
 complete --command stunwall --condition '__stunwall_at' --arguments allow --description 'Manage exceptions'
 complete --command stunwall --condition '__stunwall_at' --arguments config --description 'Check the configuration'
 
-for command in status log show vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
+for command in status log show explain vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
     complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'Print JSON'
 end
 complete --command stunwall --condition '__stunwall_in log' --short-option f --long-option follow --description 'Keep printing new entries until Ctrl-C'
 complete --command stunwall --condition '__stunwall_in log' --long-option since --exclusive --arguments '30m 2h 1d 7d 4w' --description 'Only entries since then'
 complete --command stunwall --condition '__stunwall_in log' --short-option n --long-option limit --exclusive --description 'Only the newest entries'
+complete --command stunwall --condition '__stunwall_in explain' --long-option to --exclusive --description 'Destination'
+complete --command stunwall --condition '__stunwall_in explain' --long-option from --exclusive --description 'Address that its socket is bound to'
+complete --command stunwall --condition '__stunwall_in explain' --long-option device --exclusive --arguments '(__stunwall_interfaces)' --description 'Interface that its socket is bound to'
+complete --command stunwall --condition '__stunwall_in explain' --long-option uid --exclusive --arguments '(__fish_complete_users)' --description 'Its user'
+complete --command stunwall --condition '__stunwall_in explain' --long-option mark --exclusive --description 'Its mark'
+complete --command stunwall --condition '__stunwall_in explain' --long-option protocol --exclusive --arguments 'udp tcp' --description 'Its transport protocol'
+complete --command stunwall --condition '__stunwall_in explain' --short-option 6 --description 'Take the IPv6 address of a name'
 complete --command stunwall --condition '__stunwall_in rules' --long-option nft --description 'Print them as nft does'
 complete --command stunwall --condition '__stunwall_at pause' --arguments '10m 30m 1h 2h'
 

@@ -37,13 +37,14 @@ ROOMS = {
     "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
     "cli": {
         *("model", "config", "text", "hints", "stun"),
-        *("configfile", "wall", "record", "control", "doctor"),
+        *("configfile", "vpn", "wall", "record", "control", "doctor"),
     },
 }
 PURE = {"model", "config", "policy", "judge", "text", "hints", "netlink", "stun"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
     *("vpn/interfaces.py", "vpn/inside.py", "vpn/coverage.py", "vpn/messages.py", "vpn/network.py"),
+    *("vpn/advice.py", "vpn/cause.py", "vpn/clients.py", "vpn/fib.py", "vpn/iproute.py", "vpn/walk.py"),
     *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py", "wall/cgroup_names.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
 }

@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from stunwall import config, judge
-from stunwall.cli import log, report, status
+from stunwall.cli import explanation, log, report, status
 from stunwall.cli.app import app
 from stunwall.config import EXCEPTION_KEYS, Config
 from stunwall.configfile import reader
@@ -28,6 +28,7 @@ from stunwall.daemon import status as daemon_status
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
 from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
+from stunwall.vpn.cause import Cause
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: ROOT / "systemd" / "man" / name for name in ("stunwall.1", "stunwalld.8", "stunwall.toml.5")}
@@ -237,6 +238,21 @@ def test_exactly_the_recorded_reasons_are_described_in_the_same_words() -> None:
     described = lists(MAIN.section("JSON", "Entries of the record"))[2]
     assert {tag.removeprefix("Cm "): words(text) for tag, text in described.items()} == {
         reason.value: reason.sentence for reason in recorded
+    }
+
+
+def test_the_fields_and_causes_of_an_explanation_match_the_code() -> None:
+    fields_described, causes = lists(MAIN.section("JSON", "Explanations"))
+    described = [name for tag in fields_described for name in tag.removeprefix("Ic ").split(" , ")]
+    answer = next(
+        node
+        for node in ast.walk(ast.parse(Path(str(explanation.__file__)).read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name == "answer"
+    )
+    (printed,) = (node for node in ast.walk(answer) if isinstance(node, ast.Dict))
+    assert described == [key.value for key in printed.keys if isinstance(key, ast.Constant)]
+    assert {tag.removeprefix("Cm "): words(text) for tag, text in causes.items()} == {
+        cause.value: f"{cause.sentence}." for cause in Cause
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stunwall import __version__
-from stunwall.cli import allow, configuration, doctor, log, pause, rules, show, status, vpn
+from stunwall.cli import allow, configuration, doctor, explain, log, pause, rules, show, status, vpn
 from stunwall.configfile.reader import DEFAULT_FILE
 from stunwall.model import StunwallError
 from stunwall.text import printable
@@ -21,6 +21,7 @@ First steps:
   stunwall log                 list what was blocked recently
   stunwall log --follow        watch while you open a page that makes calls
   stunwall show 12             show one entry in full, with its packet decoded
+  stunwall explain 12          find out why it bypassed the VPN
   stunwall doctor              find out why something does not work
   stunwall vpn                 show which interfaces count as the VPN
   stunwall pause 10m           let all STUN through for a while
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command("status")(status.status)
 app.command("log")(log.log)
 app.command("show")(show.show)
+app.command("explain")(explain.explain)
 app.command("vpn")(vpn.vpn)
 app.command("rules")(rules.rules)
 app.command("doctor")(doctor.doctor)

@@ -11,10 +11,11 @@ from pathlib import Path
 from stunwall import __version__
 from stunwall.config import Config
 from stunwall.configfile.reader import DEFAULT_FILE, load
-from stunwall.daemon import ip_versions, loop
+from stunwall.daemon import loop
 from stunwall.daemon.journal import Journal
 from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
+from stunwall.vpn import ip_versions
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.wall import second_lock, state, table
 from stunwall.wall.nft import Nft

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from stunwall.config import Config, changed_keys
-from stunwall.daemon import ip_versions
 from stunwall.daemon.folders import make_folder
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.packets import PacketHandler
@@ -20,6 +19,7 @@ from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.text import missing_version
+from stunwall.vpn import ip_versions
 from stunwall.wall import modules, queue_rules, state
 from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stunwall.daemon import ip_versions
 from stunwall.queue.refusal import RefusalSender
+from stunwall.vpn import ip_versions
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 

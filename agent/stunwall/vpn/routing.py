@@ -1,0 +1,101 @@
+"""Reads the routing of this machine once, for a question about some packets (rtnetlink(7)). Any user may."""
+
+import os
+import socket
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from stunwall import netlink
+from stunwall.model import Address, StunwallError
+from stunwall.netlink import Message
+from stunwall.vpn import fib, ip_versions, messages
+from stunwall.vpn.fib import Route, Rule
+from stunwall.vpn.inside import Evidence
+from stunwall.vpn.interfaces import Snapshot
+from stunwall.vpn.messages import Read
+from stunwall.vpn.network import Network
+from stunwall.vpn.walk import Fib
+
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12  # linux/netlink.h: a dump is of what the request says
+_REQUEST, _DUMP = 0x1, 0x300  # NLM_F_*
+_RECEIVE = 1 << 20  # bytes
+_TRIES = 5  # to read something that changes meanwhile
+
+
+class RoutingError(StunwallError):
+    """The kernel's links, rules or routes could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The network, what shows that interfaces lead out, and the rules and routes for the destinations."""
+
+    snapshot: Snapshot
+    evidence: Evidence
+    fib: Fib
+
+
+def read(destinations: Collection[Address], named: tuple[str, ...] = ()) -> Routing:
+    """Return the routing now.
+
+    Args:
+        destinations: those of the packets that are asked about, of one IP version.
+        named: the names and globs of the VPN's interfaces in the configuration.
+
+    Raises RoutingError.
+    """
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
+            asking.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+            return _read(asking, destinations, named)
+    except OSError as error:
+        raise RoutingError(f"cannot read interfaces and routes from the kernel: {error}") from error
+
+
+def _read(asking: socket.socket, destinations: Collection[Address], named: tuple[str, ...]) -> Routing:
+    versions = ip_versions.available()
+    network = Network(versions, named)
+    network.replace_links(_dump(asking, Read(messages.GETLINK)))
+    rules: list[Rule] = []
+    routes: list[Route] = []
+    for version in sorted(versions):
+        addresses = Read(messages.GETADDR, version)
+        network.replace_addresses(addresses, _dump(asking, addresses))
+        said = _dump(asking, Read(messages.GETRULE, version))
+        network.replace_rules(version, said)
+        rules += filter(None, map(fib.rule, said))
+        wanted = Read(messages.GETROUTE, version)
+        into = network.fresh_routes(wanted)
+        for message in _dump(asking, wanted):
+            network.take_route(message, into)
+            if (found := fib.route(message, destinations)) is not None:
+                routes.append(found)
+        network.replace_routes(into)
+    snapshot = network.snapshot({})
+    asked = {each.version for each in destinations}
+    links = {link.index: link for link in snapshot.links}
+    ours = Fib(tuple(rule for rule in rules if rule.version in asked), tuple(routes), links)
+    return Routing(snapshot, network.evidence, ours)
+
+
+def _dump(asking: socket.socket, wanted: Read) -> list[Message]:
+    for sequence in range(1, _TRIES + 1):
+        asking.sendto(
+            netlink.message(wanted.kind, _REQUEST | _DUMP, sequence, messages.request(wanted)), (0, 0)
+        )
+        found = list(_answer(asking, sequence))
+        if not any(message.flags & netlink.DUMP_INTERRUPTED for message in found):
+            return found
+    raise OSError("they change too fast")
+
+
+def _answer(asking: socket.socket, sequence: int) -> Iterator[Message]:
+    while True:
+        for message in netlink.messages(asking.recv(_RECEIVE)):
+            if message.sequence != sequence:
+                continue
+            if message.kind in (netlink.DONE, netlink.ERROR):
+                if number := messages.error(message):
+                    raise OSError(number, os.strerror(number))
+                return
+            yield message
