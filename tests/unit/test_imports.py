@@ -64,8 +64,9 @@ OUTSIDE = {
     "click": {"cli"},
     "subprocess": {"doctor/machine.py"},
 }
-# Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
-BROAD = {"queue/nfqueue.py", "record/writer.py"}
+# Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer. And where scapy
+# decodes what a stranger wrote.
+BROAD = {"queue/nfqueue.py", "record/writer.py", "cli/show.py"}
 LINES, FUNCTION_LINES = 400, 40
 
 
