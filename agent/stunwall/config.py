@@ -45,6 +45,14 @@ class WhenVpnDown(StrEnum):
     ALLOW = "allow"
 
 
+class BoundTcp(StrEnum):
+    """Whose TCP connections may not leave outside the VPN only because their sockets are bound there."""
+
+    WEBRTC = "webrtc"
+    ALL = "all"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Allow:
     """An exception that the user wrote. All keys that are given must match; `why` is required.
@@ -96,6 +104,8 @@ class Config:
     on_block: OnBlock = OnBlock.ANSWER
     when_vpn_down: WhenVpnDown = WhenVpnDown.BLOCK
     allow_lan: bool = False
+    bound_tcp: BoundTcp = BoundTcp.WEBRTC
+    webrtc_programs: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
     inside: tuple[str, ...] = ()
     bridged: frozenset[str] = frozenset()

@@ -14,6 +14,11 @@ the only hook where a local packet can still be moved into the VPN, and in postr
 mode = "redirect" the first packet of a UDP flow is queued there, before it is queued (or not) in postrouting. Nothing
 is blocked at this hook and nothing is let out for good: every packet still meets postrouting.
 
+*Why the first segment of a TCP connection.* A page can name a TURN server of its own. Where a browser opens the
+connection to it from a socket that is bound to the physical address, that segment shows the address, before any STUN.
+So it is queued at the output hook too (rules/bound_tcp.nft). The verdict depends on where routing would lead it without
+the binding, and on the program: `Arrival.origin`, which the daemon looks up before it calls judge().
+
 *Why prerouting.* Some requests get out unseen, as the second segment of a UDP_SEGMENT send, or one that was sent
 before the table was there. The table remembers the flows whose STUN it let pass; a success response by a way out in
 any other flow is queued in prerouting. It proves that a server has seen the real address, and is dropped, so that the
@@ -54,12 +59,14 @@ from stunwall.model import (
     Transport,
     Verdict,
 )
-from stunwall.policy import View, decide, decide_response
+from stunwall.policy import View, decide, decide_handshake, decide_response
 from stunwall.stun import packet
 from stunwall.stun.detect import Detection, classify, classify_response
 
 # These are no attempt to bypass the VPN, or the packet is judged once more.
-_UNRECORDED = frozenset({Reason.THROUGH_VPN, Reason.INSIDE, Reason.WALL_DECIDES})
+_UNRECORDED = frozenset(
+    {Reason.THROUGH_VPN, Reason.INSIDE, Reason.WALL_DECIDES, Reason.ROUTED_OUTSIDE, Reason.NO_WEBRTC}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,13 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
-    detection = classify(datagram, config.guard_ports) or _rest(datagram)
-    decision = decide(detection, arrival, view, config)
+    detection: Detection | None
+    if arrival.origin is not None:
+        detection = Detection(datagram, Protocol.HANDSHAKE, "SYN")
+        decision = decide_handshake(datagram.family, arrival.origin, arrival, view, config)
+    else:
+        detection = classify(datagram, config.guard_ports) or _rest(datagram)
+        decision = decide(detection, arrival, view, config)
     if detection is None or decision.reason in _UNRECORDED:
         return Judgement(decision.verdict, decision.reason)
     return Judgement(
@@ -132,20 +144,12 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
 
 def _unreadable(arrival: Arrival) -> Event:
     source, destination = packet.addresses(arrival.packet) or ("", "")
-    return Event(
-        time=arrival.time,
-        last_time=arrival.time,
-        count=1,
-        verdict=Verdict.BLOCK.value,
-        reason=Reason.UNREADABLE.value,
+    return replace(
+        Event.note(arrival.time, Verdict.BLOCK.value, Reason.UNREADABLE.value),
         protocol=Protocol.UNKNOWN.value,
-        method="",
-        transport="",
         family=arrival.packet[0] >> 4 if source else 0,
         source=str(source),
-        source_port=0,
         destination=str(destination),
-        destination_port=0,
         interface=arrival.outgoing or arrival.incoming,
         packet=arrival.packet,
     )

@@ -1,7 +1,7 @@
 """The vocabulary that all other modules share: values only, no I/O."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6, AddressFamily
 
@@ -58,6 +58,7 @@ class Protocol(StrEnum):
     TURN_TLS = "turn-tls"  # TLS or DTLS to a guarded port, or the pseudo-TLS of MS-TURN
     DISCORD = "discord"  # Discord's IP discovery: not STUN, the same purpose
     TELEGRAM = "telegram"  # what Telegram asks its relays: not STUN, the same purpose
+    HANDSHAKE = "tcp-handshake"  # the first segment of a TCP connection, perhaps to a TURN server
     UNKNOWN = "unknown"  # could not be parsed
 
 
@@ -97,6 +98,9 @@ class Reason(StrEnum):
     FORWARDED = "forwarded"
     EXPOSED = "exposed"
     UNASKED = "unasked"
+    BOUND = "bound"
+    ROUTED_OUTSIDE = "routed-outside"
+    NO_WEBRTC = "no-webrtc"
     UNREADABLE = "unreadable"
 
     @property
@@ -121,6 +125,9 @@ _SENTENCES = {
     Reason.FORWARDED: "it was forwarded for a container, VM or LAN client, so it cannot be redirected",
     Reason.EXPOSED: "a request got out unseen and a server outside the VPN answered; the answer was dropped",
     Reason.UNASKED: "it is a response from outside the VPN that no program waits for, so it proves nothing",
+    Reason.BOUND: "only its socket's binding led it outside the VPN, where connecting shows the real address",
+    Reason.ROUTED_OUTSIDE: "routing leads it outside the VPN, whatever its socket is bound to",
+    Reason.NO_WEBRTC: "its program does no WebRTC",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
 }
 
@@ -133,13 +140,35 @@ class Hook(IntEnum):
     POSTROUTING = 4
 
 
+class Program(Enum):
+    """What kind of program has opened a socket."""
+
+    WEBRTC = "does WebRTC, or may be one of several of which one does"
+    OTHER = "does none"
+    UNKNOWN = "not known: its socket is gone, or its processes cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection comes from, and where it would go if nothing bound its socket.
+
+    `route`: the interface that routing leads to without the socket's address and device, "" if nowhere.
+    `bound_to_device`: the socket is bound to an interface, so the kernel cannot route it again.
+    """
+
+    route: str
+    bound_to_device: bool
+    program: Program
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
     `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
     prerouting. `time` is when it was taken from the queue, in Unix seconds. `awaited`: in prerouting, whether a program
-    waits for the packet.
+    waits for the packet. `origin`: at the output hook, where the first segment of a TCP connection comes from, None for
+    any other packet.
     """
 
     packet: bytes
@@ -149,14 +178,16 @@ class Arrival:
     mark: int
     time: float
     awaited: bool = True
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TcpNumbers:
-    """Sequence and acknowledgment number of a TCP segment (RFC 9293 §3.1)."""
+    """Sequence and acknowledgment number of a TCP segment, and whether it opens a connection (RFC 9293 §3.1)."""
 
     sequence: int
     acknowledgment: int
+    opens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

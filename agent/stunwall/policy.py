@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
-from stunwall.model import Arrival, Decision, Hook, Reason, Transport, Verdict
+from stunwall.config import BoundTcp, Config, Mode, OnBlock, WhenVpnDown
+from stunwall.model import Arrival, Decision, Hook, Origin, Program, Reason, Transport, Verdict
 from stunwall.stun.detect import Detection
 from stunwall.stun.message import MessageClass, error_response
 
@@ -62,6 +62,27 @@ def decide_response(detection: Detection | None, arrival: Arrival, view: View) -
         # Anyone can send one. It may also be too late, for a socket that is closed.
         return Decision(Verdict.BLOCK, Reason.UNASKED)
     return Decision(Verdict.BLOCK, Reason.EXPOSED)
+
+
+def decide_handshake(version: int, origin: Origin, arrival: Arrival, view: View, config: Config) -> Decision:
+    """Return what becomes of the first segment of a TCP connection, at the output hook, before it leaves by a way out.
+
+    It carries no STUN, but the address that it comes from. Only where nothing but the binding of a socket takes it
+    around the VPN is it stopped: whatever else leads outside is the user's will. A program that is not known is
+    taken for one that does WebRTC, as a page could make its browser close the socket at once.
+    """
+    if arrival.outgoing in view.inside:
+        return Decision(Verdict.ACCEPT, Reason.INSIDE)
+    if arrival.outgoing in view.vpn:
+        return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
+    if origin.route not in view.vpn:
+        return Decision(Verdict.ACCEPT, Reason.ROUTED_OUTSIDE)
+    if config.bound_tcp is not BoundTcp.ALL and origin.program is Program.OTHER:
+        return Decision(Verdict.ACCEPT, Reason.NO_WEBRTC)
+    if config.mode is Mode.REDIRECT and version in view.families and not origin.bound_to_device:
+        return Decision(Verdict.REDIRECT, Reason.REDIRECTED)
+    # Without a STUN message there is nothing to answer but the segment itself.
+    return Decision(Verdict.BLOCK, Reason.BOUND, None if config.on_block is OnBlock.DROP else b"")
 
 
 def _strays(arrival: Arrival, view: View, config: Config) -> bool:

@@ -1,6 +1,7 @@
 """Opens a page in a real browser in the lab, lets it gather ICE candidates, and returns them."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 
@@ -54,13 +55,21 @@ def parse_candidate(line: str) -> Candidate:
     return Candidate(words[7], words[2].lower(), words[4], int(words[5]), further.get("raddr"))
 
 
-def gather(lab: Lab, browser: Browser, microphone: bool = True) -> Gathered:
+def gather(
+    lab: Lab,
+    browser: Browser,
+    microphone: bool = True,
+    servers: Sequence[Mapping[str, str]] = ICE_SERVERS,
+    peer: Sequence[str] = (),
+) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
-    With `microphone` the page may use one, as in a call; without, it is like any page on the web.
+    With `microphone` the page may use one, as in a call; without, it is like any page on the web. `servers` are its ICE
+    servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
-    with Site(lab.client, "page.html", {"iceServers": ICE_SERVERS, "microphone": microphone}) as site:
+    settings = {"iceServers": servers, "microphone": microphone, "peer": peer}
+    with Site(lab.client, "page.html", settings) as site:
         with running(lab.client, browser, site.address, microphone) as process:
             report = _wait(site, process)
         if report is None or "failure" in report:

@@ -27,7 +27,7 @@ ROOMS = {
     "vpn": {"model", "config", "netlink"},
     "wall": {"model", "config", "hints", "netlink"},
     "queue": {"model"},
-    "sockets": {"model"},
+    "sockets": {"model", "netlink"},
     "record": {"model", "config", "hints"},
     "control": {"model", "hints"},
     "daemon": {

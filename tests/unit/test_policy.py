@@ -12,6 +12,7 @@ from stunwall.stun import detect
 from stunwall.stun import message as stun
 from stunwall.stun.detect import Detection
 from unit.build import packet
+from unit.test_handshake import HANDSHAKE_REASONS
 from vectors import rfc5769
 from vectors.programs import SAMPLES, Sample, attribute, classic, framed, message, teams
 
@@ -397,7 +398,7 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:
     # Above, of what comes in, judge.py's, and the queue's own.
-    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNASKED, Reason.UNREADABLE}
+    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNASKED, Reason.UNREADABLE} | HANDSHAKE_REASONS
     assert {case.reason for case in CASES} | elsewhere == set(Reason)
 
 

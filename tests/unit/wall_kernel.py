@@ -70,6 +70,11 @@ class Way:
             seen.append(self._end.recv(65536))
         return any(packet.endswith(payload) for packet in seen[:-1])
 
+    def wait_for(self, part: bytes) -> None:
+        """Wait until a packet comes that has these bytes in it."""
+        while part not in self._end.recv(65536):
+            pass
+
 
 def loaded() -> Wall:
     with closing(Nft()) as nft:
@@ -104,6 +109,7 @@ FULL = Contents(
     guard_ports=frozenset({443, 5349}),
     redirect=True,
     vpn_down_allowed=True,
+    bound_tcp=True,
     families=frozenset({4, 6}),
     addresses=frozenset({("wg0", ip_address("10.9.8.7")), ("wg0", ip_address("fd00::7"))}),
     transport=frozenset({(ip_address(SERVER4), 51820), (ip_address(SERVER6), 51821)}),

@@ -138,6 +138,35 @@ def test_redirect_mode_sends_through_wireguard_what_would_bypass_it(
         wireguard.down()
 
 
+CONNECT = """
+import socket, sys
+own = socket.socket()
+own.bind((sys.argv[1], 0))
+try:
+    own.connect((sys.argv[2], int(sys.argv[3])))
+    print("connected")
+except OSError as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_browsers_connection_around_wireguard_is_refused_though_the_service_sees_no_other_process(
+    lab: MachineLab, machine: Machine, wireguard: WireGuard
+) -> None:
+    machine.run("sh", "-c", 'ln -s "$(readlink -f /usr/bin/python3)" /run/firefox')
+
+    def connects(program: str) -> str:
+        arguments = (CLIENT[AF_INET], STUN_SERVER[AF_INET], str(STUN_PORT))
+        return machine.run(program, "-c", CONNECT, *arguments, seconds=SLOW).strip()
+
+    ready(machine)
+    wireguard.up()
+    wait_state(machine, "protected")
+    assert connects("/run/firefox") == "ConnectionRefusedError"
+    until(lambda: connects("/usr/bin/python3") == "connected", SLOW, "another program's connection")
+    wireguard.down()
+
+
 def test_ipsec_by_policies(lab: MachineLab, machine: Machine, policies: Tunnel) -> None:
     assert_leaks_without_stunwall(lab, machine, policies)
     assert_no_leak_while_it_goes_up_and_down(lab, machine, policies)

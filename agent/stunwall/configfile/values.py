@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import Config, Mode, Network, OnBlock, WhenVpnDown, is_interface
+from stunwall.config import BoundTcp, Config, Mode, Network, OnBlock, WhenVpnDown, is_interface
 from stunwall.model import Transport
 
 Check = Callable[[Any], Any]
@@ -22,6 +22,8 @@ _EVERY_UNIT = re.compile(r"[*?]+(\.[a-z*?]*)?")
 # The Desktop Entry Specification's desktop file ID, without `.desktop`, of the letters that are in use.
 _APP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
 _INTERFACE_GLOB = re.compile(r'[^"/\s]{1,64}')
+# What may be the name of a program's file, and a glob.
+_PROGRAM = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 # Unicast: the lowest bit of the first byte is 0 (IEEE 802).
 _HARDWARE = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
 
@@ -96,6 +98,16 @@ def _is_glob(text: str) -> bool:
     return _INTERFACE_GLOB.fullmatch(text) is not None and text.isprintable()
 
 
+def _programs(value: Any) -> tuple[str, ...]:  # noqa: ANN401
+    if isinstance(value, list) and all(isinstance(x, str) and _PROGRAM.fullmatch(x) for x in value):
+        if any(not glob.strip("*?") for glob in value):
+            raise UnfitError(
+                'names of programs, not a pattern that matches every one (bound_tcp = "all" does),'
+            )
+        return tuple(value)
+    raise UnfitError('a list of program names or globs, without their folders, as ["my-browser", "foo*"],')
+
+
 def _hardware_addresses(value: Any) -> frozenset[str]:  # noqa: ANN401
     if isinstance(value, list) and all(isinstance(x, str) and _HARDWARE.fullmatch(x) for x in value):
         return frozenset(x.lower() for x in value)
@@ -154,6 +166,8 @@ KEYS: dict[str, Check] = {
     "inside": _globs,
     "bridged": _hardware_addresses,
     "guard_ports": _ports,
+    "bound_tcp": _choice(BoundTcp),
+    "webrtc_programs": _programs,
     "allow_lan": _flag,
     "leave_wall_on_stop": _flag,
     "queue": _number(0, 65535),

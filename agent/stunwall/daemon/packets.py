@@ -12,6 +12,7 @@ from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
+from stunwall.sockets.origins import Origins
 from stunwall.stun import packet
 from stunwall.stun.detect import mapped_address
 
@@ -32,6 +33,7 @@ class PacketHandler:
 
     Args:
         config: may be replaced.
+        origins: are looked up for the first segments of TCP connections.
         problem: is called with what is wrong.
     """
 
@@ -42,6 +44,7 @@ class PacketHandler:
         probe: Probe,
         refusals: RefusalSender,
         sockets: SocketLookup,
+        origins: Origins,
         writer: RecordWriter,
         problem: Callable[[str], None],
     ) -> None:
@@ -56,6 +59,7 @@ class PacketHandler:
         self._probe = probe
         self._refusals = refusals
         self._sockets = sockets
+        self._origins = origins
         self._writer = writer
         self._problem = problem
 
@@ -64,9 +68,7 @@ class PacketHandler:
         if self._probe.matches(arrival.packet):
             systemd.notify("WATCHDOG=1")
             return Verdict.BLOCK
-        if arrival.hook is Hook.PREROUTING:
-            arrival = replace(arrival, awaited=self._is_awaited(arrival))
-        judgement = judge(arrival, self._sync.view, self.config)
+        judgement = judge(self._look_up(arrival), self._sync.view, self.config)
         if judgement.reason is Reason.UNREADABLE:
             self.unreadable += 1
         if judgement.retracted is not None:
@@ -84,12 +86,19 @@ class PacketHandler:
         name = type(error).__name__
         self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
 
-    def _is_awaited(self, arrival: Arrival) -> bool:
+    def _look_up(self, arrival: Arrival) -> Arrival:
+        """Return the packet with what the kernel says of its socket, if the verdict depends on that."""
+        if arrival.hook is Hook.POSTROUTING:
+            return arrival
         try:
-            response = packet.parse(arrival.packet)
+            datagram = packet.parse(arrival.packet)
         except packet.PacketError:
-            return False
-        return self._sockets.awaited(response, arrival.incoming)
+            return arrival
+        if arrival.hook is Hook.PREROUTING:
+            return replace(arrival, awaited=self._sockets.awaited(datagram, arrival.incoming))
+        if datagram.tcp is not None and datagram.tcp.opens:
+            return replace(arrival, origin=self._origins.find(datagram, arrival))
+        return arrival
 
     def _expose(self, event: Event) -> None:
         found = Exposure(event.time, mapped_address(event.packet), event.destination)

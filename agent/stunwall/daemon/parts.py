@@ -18,6 +18,7 @@ from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
+from stunwall.sockets.origins import Origins
 from stunwall.text import missing_version
 from stunwall.vpn import ip_versions
 from stunwall.wall import modules, queue_rules, state
@@ -67,11 +68,11 @@ class Parts:
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
-        sockets = SocketLookup()
-        stack.callback(sockets.close)
-        self.packets = PacketHandler(
-            config, self.sync, self.probe, refusals, sockets, self.writer, partial(problem, "packets")
-        )
+        self.sockets = SocketLookup()
+        stack.callback(self.sockets.close)
+        self.origins = Origins(self.sockets, config.webrtc_programs)
+        stack.callback(self.origins.close)
+        self.packets = self._packet_handler(refusals)
         self.queue.serve_with(self.packets.handle, self.packets.fault)
 
     def put_up_wall(self) -> None:
@@ -88,6 +89,7 @@ class Parts:
         self.sync.configure(config)
         self.writer.keep = config.log
         self.packets.config = config
+        self.origins.name_programs(config.webrtc_programs)
         changed = ", ".join(changed_keys(self.config, config)) or "nothing"
         self.config = config
         self.journal.notice(f"the configuration was reloaded; changed: {changed}")
@@ -95,6 +97,18 @@ class Parts:
     def note(self, verdict: str, reason: str) -> None:
         """Record something that happened now and is about no packet."""
         self.writer.record(Event.note(time.time(), verdict, reason))
+
+    def _packet_handler(self, refusals: RefusalSender) -> PacketHandler:
+        return PacketHandler(
+            self.config,
+            self.sync,
+            self.probe,
+            refusals,
+            self.sockets,
+            self.origins,
+            self.writer,
+            partial(self.problems.report, "packets"),
+        )
 
     def _network_sync(self) -> NetworkSync:
         report, problem = self.journal.notice, partial(self.problems.report, "links")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from stunwall.config import Config, Mode, WhenVpnDown
+from stunwall.config import BoundTcp, Config, Mode, WhenVpnDown
 from stunwall.model import FAMILIES, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import inside, interfaces
@@ -247,7 +247,12 @@ class NetworkSync:
         """
         self.view = _UNKNOWN
         self._sealed = True
-        sealed = Contents(frozenset(), self._config.guard_ports, redirect=self._redirect)
+        sealed = Contents(
+            frozenset(),
+            self._config.guard_ports,
+            redirect=self._redirect,
+            bound_tcp=Addition.BOUND_TCP in self.additions,
+        )
         with suppress(StunwallError):
             self._fill(sealed, None)
         self._problem(f"{error}. Until that works again all STUN is blocked")
@@ -312,13 +317,14 @@ class NetworkSync:
             inside=behind,
             guard_ports=config.guard_ports,
             families=families,
-            addresses=interfaces.own_addresses(snapshot, vpn) if families else frozenset(),
+            addresses=interfaces.own_addresses(snapshot, vpn),
             transport=self._endpoints.ask(snapshot.links),
             lan=interfaces.on_link(snapshot) if config.allow_lan and known else frozenset(),
             allow=config.allow,
             cgroups=self._units.find(config.allow),
             redirect=self._redirect,
             vpn_down_allowed=config.when_vpn_down is WhenVpnDown.ALLOW,
+            bound_tcp=config.bound_tcp is not BoundTcp.OFF,
         )
         return contents, snapshot
 

@@ -109,7 +109,8 @@ def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:
     # Acknowledges the blocked request, so that it is not retransmitted, and continues the server's sequence numbers.
     assert blocked.tcp is not None  # noqa: S101 - packet.py gives every TCP segment its numbers
     sequence = blocked.tcp.acknowledgment + offset & 0xFFFFFFFF
-    acknowledged = blocked.tcp.sequence + blocked.lengths[0] & 0xFFFFFFFF
+    # A SYN has a sequence number of its own (RFC 9293 §3.4).
+    acknowledged = blocked.tcp.sequence + blocked.lengths[0] + blocked.tcp.opens & 0xFFFFFFFF
     ports = pack("!HH", blocked.destination_port, blocked.source_port)
     return ports + pack("!IIBBHHH", sequence, acknowledged, 5 << 4, flags, 65535, 0, 0)
 

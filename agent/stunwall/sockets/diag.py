@@ -1,6 +1,6 @@
 """Finds the socket that a packet belongs to, by its addresses and ports (sock_diag(7)).
 
-An exact look-up, without NLM_F_DUMP, takes the kernel some 20 µs whatever else the machine has open. Any user may ask.
+An exact look-up, without NLM_F_DUMP, takes some 10 µs, whatever else the machine has open. Any user may ask.
 """
 
 import socket
@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from struct import Struct, error
 
 from stunwall.model import FAMILIES, Address, Datagram, Transport
+from stunwall.netlink import attributes
+from stunwall.sockets.query import KernelQuery
 
 _NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 _SOCK_DIAG_BY_FAMILY = 20  # linux/sock_diag.h
-_NLM_F_REQUEST = 0x1
 _ANY_STATE = 0xFFFFFFFF
 _TCP_TIME_WAIT, _TCP_LISTEN = 6, 10  # include/net/tcp_states.h
 # linux/inet_diag.h, enum
 _INET_DIAG_MARK, _INET_DIAG_CGROUP_ID = 15, 21
 _UDP_LITE = 136  # RFC 3828
 
-_HEADER = Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _REQUEST = Struct("=BBBBI")  # struct inet_diag_req_v2: family, protocol, extensions, -, states
 # struct inet_diag_sockid: ports in network order, addresses, interface, cookie
 _PORTS, _INTERFACE = Struct("!HH"), Struct("=I")
@@ -28,8 +28,6 @@ _SOCKID_INTERFACE = 36  # its offset there
 _NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice
 # struct inet_diag_msg: family, state, timer, retransmissions, the id (48 bytes), expiry, two queues, uid, inode
 _REPLY = Struct("=BBBB48sIIIII")
-_ATTRIBUTE = Struct("=HH")  # struct nlattr: length, type
-_REPLIES = 8  # messages that are read for one request; ours is the first, unless an earlier one was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +48,17 @@ class Socket:
 
 
 class SocketLookup:
-    """Asks the kernel for sockets, in the network namespace where this was made. Not for use by several threads.
+    """Asks the kernel for sockets, in the network namespace where this was made. Not for several threads.
 
     Where the kernel cannot look up sockets of a protocol (CONFIG_INET_DIAG, CONFIG_INET_UDP_DIAG), none is found.
     """
 
     def __init__(self) -> None:
-        self._sequence = 0
-        # It asks the kernel alone, which answers before `send` returns.
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG)
-        self._netlink.setblocking(False)
-        self._netlink.bind((0, 0))
+        self._query = KernelQuery(_NETLINK_SOCK_DIAG)
 
     def close(self) -> None:
         """Close the netlink socket."""
-        self._netlink.close()
+        self._query.close()
 
     def find(self, datagram: Datagram, interface: int) -> Socket | None:
         """Return the socket that has sent a packet of this machine, None if there is none (any more). Never raises.
@@ -74,19 +68,8 @@ class SocketLookup:
             interface: the index of the interface by which it leaves: without it, sockets that are bound to an
                 interface are not found.
         """
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        body = _request(datagram, interface)
-        header = _HEADER.pack(
-            _HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._sequence, 0
-        )
-        with suppress(OSError):
-            self._netlink.send(header + body)
-            for _ in range(_REPLIES):
-                message, sender = self._netlink.recvfrom(8192)
-                # From the kernel, and the answer to this.
-                if sender[0] == 0 and _sequence(message) == self._sequence:
-                    return parse(message)
-        return None
+        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, interface))
+        return None if reply is None else parse(reply)
 
     def awaited(self, response: Datagram, interface: str) -> bool:
         """Whether a program waits for a packet that came in by `interface`: one of this machine, or of one behind it.
@@ -136,40 +119,21 @@ def _request(datagram: Datagram, interface: int) -> bytes:
     )
 
 
-def _sequence(message: bytes) -> int | None:
-    return int(_HEADER.unpack_from(message)[3]) if len(message) >= _HEADER.size else None
-
-
-def parse(message: bytes) -> Socket | None:
-    """Return the socket in a netlink message, None if it has none, or is malformed."""
+def parse(reply: bytes) -> Socket | None:
+    """Return the socket in a struct inet_diag_msg with attributes, None if it has none, or is malformed."""
     try:
-        length, kind = _HEADER.unpack_from(message)[:2]
-        if kind != _SOCK_DIAG_BY_FAMILY:  # an error: there is no such socket
-            return None
-        _, state, _, _, sockid, _, _, _, uid, inode = _REPLY.unpack_from(message, _HEADER.size)
-        attributes = _attributes(message[_HEADER.size + _REPLY.size : length])
+        _, state, _, _, sockid, _, _, _, uid, inode = _REPLY.unpack_from(reply)
     except error:
         return None
     # The kernel falls back to a socket that listens on the same port. TIME_WAIT is no socket any more.
     if state in (_TCP_LISTEN, _TCP_TIME_WAIT):
         return None
+    more = attributes(reply, _REPLY.size, len(reply))
     (interface,) = _INTERFACE.unpack_from(sockid, _SOCKID_INTERFACE)
     return Socket(
         uid,
         inode,
         interface,
-        cgroup=int.from_bytes(attributes.get(_INET_DIAG_CGROUP_ID, b""), sys.byteorder),
-        mark=int.from_bytes(attributes.get(_INET_DIAG_MARK, b""), sys.byteorder),
+        cgroup=int.from_bytes(more.get(_INET_DIAG_CGROUP_ID, b""), sys.byteorder),
+        mark=int.from_bytes(more.get(_INET_DIAG_MARK, b""), sys.byteorder),
     )
-
-
-def _attributes(data: bytes) -> dict[int, bytes]:
-    """Return the values of attributes by their types (linux/netlink.h, struct nlattr)."""
-    found = {}
-    while len(data) >= _ATTRIBUTE.size:
-        length, kind = _ATTRIBUTE.unpack_from(data)
-        if not _ATTRIBUTE.size <= length <= len(data):
-            break
-        found[kind] = data[_ATTRIBUTE.size : length]
-        data = data[(length + 3) & ~3 :]  # NLA_ALIGNTO
-    return found

@@ -20,6 +20,7 @@ _MAX_EXTENSIONS = 16  # more than any real packet has; bounds the walk
 _UDP_HEADER = Struct("!HHHH")
 _TCP_HEADER = Struct("!HHIIBB")
 _TCP_MIN = 20  # bytes, RFC 9293 §3.1
+_SYN, _ALL_OF_SYN = 0x02, 0x17  # the same: SYN, and FIN, SYN, RST, ACK together
 _MORE_FRAGMENTS = 0x2000  # RFC 791 §3.1
 _FRAGMENT_OFFSET = 0x1FFF  # RFC 791 §3.1: the low 13 bits
 
@@ -155,7 +156,7 @@ def _tcp(segment: bytes, size: int, carrier: _Carrier) -> Datagram:
     # RFC 9293 §3.1
     if len(segment) < _TCP_MIN:
         raise PacketError(f"TCP header of 20 bytes in {len(segment)}")
-    source_port, destination_port, sequence, acknowledgment, offset, _ = _TCP_HEADER.unpack_from(segment)
+    source_port, destination_port, sequence, acknowledgment, offset, flags = _TCP_HEADER.unpack_from(segment)
     header = (offset >> 4) * 4
     if header < _TCP_MIN or min(len(segment), size) < header:
         raise PacketError(f"TCP header of {header} bytes in {min(len(segment), size)}")
@@ -166,7 +167,7 @@ def _tcp(segment: bytes, size: int, carrier: _Carrier) -> Datagram:
         source_port=source_port,
         destination_port=destination_port,
         payload=segment[header:],
-        tcp=TcpNumbers(sequence, acknowledgment),
+        tcp=TcpNumbers(sequence, acknowledgment, opens=flags & _ALL_OF_SYN == _SYN),
         lengths=(size - header,),
         partial=carrier.partial,
     )

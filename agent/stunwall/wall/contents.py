@@ -28,6 +28,7 @@ class Addition(StrEnum):
     OUTPUT = "output.nft"
     REDIRECT = "redirect.nft"
     VPN_DOWN = "vpn_down.nft"
+    BOUND_TCP = "bound_tcp.nft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,11 @@ class Contents:
     """Everything that stunwalld puts into the table's sets and chains.
 
     `vpn`, `inside`: names of interfaces. `guard_ports`: ports. `families`: IP versions (4, 6) that can be redirected.
-    `addresses`: (interface, address) that redirected flows get. `transport`: (address, UDP port) of the VPN's own
+    `addresses`: the VPN's own, as (interface, address). `transport`: (address, UDP port) of the VPN's own
     endpoints. `lan`: (network, interface). `allow`: the exceptions in their order. `cgroups`: those of each exception
     by program. `redirect`: whether flows may be, or have been, redirected. `vpn_down_allowed`: whether stunwalld lets
-    STUN out while no VPN is up.
+    STUN out while no VPN is up. `bound_tcp`: whether TCP connections are judged that a socket's binding takes around
+    the VPN.
     """
 
     vpn: frozenset[str]
@@ -52,6 +54,7 @@ class Contents:
     inside: frozenset[str] = frozenset()
     redirect: bool = False
     vpn_down_allowed: bool = False
+    bound_tcp: bool = False
 
     @property
     def additions(self) -> frozenset[Addition]:
@@ -60,6 +63,7 @@ class Contents:
             Addition.OUTPUT: self.redirect or any(rule.by_program for rule in self.allow),
             Addition.REDIRECT: self.redirect,
             Addition.VPN_DOWN: self.vpn_down_allowed,
+            Addition.BOUND_TCP: self.bound_tcp,
         }
         return frozenset(addition for addition, is_needed in needed.items() if is_needed)
 
@@ -94,7 +98,9 @@ def elements(contents: Contents) -> dict[str, list[str]]:
         sets[networks[network.version]].append(f'{network} . "{interface}"')
     for address, port in contents.transport:
         sets[f"vpn_transport{address.version}"].append(f"{address} . {port}")
-    if Addition.REDIRECT not in contents.additions:
+    if contents.bound_tcp:
+        sets["carried"] = [f"ipv{version}" for version in {own.version for _, own in contents.addresses}]
+    if not contents.redirect:
         return sets
     sets["redirectable"] = [f"ipv{version}" for version in contents.families]
     maps: dict[str, list[str]] = {name: [] for name in _MAPS}

@@ -69,22 +69,22 @@ def _list_ruleset() -> str:
         return json.dumps(nft.list_ruleset())
 
 
-def _redirects(seen: Listing) -> bool:
-    """Whether the table was made with redirect.nft. If all of that is gone, the checksum of the sets does not fit."""
-    return "set redirected4" in seen.blocks
+def _files(seen: Listing) -> Contents:
+    """Return contents for which the table was made of these files. If all of one is gone, the checksum does not fit."""
+    return Contents(
+        frozenset(),
+        frozenset(),
+        redirect="set redirected4" in seen.blocks,
+        vpn_down_allowed="chain remember_verdicts" in seen.blocks,
+        bound_tcp="set carried" in seen.blocks,
+    )
 
 
 def _contents(settings: Config, seen: Listing) -> Contents:
     """Return contents that need the files of which the table was made, without what only the network tells."""
     asked = "chain ask_output" in seen.blocks  # not at boot
     allow = tuple(rule for rule in settings.allow if asked or not rule.by_program)
-    return Contents(
-        frozenset(),
-        settings.guard_ports,
-        allow=allow,
-        redirect=_redirects(seen),
-        vpn_down_allowed="chain remember_verdicts" in seen.blocks,
-    )
+    return replace(_files(seen), guard_ports=settings.guard_ports, allow=allow)
 
 
 def _made_anew(settings: Config, seen: Listing) -> str:
@@ -108,7 +108,7 @@ def _differences(expected: Listing, seen: Listing, settings: Config) -> Iterator
         if there is not None and _is_part(there, expected.blocks.get(name, ())):
             # The handle of a rule that nft cannot print is another one there.
             expected = replace(expected, blocks={**expected.blocks, name: there})
-    filled = elements(Contents(frozenset(), frozenset(), redirect=_redirects(seen)))
+    filled = elements(_files(seen))
     ignored = frozenset({*filled, CHECKSUM, "paused"})
     yield from listing.differences(expected, seen, {}, ignored)
     elements_there = {name: [normal(each) for each in seen.elements.get(name, ())] for name in filled}

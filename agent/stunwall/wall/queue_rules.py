@@ -19,17 +19,22 @@ CHAINS = {
     "to_stunwalld": "to stunwalld on queue",
     "response_to_stunwalld": "inbound: to stunwalld on queue",
     "output_to_stunwalld": "output: to stunwalld on queue",
+    "handshake_to_stunwalld": "handshakes: to stunwalld on queue",
 }
-_OF_REDIRECT = "output_to_stunwalld"  # in redirect.nft; the others are in stunwall.nft
+# Those that are not in stunwall.nft.
+_ADDED = {"output_to_stunwalld": Addition.REDIRECT, "handshake_to_stunwalld": Addition.BOUND_TCP}
+# What passes while nobody listens: it is no STUN.
+_BYPASSING = frozenset({"handshake_to_stunwalld"})
+_BYPASS = 0x01  # linux/netfilter/xt_NFQUEUE.h: NFQ_FLAG_BYPASS
 
 
 def chains(additions: Collection[Addition]) -> list[str]:
     """Return the chains that hold a queue rule, where these files are loaded after stunwall.nft."""
-    return [each for each in CHAINS if each != _OF_REDIRECT or Addition.REDIRECT in additions]
+    return [each for each in CHAINS if each not in _ADDED or _ADDED[each] in additions]
 
 
 def attach(nft: Nft, queue: int, additions: Collection[Addition] = ()) -> None:
-    """Put the queue rules in front of the drop. Packets are dropped, too, while nobody listens on `queue`.
+    """Put the queue rules in front of the drop. STUN is dropped, too, while nobody listens on `queue`.
 
     Uses the statement `queue` if the kernel has it, otherwise the xtables target NFQUEUE. Raises NftError.
     """
@@ -38,7 +43,10 @@ def attach(nft: Nft, queue: int, additions: Collection[Addition] = ()) -> None:
         f'flush chain {TABLE} {chain}\nadd rule {TABLE} {chain} counter comment "{CHAINS[chain]} {queue}"\n'
         for chain in chains(additions)
     )
-    queued = "".join(f"add rule {TABLE} {chain} queue to {queue}\n" for chain in chains(additions))
+    queued = "".join(
+        f"add rule {TABLE} {chain} queue {'flags bypass ' if chain in _BYPASSING else ''}to {queue}\n"
+        for chain in chains(additions)
+    )
     try:
         nft.apply(counted + queued)
     except NftPermissionError:
@@ -64,14 +72,14 @@ def detach(nft: Nft, additions: Collection[Addition] = ()) -> None:
 def _attach_by_target(nft: Nft, queue: int, chains: list[str]) -> None:
     """Add a rule with the xtables target NFQUEUE to each chain, which nft has no words for. Raises OSError."""
     # linux/netfilter/xt_NFQUEUE.h, struct xt_NFQ_info_v3: queue, number of queues, flags; padded to 8 bytes
-    info = struct.pack("=HHHxx", queue, 1, 0)
-    target = _attribute(1, b"NFQUEUE\0") + _attribute(2, struct.pack(">I", 3)) + _attribute(3, info)
-    expression = _attribute(1, b"target\0") + _attribute(2 | _NESTED, target)
-    expressions = _attribute(4 | _NESTED, _attribute(1 | _NESTED, expression))
-    rules = (
-        _message(_NEWRULE, _ADD, _NFPROTO_INET, 0, _attribute(1, table) + _attribute(2, chain) + expressions)
-        for table, chain in ((b"stunwall\0", f"{chain}\0".encode()) for chain in chains)
-    )
+    rules = []
+    for chain in chains:
+        info = struct.pack("=HHHxx", queue, 1, _BYPASS if chain in _BYPASSING else 0)
+        target = _attribute(1, b"NFQUEUE\0") + _attribute(2, struct.pack(">I", 3)) + _attribute(3, info)
+        expression = _attribute(1, b"target\0") + _attribute(2 | _NESTED, target)
+        expressions = _attribute(4 | _NESTED, _attribute(1 | _NESTED, expression))
+        place = _attribute(1, b"stunwall\0") + _attribute(2, f"{chain}\0".encode())
+        rules.append(_message(_NEWRULE, _ADD, _NFPROTO_INET, 0, place + expressions))
     begin, end = (_message(kind, _REQUEST, 0, _SUBSYSTEM, b"") for kind in (_BEGIN, _END))
     nft.send(begin + b"".join(rules) + end)
 

@@ -169,6 +169,8 @@ WRONG = {
     "guard_ports": ["3478", "[0]", "[65536]", '["3478"]', "[true]", "[3478.0]", "[[3478]]", "[-1]"],
     "leave_wall_on_stop": ["1", '"yes"', "0.0"],
     "allow_lan": ["1", '"true"', "[]"],
+    "bound_tcp": ['"yes"', "true", '"WEBRTC"', "1", '["webrtc"]'],
+    "webrtc_programs": ['"firefox"', "[1]", '[""]', '["*"]', '["?*"]', '["/usr/bin/firefox"]', '["a\\n"]'],
     "status_for_all": ["0", '"all"'],
     "mark_mask": ["0", "3", "1", "7", "0x100000001", "0x300000000", "-3", "true", '"0x3"', "3.0", "[3]"],
     "queue": ["-1", "65536", "true", "1.0", '"1"', "nan", "inf", "0x" + "f" * 9000],
@@ -235,7 +237,7 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: allow_lan, bridged, guard_ports, inside, interfaces"),
+        ("mod = 1", 1, "mod", "Known here: allow_lan, bound_tcp, bridged, guard_ports, inside, interfaces"),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("#mode = 'block'\nMode = 'block'", 2, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),

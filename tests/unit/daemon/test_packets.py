@@ -8,8 +8,9 @@ import pytest
 from stunwall.config import Config, Mode
 from stunwall.daemon import systemd
 from stunwall.daemon.packets import PacketHandler
-from stunwall.model import Arrival, Event, Hook, Refusal, Verdict
+from stunwall.model import Arrival, Datagram, Event, Hook, Origin, Program, Refusal, Verdict
 from stunwall.policy import View
+from unit.build import TCP, ip4, tcp
 from unit.build import packet as build
 from vectors.programs import message
 
@@ -29,7 +30,10 @@ class Handled:
         refusals: Any = SimpleNamespace(send=self._send)
         sockets: Any = SimpleNamespace(awaited=lambda response, interface: self.awaited)
         writer: Any = SimpleNamespace(record=self._note("record"), retract=self._note("retract"))
-        self.handler = PacketHandler(config, sync, probe, refusals, sockets, writer, self.problems.append)
+        origins: Any = SimpleNamespace(find=self._find)
+        self.handler = PacketHandler(
+            config, sync, probe, refusals, sockets, origins, writer, self.problems.append
+        )
 
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))
@@ -38,6 +42,10 @@ class Handled:
         if self.error is not None:
             raise self.error
         self.done.append(("refuse", refusal))
+
+    def _find(self, segment: Datagram, arrival: Arrival) -> Origin:
+        self.done.append(("look up", segment.destination_port))
+        return Origin("wg0", bound_to_device=False, program=Program.WEBRTC)
 
     def handle(self, packet: bytes, hook: Hook = Hook.POSTROUTING, mark: int = 0) -> Verdict:
         return self.handler.handle(Arrival(packet, "", "eth0", hook, mark, 1.0))
@@ -94,3 +102,22 @@ def test_another_configuration_holds_from_the_next_packet_on(blocking: Handled) 
 def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
     blocking.handler.fault(ValueError("broken"))
     assert blocking.problems == ["a packet could not be judged and was blocked (ValueError: broken)"]
+
+
+def test_a_handshake_is_looked_up_before_it_is_judged(blocking: Handled) -> None:
+    syn = ip4(TCP, tcp(b"", 443, flags=0x02))
+    assert blocking.handle(syn, Hook.OUTPUT) is Verdict.BLOCK
+    assert [what for what, _ in blocking.done] == ["look up", "record", "refuse"]
+    assert blocking.done[0][1] == 443
+
+
+def test_nothing_else_is_looked_up(blocking: Handled) -> None:
+    for packet, hook in (
+        (REQUEST, Hook.OUTPUT),
+        (ip4(TCP, tcp(b"", 443, flags=0x10)), Hook.OUTPUT),
+        (ip4(TCP, tcp(message(0x0001), flags=0x02)), Hook.POSTROUTING),
+        (ip4(TCP, tcp(b"", 443, flags=0x02)), Hook.PREROUTING),
+        (ip4(TCP, tcp(b"", 443, flags=0x02))[:30], Hook.OUTPUT),
+    ):
+        blocking.handle(packet, hook)
+    assert "look up" not in [what for what, _ in blocking.done]

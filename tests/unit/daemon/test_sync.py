@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stunwall.config import Allow, Config, Mode, WhenVpnDown
+from stunwall.config import Allow, BoundTcp, Config, Mode, WhenVpnDown
 from stunwall.daemon.sync import NetworkSync
 from stunwall.model import StunwallError
 from stunwall.vpn import wireguard
@@ -257,7 +257,8 @@ def test_exceptions_that_the_kernel_refuses_leave_the_old_ones(
 
 def test_another_configuration_loads_the_files_that_it_needs(blocking: Running) -> None:
     network = blocking.network
-    block, redirect = Config(interfaces=("stn1",)), Config(interfaces=("stn1",), mode=Mode.REDIRECT)
+    block = Config(interfaces=("stn1",), bound_tcp=BoundTcp.OFF)
+    redirect = replace(block, mode=Mode.REDIRECT)
     by_unit = replace(block, allow=(Allow("w", unit="a.service"),))
     redirecting = {Addition.OUTPUT, Addition.REDIRECT}
     flow = "add element inet stunwall redirected4 { 1 . 192.0.2.1 . 2 }"
@@ -266,6 +267,7 @@ def test_another_configuration_loads_the_files_that_it_needs(blocking: Running) 
         (block, set()),
         (replace(block, when_vpn_down=WhenVpnDown.ALLOW), {Addition.VPN_DOWN}),
         (by_unit, {Addition.OUTPUT}),
+        (Config(interfaces=("stn1",)), {Addition.BOUND_TCP}),
         (redirect, redirecting),
         (block, redirecting),
     ):
@@ -294,7 +296,7 @@ def test_a_configuration_whose_files_the_kernel_refuses_leaves_the_old_one(
     with pytest.raises(NftError):
         blocking.network.configure(Config(interfaces=("stn1",), allow=(Allow("w", unit="a.service"),)))
     monkeypatch.undo()
-    assert blocking.network.additions == set()
+    assert blocking.network.additions == {Addition.BOUND_TCP}
     assert "chain ask_output" not in listed()
     with vpn():
         assert blocking.follow().sets["vpn"] == ("stn1",)

@@ -235,3 +235,14 @@ def test_udp_lite_is_refused_over_udp_lite_with_a_checksum_over_everything(versi
     # RFC 3828 §3.1: the coverage counts the header too.
     assert int.from_bytes(segment[4:6], "big") == len(segment) == 8 + len(REFUSAL)
     assert _sum(pseudo + segment) == 0xFFFF
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("data", [b"", b"fast open"])
+def test_a_connection_that_opens_is_just_reset(version: int, data: bytes) -> None:
+    """RFC 9293 §3.10.7.1: sequence number 0, and the SYN is acknowledged, which counts as one byte."""
+    numbers = TcpNumbers(0xFFFFFFFF, 0, opens=True)
+    opening = replace(blocked("tcp", version), payload=data, lengths=(len(data),), tcp=numbers)
+    raw = refusal.reset(Refusal(b"", opening, Framing.PLAIN, b"", ""))
+    segment = (inet.IP if version == 4 else inet6.IPv6)(raw)[inet.TCP]
+    assert (segment.flags, segment.seq, segment.ack) == ("RA", 0, len(data))

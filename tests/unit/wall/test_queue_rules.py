@@ -1,12 +1,17 @@
 """queue_rules.py: packets are handed to a queue, or dropped."""
 
+import socket
+import struct
+from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from stunwall.wall import queue_rules, table
+from stunwall.wall.contents import Addition
 from stunwall.wall.nft import Nft
-from unit.wall_kernel import EMPTY, FULL, MASK, QUEUE, SERVER4, SERVER6, Way, loaded
+from unit.wall_kernel import EMPTY, FULL, MASK, QUEUE, SERVER4, SERVER6, Way, counted, loaded
 
 pytestmark = pytest.mark.usefixtures("clear")
 
@@ -39,7 +44,26 @@ def test_an_open_door_without_a_listener_drops(nft: Nft, way: Way) -> None:
 def test_loading_shuts_the_door_and_filling_leaves_it(nft: Nft) -> None:
     table.load(nft, EMPTY, MASK)
     queue_rules.attach(nft, QUEUE)
-    table.fill(nft, replace(FULL, redirect=False, allow=()), MASK, EMPTY)
+    table.fill(nft, replace(FULL, redirect=False, bound_tcp=False, allow=()), MASK, EMPTY)
     assert loaded().queue == QUEUE
     table.load(nft, FULL, MASK)
     assert loaded().queue is None
+
+
+@pytest.mark.parametrize("addresses", [(), ("10.9.8.7",), ("fd00::7",)])
+def test_without_a_listener_a_connection_passes_and_only_those_around_a_vpn_are_handed_over(
+    nft: Nft, way: Way, addresses: tuple[str, ...]
+) -> None:
+    own = [ip_address(each) for each in addresses]
+    carrying = replace(EMPTY, bound_tcp=True, addresses=frozenset(("wg0", each) for each in own))
+    table.load(nft, carrying, MASK)
+    queue_rules.attach(nft, QUEUE, {Addition.BOUND_TCP})
+    asked = f"handshakes: to stunwalld on queue {QUEUE}"
+    for version, family, server in ((4, socket.AF_INET, SERVER4), (6, socket.AF_INET6, SERVER6)):
+        with socket.socket(family, socket.SOCK_STREAM) as opening:
+            opening.setblocking(False)
+            with suppress(BlockingIOError):
+                opening.connect((server, 443))
+            way.wait_for(struct.pack("!HH", opening.getsockname()[1], 443))
+        assert counted(asked) == (version in [each.version for each in own])
+        queue_rules.attach(nft, QUEUE, {Addition.BOUND_TCP})

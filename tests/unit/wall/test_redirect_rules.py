@@ -41,7 +41,9 @@ def test_the_files_are_those_that_are_needed() -> None:
     assert replace(EMPTY, allow=(Allow("w", port=1),)).additions == set()
     assert replace(EMPTY, allow=by_unit).additions == {Addition.OUTPUT}
     assert replace(EMPTY, vpn_down_allowed=True).additions == {Addition.VPN_DOWN}
-    assert replace(REDIRECT, allow=by_unit, vpn_down_allowed=True).additions == set(Addition)
+    assert replace(EMPTY, bound_tcp=True).additions == {Addition.BOUND_TCP}
+    everything = replace(REDIRECT, allow=by_unit, vpn_down_allowed=True, bound_tcp=True)
+    assert everything.additions == set(Addition)
 
 
 def test_while_a_redirected_flow_is_remembered_its_rules_stay(nft: Nft) -> None:

@@ -178,7 +178,7 @@ def test_without_a_wall_there_is_nothing_to_fill_or_open(nft: Nft) -> None:
 
 
 def test_filling_replaces_everything(nft: Nft) -> None:
-    empty = replace(EMPTY, redirect=True)
+    empty = replace(EMPTY, redirect=True, bound_tcp=True)
     table.load(nft, empty, MASK)
     table.fill(nft, FULL, MASK, empty)
     filled = loaded()
