@@ -10,7 +10,7 @@ from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.model import Address, Event, Reason, Transport
 from stunwall.text import endpoint
 from stunwall.vpn import cause, inside, interfaces, iproute, routing
-from stunwall.vpn.advice import advice
+from stunwall.vpn.advice import advice, removable
 from stunwall.vpn.cause import Cause, Explanation
 from stunwall.vpn.routing import Routing
 from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, Path, walk
@@ -63,7 +63,7 @@ def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
         "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
         "route": iproute.route(path.route, links) if path.route is not None else "",
         "table": iproute.table(path.route.table) if path.route is not None else "",
-        "remove": [iproute.remove_rule(each) for each in explanation.guilty],
+        "remove": [iproute.remove_rule(each) for each in removable(explanation, packet)],
         "next": advice(explanation, packet, found.fib),
     }
 

@@ -5,6 +5,8 @@ from typing import assert_never
 
 from stunwall.vpn import clients, iproute
 from stunwall.vpn.cause import Cause, Explanation, of_this_machine
+from stunwall.vpn.clients import Client
+from stunwall.vpn.fib import Rule
 from stunwall.vpn.walk import Fib, Packet, walk
 
 _AGAIN = "it comes back when the program that made it does so again"
@@ -39,7 +41,21 @@ def advice(found: Explanation, packet: Packet, fib: Fib) -> str:
     assert_never(found.cause)
 
 
+def removable(found: Explanation, packet: Packet) -> tuple[Rule, ...]:
+    """Return the rules that should not be there: not those by which a VPN client keeps itself out of its tunnel."""
+    return () if _own_mark(found, packet) is not None else found.guilty
+
+
+def _own_mark(found: Explanation, packet: Packet) -> Client | None:
+    """Return the client whose own packets have the mark that takes a packet around the VPN, None if there is none."""
+    marks = (packet.mark, *(rule.mark for rule in found.guilty)) if found.cause is Cause.MARK else ()
+    return next(filter(None, map(clients.of_mark, marks)), None)
+
+
 def _about_rules(found: Explanation, packet: Packet, fib: Fib) -> str:
+    client = _own_mark(found, packet)
+    if client is not None:
+        return f"{client.name} sets this mark on {client.marked}; another program should not"
     if found.guilty:
         commands = ", ".join(f"`{iproute.remove_rule(rule)}`" for rule in found.guilty)
         which = "the rule" if len(found.guilty) == 1 else "the rules"
@@ -51,9 +67,6 @@ def _about_rules(found: Explanation, packet: Packet, fib: Fib) -> str:
     if found.path.route is not None and found.path.route.source is not None:
         return _about_route(found)
     if found.cause is Cause.MARK:
-        client = clients.of_mark(packet.mark)
-        if client is not None:
-            return f"{client.name} sets this mark on {client.marked}; another program should not"
         return "find the program that sets this mark"
     if found.cause is Cause.FORWARDED:
         return _about_forwarding(packet, fib)

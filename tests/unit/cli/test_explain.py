@@ -244,6 +244,11 @@ def test_a_client_whose_mark_or_rule_it_is_is_named(machine: None, stunwall: Stu
         "wg-quick sets this mark on WireGuard's own packets"
         in (asked(stunwall, "--to", f"{SERVER}:3478", "--mark", "51820")["next"])
     )
+    # Tailscale's rule for its own packets must stay.
+    ip(*["rule", "add", "fwmark", "0x80000/0xff0000", "lookup", "main", "pref", "5210"])
+    said = asked(stunwall, "--to", f"{SERVER}:3478", "--mark", "0x80001")
+    assert (said["cause"], said["remove"]) == (Cause.MARK, [])
+    assert "Tailscale sets this mark on its own packets" in said["next"]
     ip(*f"rule add from {REAL} lookup main pref 9003".split())
     said = asked(stunwall, "--to", f"{SERVER}:3478", "--from", REAL)
     assert "It looks like a rule of sing-box" in said["next"]
