@@ -1,7 +1,8 @@
 """VPN clients by the routing tables, rules and marks that they use, and what of their settings these come from. No I/O.
 
-From their sources and manuals, or from what other projects say of them, looked up on 2026-11-25. NetworkManager chooses a free number for mark and
-table (nm-settings, wireguard.ip4-auto-default-route), so that it cannot be told by them.
+From their sources and manuals, or from what other projects say of them, looked up on 2026-11-25. NetworkManager
+chooses a free number for mark and table (nm-settings, wireguard.ip4-auto-default-route), so that it cannot be told by
+them.
 """
 
 from dataclasses import dataclass

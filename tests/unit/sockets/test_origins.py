@@ -1,9 +1,7 @@
 """origins.py: whose a connection is, from real sockets, routes and processes."""
 
 import os
-import shutil
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from ipaddress import ip_address
@@ -15,6 +13,7 @@ from stunwall.model import Arrival, Datagram, Hook, Origin, Program, Transport
 from stunwall.sockets import origins, processes
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
+from unit.sleeping import sleeping
 from unit.tun import Tun, ip
 
 OWN, SERVER, MARK = "192.0.2.17", "203.0.113.7", 0x77
@@ -74,13 +73,10 @@ def test_the_route_is_that_of_the_packets_mark(found: Origins) -> None:
 
 
 def test_a_program_of_the_same_user_that_does_webrtc_counts(found: Origins, tmp_path: Path) -> None:
-    program = tmp_path / "a-browser"
-    program.symlink_to(shutil.which("sleep") or "")
-    with opening() as own, subprocess.Popen([program, "infinity"]) as running:
+    with opening() as own, sleeping(tmp_path / "a-browser"):
         assert look_up(found, own).program is Program.WEBRTC
         found.name_programs(())
         assert look_up(found, own).program is Program.OTHER
-        running.kill()
 
 
 def test_a_user_without_processes_and_a_socket_that_is_gone_are_not_known(found: Origins) -> None:

@@ -1,7 +1,6 @@
 """processes.py: real processes and cgroups, and answers that no kernel sends."""
 
 import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from stunwall.netlink import attribute
 from stunwall.sockets import processes
 from stunwall.sockets.processes import Process, Processes
+from unit.sleeping import sleeping
 from unit.wall_kernel import HIERARCHY
 
 
@@ -39,14 +39,10 @@ def cgroup(lab: None) -> Iterator[Path]:
 @pytest.fixture
 def program(cgroup: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A program with a long name, in the cgroup."""
-    file = tmp_path / "a-program-of-a-long-name"
-    file.symlink_to(shutil.which("sleep") or "")
     # Its folder is closed to other users.
-    started = subprocess.Popen([file, "infinity"])
-    (cgroup / "cgroup.procs").write_text(str(started.pid))
-    yield started
-    started.kill()
-    started.wait()
+    with sleeping(tmp_path / "a-program-of-a-long-name") as started:
+        (cgroup / "cgroup.procs").write_text(str(started.pid))
+        yield started
 
 
 def test_the_processes_of_a_cgroup_are_told_by_name_and_user(
@@ -56,16 +52,15 @@ def test_the_processes_of_a_cgroup_are_told_by_name_and_user(
 
 
 def test_a_cgroup_that_came_later_is_found_and_one_that_is_gone_is_not(
-    running: Processes, cgroup: Path
+    running: Processes, cgroup: Path, tmp_path: Path
 ) -> None:
     assert list(running.of(cgroup.stat().st_ino)) == []
     later = cgroup.with_name("later.scope")
     later.mkdir()
     number = later.stat().st_ino
-    with subprocess.Popen(["sleep", "infinity"]) as one:
+    with sleeping(tmp_path / "later") as one:
         (later / "cgroup.procs").write_text(str(one.pid))
-        assert [each.name for each in running.of(number)] == ["sleep"]
-        one.kill()
+        assert [each.name for each in running.of(number)] == ["later"]
     later.rmdir()
     assert list(running.of(number)) == []
 
@@ -81,9 +76,8 @@ def test_without_cgroups_all_processes_are_meant(
     running: Processes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(processes, "_HIERARCHIES", (tmp_path,))
-    with subprocess.Popen(["sleep", "infinity"]) as one:
-        assert Process("sleep", os.getuid()) in running.of(7)
-        one.kill()
+    with sleeping(tmp_path / "one-of-all"):
+        assert Process("one-of-all", os.getuid()) in running.of(7)
 
 
 def answer(name: bytes = b"firefox-esr", version: int = 16, size: int = 560) -> bytes:
