@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.made_root import CHECKOUT
-from vectors.units import CYCLES, FIREWALLS
+from vectors.units import CYCLES, FIREWALLS, OPT_ON_NFS
 
 OURS = ("stunwall-wall.service", "stunwall.service")
 OTHER = "other.service"
@@ -83,4 +83,12 @@ def test_an_order_after_a_unit_with_default_dependencies_would_make_systemd_drop
     assert FORMER not in text
     (tmp_path / OURS[0]).write_text(text.replace("After=systemd-modules-load.service", FORMER))
     said = verified(tmp_path, *FIREWALLS["nftables.service of Fedora and Arch"])
+    assert "Job stunwall-wall.service/start deleted to break ordering cycle" in said
+
+
+def test_a_mount_after_the_network_that_holds_stunwall_makes_systemd_drop_the_wall(tmp_path: Path) -> None:
+    """A known gap: SECURITY.md names it, and doctor reports it."""
+    (tmp_path / "opt.mount").write_text(OPT_ON_NFS)
+    enable(tmp_path, "opt.mount")
+    said = verified(tmp_path, *FIREWALLS["nftables.service of Debian"])
     assert "Job stunwall-wall.service/start deleted to break ordering cycle" in said

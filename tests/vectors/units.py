@@ -91,3 +91,17 @@ CYCLES = {
     ),
 }
 """The same, and what orders another unit, so that the two make a cycle."""
+
+OPT_ON_NFS = """[Unit]
+DefaultDependencies=no
+Wants=network-online.target
+After=remote-fs-pre.target network.target network-online.target
+Before=remote-fs.target
+[Mount]
+What=192.0.2.1:/opt
+Where=/opt
+Type=nfs
+[Install]
+WantedBy=remote-fs.target
+"""
+"""What systemd.mount(5), "Default Dependencies", gives the mount of a network file system."""

@@ -73,5 +73,14 @@ def _inactive(unit: str, shown: dict[str, str]) -> Finding:
             next="allow nesting for the container (LXC, Incus, Proxmox), or install stunwall on its host; "
             f"journalctl -u {unit}",
         )
+    # org.freedesktop.systemd1(5): when it last left the state inactive, since boot
+    if shown.get("InactiveExitTimestampMonotonic") == "0" and shown.get("UnitFileState") == "enabled":
+        return problem(
+            "service",
+            f"{unit} is enabled, but has not been started since boot",
+            why="systemd drops start jobs to break an ordering cycle, which another unit makes, or /opt on a network "
+            f"file system; {UNITS[unit]}",
+            next=f"sudo systemctl start {unit}; journalctl -b -g 'ordering cycle'",
+        )
     what = f"{unit} is {shown.get('ActiveState')} ({shown.get('Result')})"
     return problem("service", what, next=f"sudo systemctl restart {unit}; journalctl -u {unit}")

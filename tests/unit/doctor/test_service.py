@@ -39,6 +39,18 @@ def test_without_systemd_a_note_says_that_nothing_starts_stunwall_at_boot(fake: 
             "allow nesting for the container",
         ),
         ({"ActiveState": "inactive"}, PROBLEM, "{} is inactive (success)", "sudo systemctl restart {}"),
+        (
+            {"ActiveState": "inactive", "InactiveExitTimestampMonotonic": "0"},
+            PROBLEM,
+            "{} is enabled, but has not been started since boot",
+            "sudo systemctl start {}; journalctl -b -g 'ordering cycle'",
+        ),
+        (
+            {"ActiveState": "inactive", "InactiveExitTimestampMonotonic": "5123456"},
+            PROBLEM,
+            "{} is inactive (success)",
+            "sudo systemctl restart {}",
+        ),
         ({"NeedDaemonReload": "yes"}, WARNING, "{} has changed on disk", "sudo systemctl daemon-reload"),
         (
             {"NRestarts": "3"},
