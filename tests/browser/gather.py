@@ -70,7 +70,7 @@ def gather(
     """
     settings = {"iceServers": servers, "microphone": microphone, "peer": peer}
     with Site(lab.client, "page.html", settings) as site:
-        with running(lab.client, browser, site.address, microphone) as process:
+        with running(lab.client, browser, site.address, microphone, lab.coturn.certificate) as process:
             report = _wait(site, process)
         if report is None or "failure" in report:
             raise RuntimeError(

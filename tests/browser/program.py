@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from lab.addresses import ECHO_SERVER, STUN_NAME, STUN_SERVER, TLS_PORTS
 from lab.namespace import Namespace
 from lab.process import Process
 
@@ -14,6 +15,8 @@ Browser = Literal["chromium", "firefox"]
 BROWSERS: tuple[Browser, ...] = ("chromium", "firefox")
 Prefs = dict[str, bool | int | str]
 
+# What Chromium may look up. It also looks up the address of a TURN server over TCP.
+_KNOWN = ("127.0.0.1", STUN_NAME, *STUN_SERVER.values(), *ECHO_SERVER.values())
 CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",  # the lab runs as root
@@ -24,7 +27,8 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--ignore-certificate-errors",  # nobody has signed coturn's
+    f"--host-resolver-rules=MAP * ~NOTFOUND, {', '.join(f'EXCLUDE {address}' for address in _KNOWN)}",
 )
 CHROMIUM_DEVICES = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
@@ -62,13 +66,17 @@ FIREFOX_DEVICES: Prefs = {
 
 
 @contextmanager
-def running(namespace: Namespace, browser: Browser, address: str, devices: bool = True) -> Iterator[Process]:
+def running(
+    namespace: Namespace, browser: Browser, address: str, devices: bool = True, certificate: bytes = b""
+) -> Iterator[Process]:
     """The browser inside `namespace`, showing the page at `address`; killed afterwards.
 
-    With `devices` every page may use a microphone and a camera, both fake.
+    With `devices` every page may use a microphone and a camera, both fake. `certificate` is the SHA-256 digest of
+    coturn's.
     """
     # The browser's last processes may still write to the profile while it is removed.
     with tempfile.TemporaryDirectory(prefix=f"{browser}-", ignore_cleanup_errors=True) as profile:
+        _trust(profile, certificate)
         command = {"chromium": _chromium, "firefox": _firefox}[browser](profile, devices)
         process = Process(namespace, *command, address, env={"HOME": profile})
         try:
@@ -87,3 +95,10 @@ def _firefox(profile: str, devices: bool) -> list[str]:
     lines = (f'user_pref("{name}", {json.dumps(value)});\n' for name, value in prefs.items())
     Path(profile, "user.js").write_text("".join(lines))
     return ["firefox-esr", "--headless", "--no-remote", "--profile", profile]
+
+
+def _trust(profile: str, certificate: bytes) -> None:
+    """As if Firefox's user had accepted coturn's certificate (nsCertOverrideService.cpp, Read)."""
+    digest = f"OID.2.16.840.1.101.3.4.2.1\t{certificate.hex(':').upper()}"  # SHA-256
+    lines = (f"{STUN_NAME}:{port}:\t{digest}\t\n" for port in TLS_PORTS)
+    Path(profile, "cert_override.txt").write_text("".join(lines))

@@ -1,79 +1,139 @@
 """TURN over TCP and TLS, and ICE-TCP, in a real browser: connecting shows no real address (README.md, bound_tcp)."""
 
-from collections.abc import Mapping
-from socket import AF_INET, AF_INET6, IPPROTO_TCP
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from socket import AF_INET, AF_INET6, SOCK_DGRAM
 
 import pytest
 
 from browser.gather import Gathered, gather
 from browser.program import BROWSERS, Browser
 from browser.test_browsers import everything
-from lab.addresses import FAMILIES, REAL, STUN_SERVER
+from lab.addresses import FAMILIES, REAL, STUN_NAME, STUN_SERVER, TLS_PORTS
 from lab.agent import Agent
 from lab.coturn import PASSWORD, USER
-from lab.frame import Packet
-from lab.leaks import SOURCE_RULE
-from lab.observe import events
+from lab.leaks import DEVICE, SOURCE_RULE, VPN_DOWN
+from lab.messages import binding_request
+from lab.observe import NO_LEAK, events, wait_event
 from lab.topology import Lab
 from lab.wire import Wire
 
+MICROPHONE = pytest.mark.parametrize("microphone", [True, False], ids=["microphone", "no_microphone"])
 
-def turn(urls: str) -> Mapping[str, str]:
-    return {"urls": urls, "username": USER, "credential": PASSWORD}
+
+def turn(url: str) -> Mapping[str, str]:
+    return {"urls": f"{url}?transport=tcp", "username": USER, "credential": PASSWORD}
 
 
 HOSTS = (STUN_SERVER[AF_INET], f"[{STUN_SERVER[AF_INET6]}]")
-TCP = [turn(f"turn:{host}:{port}?transport=tcp") for host in HOSTS for port in (80, 3478)]
-TLS = [turn(f"turns:{host}:{port}?transport=tcp") for host in HOSTS for port in (443, 5349)]
+TCP = [turn(f"turn:{host}:{port}") for host in HOSTS for port in (80, 3478)]
+# By name: Firefox takes no address.
+TLS = [turn(f"turns:{STUN_NAME}:{port}") for port in TLS_PORTS]
 # RFC 6544 §4.5
 PEER = [
     f"candidate:{port} 1 tcp 1518280447 {STUN_SERVER[AF_INET]} {port} typ host tcptype passive"
     for port in (80, 443, 3478)
 ]
+FIRST = 2  # segments of the first message of a TLS handshake, with post-quantum keys
 
 
-def outside(wire: Wire) -> list[Packet]:
-    """The TCP segments that left outside the VPN: the browser has no other reason to open a connection."""
+@pytest.fixture(autouse=True)
+def names(tmp_path: Path) -> Iterator[None]:
+    """coturn has a name, for the processes of the tests alone."""
+    hosts = tmp_path / "hosts"
+    known = [f"{address} {STUN_NAME}\n" for address in STUN_SERVER.values()]
+    hosts.write_text(Path("/etc/hosts").read_text() + "".join(known))
+    subprocess.run(["mount", "--bind", hosts, "/etc/hosts"], check=True)
+    yield
+    subprocess.run(["umount", "/etc/hosts"], check=True)
+
+
+def opened(wire: Wire) -> Counter[int | None]:
+    """How many connections were tried outside the VPN, by port: the browser has no other reason to open any."""
     wire.settle()
-    return [packet for packet in wire.packets() if packet.protocol == IPPROTO_TCP]
+    return Counter(packet.destination_port for packet in wire.packets() if packet.opens)
 
 
-def opened(lab: Lab, browser: Browser, microphone: bool = True) -> tuple[Gathered, list[Packet]]:
-    """What the page learns from all of these servers and the peer, and what left outside the VPN meanwhile."""
+def visit(lab: Lab, browser: Browser, microphone: bool) -> tuple[set[str], Counter[int | None]]:
+    """What a page with all of these servers and the peer learns, and the connections outside the VPN meanwhile.
+
+    The relays are asked for twice, once without a peer: while the browser waits for it, they are not complete.
+    """
     with Wire(lab) as wire:
-        gathered = gather(lab, browser, microphone, [*TCP, *TLS], PEER)
-        return gathered, outside(wire)
-
-
-def test_firefox_with_the_microphone_connects_outside_the_vpn_and_with_stunwall_it_does_not(lab: Lab) -> None:
-    with SOURCE_RULE.made(lab, *FAMILIES):
-        _, free = opened(lab, "firefox")
-        ports = {packet.destination_port for packet in free}
-        assert {80, 443, 3478} <= ports, "Firefox no longer binds its sockets: then this test shows nothing"
-        with Agent(lab) as agent:
-            gathered, left = opened(lab, "firefox")
-            assert not left
-            refused = {
-                event["destination_port"] for event in events(agent) if event["protocol"] == "tcp-handshake"
-            }
-    print(f"Firefox sent {len(free)} TCP segments outside without stunwall, {len(left)} with it")
-    assert {80, 443, 3478} <= refused
-    assert REAL[AF_INET] not in everything(gathered)
+        over_tls = gather(lab, browser, microphone, TLS)
+        assert over_tls.addresses("relay"), "TURN over TLS gets no relay"
+        rest = gather(lab, browser, microphone, TCP, PEER)
+        assert rest.addresses("relay"), "TURN over TCP gets no relay"
+        return everything(over_tls) | everything(rest), opened(wire)
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
-@pytest.mark.parametrize("microphone", [True, False], ids=["microphone", "no_microphone"])
+@MICROPHONE
 def test_no_browser_connects_outside_the_vpn(lab: Lab, browser: Browser, microphone: bool) -> None:
-    with SOURCE_RULE.made(lab, *FAMILIES), Agent(lab):
-        gathered, left = opened(lab, browser, microphone)
+    """Through the VPN it gets its relays all the same."""
+    with SOURCE_RULE.made(lab, *FAMILIES):
+        _, free = visit(lab, browser, microphone)
+        if browser == "firefox" and microphone:
+            assert {80, 443, 3478, 5349} <= free.keys(), (
+                "Firefox no longer binds its sockets: this shows nothing"
+            )
+        with Agent(lab) as agent:
+            learned, left = visit(lab, browser, microphone)
+            refused = {event["destination_port"] for event in events(agent) if event["reason"] == "bound"}
+    print(
+        f"{browser}, {'with' if microphone else 'without'} the microphone, SYNs outside the VPN by port: "
+        f"{dict(free)} without stunwall, {dict(left)} with it"
+    )
     assert not left
-    assert REAL[AF_INET] not in everything(gathered)
+    assert refused >= free.keys()
+    assert REAL[AF_INET] not in learned
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
-def test_with_mode_redirect_turn_over_tcp_works_through_the_vpn(lab: Lab, browser: Browser) -> None:
-    with SOURCE_RULE.made(lab, *FAMILIES), Agent(lab, mode="redirect"), Wire(lab) as wire:
-        gathered = gather(lab, browser, servers=TCP)
-        assert STUN_SERVER[AF_INET] in gathered.addresses("relay")
-        assert REAL[AF_INET] not in everything(gathered)
-        assert not outside(wire)
+def test_with_mode_redirect_turn_over_tcp_and_tls_works_through_the_vpn(lab: Lab, browser: Browser) -> None:
+    with SOURCE_RULE.made(lab, *FAMILIES), Agent(lab, mode="redirect") as agent:
+        learned, left = visit(lab, browser, microphone=True)
+        moved = Counter(
+            event["destination_port"] for event in events(agent) if event["protocol"] == "tcp-handshake"
+        )
+        assert {event["verdict"] for event in events(agent) if event["protocol"] == "tcp-handshake"} <= {
+            "redirected"
+        }
+    print(f"{browser}, moved connections by port: {dict(moved)}")
+    assert not left
+    assert REAL[AF_INET] not in learned
+    if browser == "firefox":
+        assert {80, 443, 3478, 5349} <= moved.keys()
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_page_does_not_wait_for_turn_over_tls(lab: Lab, browser: Browser) -> None:
+    """Gathering ends before the kernel sends a blocked segment for the second time."""
+    servers = [turn(f"turns:{STUN_NAME}:5349")]
+
+    def blocked(**settings: str) -> tuple[int, Gathered]:
+        """The most packets of a connection that were blocked, and what the page learned."""
+        with Agent(lab, **settings) as agent:
+            gathered = gather(lab, browser, False, servers)
+            # What is written after all that came before it.
+            DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request())
+            wait_event(agent, transport="udp", interface="phys0")
+            return max(event["count"] for event in events(agent) if event["protocol"] == "turn-tls"), gathered
+
+    with VPN_DOWN.made(lab):
+        assert gather(lab, browser, False, servers).addresses("relay"), NO_LEAK
+        dropped, waiting = blocked(on_block="drop")
+        with Wire(lab) as wire:
+            refused, gathered = blocked()
+            wire.settle()
+    print(
+        f"{browser}: of a connection {dropped} packets were blocked with on_block = drop, {refused} with answers; "
+        f"gathered for {waiting.milliseconds:.0f} and {gathered.milliseconds:.0f} ms"
+    )
+    assert not [
+        str(packet) for packet in wire.packets() if packet.destination_port == 5349 and packet.payload
+    ]
+    assert not gathered.addresses("relay")
+    assert dropped > FIRST >= refused > 0

@@ -32,9 +32,13 @@ STUN_SERVER: dict[int, str] = {AF_INET: "198.51.100.3", AF_INET6: "2001:db8:3::3
 """coturn, UDP and TCP."""
 STUN_SERVER_ALTERNATE = "198.51.100.4"
 """coturn's second address, which the tests of RFC 5780 and RFC 3489 need."""
+STUN_NAME = "turn.example"
+"""A name of it, where something knows names (RFC 2606)."""
 STUN_PORT = 3478
 STUN_PORTS = (3478, 80, 19302)
 """Where coturn listens."""
+TLS_PORTS = (5349, 443)
+"""Where it listens over TLS."""
 COTURN: dict[int, tuple[str, int]] = {family: (STUN_SERVER[family], STUN_PORT) for family in FAMILIES}
 """coturn's address and usual port."""
 

@@ -27,6 +27,8 @@ class Packet:
     frame: bytes
     fragment: tuple[int, int] | None = None
     """(identification, offset in bytes) of a fragment."""
+    opens: bool = False
+    """Whether it is the first segment of a TCP connection."""
 
     def __str__(self) -> str:
         name = {IPPROTO_TCP: "TCP", IPPROTO_UDP: "UDP"}.get(self.protocol, f"protocol {self.protocol}")
@@ -78,10 +80,12 @@ def _transport(
 ) -> Packet:
     ports: tuple[int, int] | tuple[None, None] = (None, None)
     payload, first = data, fragment is None or fragment[1] == 0
+    opens = False
     if first and protocol == IPPROTO_UDP and len(data) >= 8:
         ports, payload = struct.unpack_from("!HH", data), data[8:]
     elif first and protocol == IPPROTO_TCP and len(data) >= 20:
         ports, payload = struct.unpack_from("!HH", data), data[(data[12] >> 4) * 4 :]
+        opens = data[13] & 0x12 == 0x02  # RFC 9293 §3.1: SYN without ACK
     return Packet(
         family=family,
         protocol=protocol,
@@ -92,6 +96,7 @@ def _transport(
         payload=payload,
         frame=frame,
         fragment=fragment,
+        opens=opens,
     )
 
 
