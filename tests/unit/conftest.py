@@ -1,6 +1,7 @@
 """How hypothesis runs here: no test depends on how fast the machine is. And what needs a network of its own."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase
 from stunwall.wall.nft import Nft
 from unit.fake_machine import FakeMachine, make
 from unit.wall import Wall
+from unit.wall_kernel import HIERARCHY
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 # The same examples in every run, so that a run that fails fails again.
@@ -56,3 +58,15 @@ def wall(lab: None) -> Iterator[Wall]:
     made = Wall()
     yield made
     made.close()
+
+
+@pytest.fixture
+def unit() -> Iterator[str]:
+    """A cgroup, by its path; the hierarchy is mounted in the tests' own mounts."""
+    subprocess.run(["mount", "-t", "cgroup2", "none", str(HIERARCHY)], check=True)
+    path = f"stunwall-{os.urandom(4).hex()}/a\\x2db@1:2.scope"
+    (HIERARCHY / path).mkdir(parents=True)
+    yield path
+    (HIERARCHY / path).rmdir()
+    (HIERARCHY / path).parent.rmdir()
+    subprocess.run(["umount", str(HIERARCHY)], check=True)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stunwall.config import ALLOW_FIELDS, Config
@@ -86,14 +86,15 @@ def test_the_error_about_a_value_names_its_line(
 
 
 @given(st.lists(_LINES, max_size=8).map("\n".join))
-def test_whatever_is_read_the_kernel_takes(lab: None, nft: Nft, tmp_path: Path, text: str) -> None:
+@example('[[allow]]\nwhy = "x"\nunit = "block"')
+def test_whatever_is_read_the_kernel_takes(lab: None, nft: Nft, unit: str, tmp_path: Path, text: str) -> None:
     """An exception is written into a rule as it stands."""
     file = tmp_path / "stunwall.toml"
     file.write_text(text)
     config = loaded(file)
     if isinstance(config, ConfigError):
         return
-    cgroups = {rule: (("system.slice", 1),) for rule in config.allow if rule.by_program}
+    cgroups = {rule: ((unit, unit.count("/") + 1),) for rule in config.allow if rule.by_program}
     contents = Contents(vpn=frozenset(), guard_ports=config.guard_ports, allow=config.allow, cgroups=cgroups)
     table.load(nft, contents, config.mark_mask)
 
