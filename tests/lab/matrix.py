@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SOCK_STREAM
+from textwrap import fill
 
 from lab.addresses import CLIENT, ECHO_SERVER, FAMILIES, PHYSICAL, both, family_name
 from lab.agent import Agent
@@ -256,7 +257,7 @@ def rows() -> list[Row]:
 
 
 def table(cells: dict[tuple[Row, str], Counter[Where]]) -> str:
-    """The table in Markdown: how many messages were seen where."""
+    """The table in Markdown: how many messages were seen where, and the names of their kinds."""
     lines = [
         f"| sent from | bound to | VPN | {' | '.join(DAEMON_STATES)} |",
         "| --- " * (3 + len(DAEMON_STATES)) + "|",
@@ -264,7 +265,12 @@ def table(cells: dict[tuple[Row, str], Counter[Where]]) -> str:
     for row in rows():
         shown = (", ".join(f"{where} {n}" for where, n in cells[row, s].items()) for s in DAEMON_STATES)
         lines.append(f"| {' | '.join((*row, *shown))} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n\n" + kinds() + "\n"
+
+
+def kinds() -> str:
+    names = ", ".join(f"`{sample.name}`" for sample in STUN)
+    return fill(f"The {len(STUN)} kinds of messages, as `tests/lab/samples.py` names them: {names}.", 120)
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 import re
 
 from lab.addresses import FAMILIES
-from lab.matrix import BEGIN, DAEMON_STATES, END, README, Where, faults, measure, rows
+from lab.matrix import BEGIN, DAEMON_STATES, END, README, Where, faults, kinds, measure, rows
 from lab.samples import STUN
 from lab.topology import Lab
 
@@ -19,8 +19,11 @@ def test_stun_of_every_sender_is_sealed_or_goes_into_the_vpn_in_every_state(lab:
 
 
 def test_the_printed_table_is_of_these_senders_states_and_messages() -> None:
-    printed = README.read_text().split(BEGIN)[1].split(END)[0].strip().splitlines()
-    header, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed]
+    printed, names = README.read_text().split(BEGIN)[1].split(END)[0].strip().split("\n\n")
+    assert names == kinds()
+    header, _, *lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines()
+    ]
     assert header[3:] == list(DAEMON_STATES)
     assert [tuple(line[:3]) for line in lines] == rows()
     for cell in (cell for line in lines for cell in line[3:]):
