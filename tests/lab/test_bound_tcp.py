@@ -10,7 +10,16 @@ from socket import AF_INET, IPPROTO_TCP, SOCK_STREAM
 
 import pytest
 
-from lab.addresses import COTURN, ECHO_SERVER, FAMILIES, PHYSICAL, STUN_SERVER, VPN_SERVER, family_name
+from lab.addresses import (
+    CLIENT,
+    COTURN,
+    ECHO_SERVER,
+    FAMILIES,
+    PHYSICAL,
+    STUN_SERVER,
+    VPN_SERVER,
+    family_name,
+)
 from lab.agent import Agent
 from lab.echo import round_trip
 from lab.frame import Packet
@@ -18,6 +27,7 @@ from lab.leaks import DEVICE, FWMARK, SOURCE_RULE, USER_RULE, Leak
 from lab.messages import binding_request, reflexive_address
 from lab.observe import address_seen, events, wait_event
 from lab.probe import SOURCE_BOUND, ask, connect, exchange, send
+from lab.process import Process
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -167,7 +177,15 @@ def test_a_socket_that_is_closed_at_once_shows_nothing(lab: Lab) -> None:
         assert not segments(wire, AF_INET)
 
 
-CURL = ("-sv", "-m", "5", "--http0.9", "--interface", PHYSICAL)
+CURL = (
+    *("curl", "-sv", "-m", "5", "--http0.9", "--interface", PHYSICAL),
+    f"http://{ECHO_SERVER[AF_INET]}:8080/",
+)
+SSH = (
+    *("ssh", "-v", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=5"),
+    *("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-b", CLIENT[AF_INET]),
+    *(f"nobody@{STUN_SERVER[AF_INET]}", "true"),
+)
 
 
 @pytest.fixture
@@ -188,18 +206,37 @@ def scopes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     subprocess.run(["umount", root], check=True)
 
 
-def test_curl_beside_a_browser_goes_on_in_a_scope_of_its_own(
-    lab: Lab, scopes: Path, browser: subprocess.Popen[bytes]
+@pytest.fixture
+def sshd(lab: Lab, tmp_path: Path) -> Iterator[None]:
+    """An SSH server, which lets nobody in."""
+    key, address = str(tmp_path / "key"), STUN_SERVER[AF_INET]
+    subprocess.run(["dropbearkey", "-t", "ed25519", "-f", key], check=True, capture_output=True)
+    server = Process(lab.stun, "dropbear", "-F", "-E", "-r", key, "-P", f"{key}.pid", "-p", f"{address}:22")
+    server.wait_line("Not backgrounding", 5)
+    yield
+    server.stop()
+
+
+@pytest.mark.usefixtures("sshd")
+@pytest.mark.parametrize(
+    ("command", "answer"), [(CURL, "Connected to"), (SSH, "Connection established")], ids=["curl", "ssh"]
+)
+def test_curl_and_ssh_beside_a_browser_go_on_in_a_scope_of_their_own(
+    lab: Lab, scopes: Path, browser: subprocess.Popen[bytes], command: tuple[str, ...], answer: str
 ) -> None:
     (scopes / "app-firefox-1.scope" / "cgroup.procs").write_text(str(browser.pid))
 
     def said(scope: str) -> str:
-        enter = f'echo 0 >{scopes / scope}/cgroup.procs && exec curl "$@"'
-        return lab.client.printed("sh", "-c", enter, "sh", *CURL, f"http://{ECHO_SERVER[AF_INET]}:8080/")
+        enter = f'echo 0 >{scopes / scope}/cgroup.procs && exec "$@"'
+        return lab.client.printed("sh", "-c", enter, "sh", *command)
 
-    with DEVICE.made(lab, AF_INET), Agent(lab) as agent:
-        assert "Connection refused" in said("app-firefox-1.scope")
-        assert "Connected to" in said("app-terminal-2.scope")
+    with SOURCE_RULE.made(lab, AF_INET), Agent(lab) as agent, Wire(lab) as wire:
+        refused = said("app-firefox-1.scope")
+        assert "Connection refused" in refused
+        assert answer not in refused
+        assert not segments(wire, AF_INET)
+        assert answer in said("app-terminal-2.scope")
+        assert segments(wire, AF_INET)
         assert len([event for event in events(agent) if event["reason"] == "bound"]) == 1
 
 
