@@ -9,7 +9,7 @@ from lab.addresses import COTURN, FAMILIES, REAL, VPN_SERVER
 from lab.agent import Agent
 from lab.deadline import until
 from lab.messages import binding_request, new_transaction, reflexive_address, transaction_of
-from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, UNBOUND, Binding, ask
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, UNBOUND, Binding, ask, connect, send
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -76,6 +76,15 @@ def assert_leaks(lab: Lab, attempt: Callable[[bytes], object], length: int = 12)
     It is repeated until it does, because a datagram may be lost or late on a busy machine.
     """
     until(lambda: on_wire(lab, attempt, length), NOTICED, f"the packet outside: {NO_LEAK}")
+
+
+def settled_events(lab: Lab, agent: Agent) -> list[dict[str, Any]]:
+    """The record with everything that came before the call: events are written in order, some time later."""
+    with connect(lab.client, COTURN[AF_INET], DEVICE_BOUND) as sock:
+        send(sock, binding_request())
+        port = sock.getsockname()[1]
+        wait_event(agent, transport="udp", source_port=port)
+    return [event for event in events(agent) if event["source_port"] != port]
 
 
 def network_state(lab: Lab) -> list[str]:

@@ -25,7 +25,7 @@ from lab.echo import round_trip
 from lab.frame import Packet
 from lab.leaks import DEVICE, FWMARK, SOURCE_RULE, USER_RULE, Leak
 from lab.messages import binding_request, reflexive_address
-from lab.observe import address_seen, events, wait_event
+from lab.observe import address_seen, settled_events, wait_event
 from lab.probe import SOURCE_BOUND, ask, connect, exchange, send
 from lab.process import Process
 from lab.topology import Lab
@@ -95,7 +95,7 @@ def test_the_connection_of_another_program_goes_on(lab: Lab, leak: Leak, family:
     with leak.made(lab, family), Agent(lab) as agent, Wire(lab) as wire:
         assert not opened(lab, leak, family)
         assert segments(wire, family)
-        assert not events(agent)
+        assert not settled_events(lab, agent)
         agent.set(bound_tcp="all")
         assert agent.cli("reload").returncode == 0
         assert opened(lab, leak, family) == "ConnectionRefusedError"
@@ -115,7 +115,7 @@ def test_what_is_routed_outside_goes_on(lab: Lab, leak: Leak, family: int) -> No
     with leak.made(lab, family), Agent(lab) as agent, Wire(lab) as wire:
         assert not opened(lab, leak, family)
         assert segments(wire, family)
-        assert not events(agent)
+        assert not settled_events(lab, agent)
 
 
 @pytest.mark.usefixtures("browser")
@@ -126,7 +126,7 @@ def test_what_goes_through_the_vpn_or_to_the_own_network_is_not_even_queued(lab:
         for family in FAMILIES:
             assert address_seen(lab, family, kind=SOCK_STREAM) == VPN_SERVER[family]
         assert lab.client.read("netfilter/nfnetlink_queue").split()[7] == before
-        assert not events(agent)
+        assert not settled_events(lab, agent)
 
 
 @pytest.mark.usefixtures("browser")
@@ -135,7 +135,7 @@ def test_without_a_vpn_connections_are_left_alone(lab: Lab) -> None:
     with Agent(lab) as agent:
         for leak in (SOURCE_RULE, DEVICE):
             assert not opened(lab, leak, AF_INET)
-        assert not events(agent)
+        assert not settled_events(lab, agent)
 
 
 @pytest.mark.usefixtures("browser")
@@ -237,7 +237,7 @@ def test_curl_and_ssh_beside_a_browser_go_on_in_a_scope_of_their_own(
         assert not segments(wire, AF_INET)
         assert answer in said("app-terminal-2.scope")
         assert segments(wire, AF_INET)
-        assert len([event for event in events(agent) if event["reason"] == "bound"]) == 1
+        assert [event["reason"] for event in settled_events(lab, agent)] == ["bound"]
 
 
 # mode = "redirect"
