@@ -47,6 +47,14 @@ class Transport(StrEnum):
     UDP = "udp"
     TCP = "tcp"
 
+    @property
+    def number(self) -> int:
+        """The protocol number (IANA's Assigned Internet Protocol Numbers)."""
+        return _PROTOCOL_NUMBERS[self]
+
+
+_PROTOCOL_NUMBERS = {Transport.UDP: 17, Transport.TCP: 6}
+
 
 class Protocol(StrEnum):
     """What a packet was recognised as; the value is the JSON field `protocol`."""

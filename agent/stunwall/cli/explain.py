@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from stunwall.cli import explanation, terminal
-from stunwall.cli.explanation import NUMBERS
 from stunwall.cli.options import Json
 from stunwall.config import Config
 from stunwall.configfile import reader
@@ -94,7 +93,7 @@ def _asked(options: Mapping[str, Any], config: Config) -> dict[str, Any]:
         destination,
         mark=_number(mark, "--mark") if mark else 0,
         uid=_user(uid) if uid else os.getuid(),
-        protocol=NUMBERS[Transport(options["protocol"])],
+        protocol=Transport(options["protocol"]).number,
         destination_port=port,
     )
     address = _source(source, packet.version) if source else None

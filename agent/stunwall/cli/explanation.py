@@ -15,8 +15,7 @@ from stunwall.vpn.cause import Cause, Explanation
 from stunwall.vpn.routing import Routing
 from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, Path, walk
 
-NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}  # IP protocol numbers
-_TRANSPORTS = {number: transport.value for transport, number in NUMBERS.items()}
+_TRANSPORTS = {each.number: each.value for each in Transport}
 _ROOT = 0  # whose a forwarded packet is, to routing rules (net/ipv4/route.c, ip_route_input_slow)
 # The recorded packet came in: the way in question is that of the request.
 _ANSWERS = {Reason.EXPOSED.value, Reason.UNASKED.value}
@@ -80,7 +79,7 @@ def of_event(event: Event, config: Config) -> dict[str, Any]:
         raise ValueError("its addresses are of two IP versions")
     packet = Packet(
         ip_address(event.destination),
-        protocol=NUMBERS[Transport(event.transport)] if event.transport else NUMBERS[Transport.UDP],
+        protocol=Transport(event.transport or Transport.UDP).number,
         source_port=event.source_port,
         destination_port=event.destination_port,
     )

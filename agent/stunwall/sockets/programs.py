@@ -27,35 +27,10 @@ _EMBEDDED = (
 )
 _APPLICATIONS = (
     # Electron, what is made with it, and others that make calls.
-    *(
-        "electron*",
-        "Discord*",
-        "discord*",
-        "vesktop*",
-        "slack",
-        "teams*",
-        "signal-desktop*",
-        "element-desktop*",
-    ),
-    *(
-        "whatsapp*",
-        "zapzap*",
-        "zoom",
-        "ZoomWebviewHost",
-        "skypeforlinux",
-        "jitsi-meet*",
-        "Jitsi Meet",
-        "webex*",
-    ),
-    *(
-        "CiscoCollabHost",
-        "mattermost-desk",
-        "rocketchat-desk",
-        "wire-desktop",
-        "ferdium*",
-        "rambox*",
-        "viber",
-    ),
+    *("electron*", "Discord*", "discord*", "vesktop*", "slack", "teams*", "signal-desktop*"),
+    *("element-desktop*", "whatsapp*", "zapzap*", "zoom", "ZoomWebviewHost", "skypeforlinux"),
+    *("jitsi-meet*", "Jitsi Meet", "webex*", "CiscoCollabHost", "mattermost-desk"),
+    *("rocketchat-desk", "wire-desktop", "ferdium*", "rambox*", "viber"),
     *("telegram-deskto", "Telegram", "nheko", "jami*", "gajim", "dino", "linphone*", "threema*"),
 )
 NAMES = (*_GECKO, *_CHROMIUM, *_EMBEDDED, *_APPLICATIONS)

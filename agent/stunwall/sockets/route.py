@@ -3,7 +3,7 @@
 import sys
 from struct import pack
 
-from stunwall.model import FAMILIES, Datagram, Transport
+from stunwall.model import FAMILIES, Datagram
 from stunwall.netlink import attribute, attributes
 from stunwall.sockets.query import KernelQuery
 
@@ -12,7 +12,6 @@ _RTM_GETROUTE = 26  # linux/rtnetlink.h, and the attributes
 _RTA_DST, _RTA_OIF, _RTA_MARK = 1, 4, 16
 _RTA_UID, _RTA_IP_PROTO, _RTA_SPORT, _RTA_DPORT = 25, 27, 28, 29
 _RTMSG = 12  # the size of struct rtmsg
-_PROTOCOLS = {Transport.UDP: 17, Transport.TCP: 6}
 
 
 class RouteLookup:
@@ -35,7 +34,7 @@ class RouteLookup:
         # struct rtmsg: family, lengths of destination and source, then nothing
         body = pack("=BBB9x", FAMILIES[datagram.family], len(address) * 8, 0)
         body += attribute(_RTA_DST, address) + attribute(_RTA_MARK, pack("=I", mark))
-        body += attribute(_RTA_IP_PROTO, pack("=B", _PROTOCOLS[datagram.transport]))
+        body += attribute(_RTA_IP_PROTO, pack("=B", datagram.transport.number))
         body += attribute(_RTA_SPORT, pack("!H", datagram.source_port))
         body += attribute(_RTA_DPORT, pack("!H", datagram.destination_port))
         if uid is not None:

@@ -14,7 +14,7 @@ from stunwall.vpn.interfaces import Link
 
 _TABLES = {253: "default", 254: "main", 255: "local"}  # /etc/iproute2/rt_tables, and linux/rtnetlink.h
 _ALL_BITS = 0xFFFFFFFF
-_PROTOCOLS = {6: Transport.TCP, 17: Transport.UDP}
+_PROTOCOLS = {each.number: each for each in Transport}
 
 
 def table(number: int) -> str:
