@@ -1,10 +1,12 @@
 """The fixtures that the lab's tests share."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from lab.agent import Agent
+from lab.cgroups import ROOT, Cgroups
 from lab.namespace import require_isolation
 from lab.topology import Lab
 
@@ -42,3 +44,18 @@ def agent(lab: Lab) -> Iterator[Agent]:
     lab.vpn.up(ipv6=True)
     with Agent(lab) as agent:
         yield agent
+
+
+@pytest.fixture
+def cgroups(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cgroups]:
+    """The hierarchy, mounted for the tests only."""
+    mounted = subprocess.run(["mount", "-t", "cgroup2", "none", str(ROOT)], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"needs cgroup v2: {mounted.stderr.strip()}")
+    # `ip netns exec` mounts its own /sys, without the hierarchy.
+    enter = ["nsenter", "--net=/run/netns/client"]
+    monkeypatch.setattr(lab.client, "command", lambda *arguments: [*enter, *arguments])
+    made = Cgroups(lab)
+    yield made
+    made.close()
+    subprocess.run(["umount", str(ROOT)], check=True)

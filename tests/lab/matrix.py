@@ -4,7 +4,6 @@ Every cell is what the wire shows. The same senders without stunwall are the con
 sealed.
 """
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +23,7 @@ from lab.namespace import Namespace, require_isolation
 from lab.observe import NO_LEAK
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, connect, send
 from lab.samples import STUN, Sample
-from lab.second_lock import Frame, Frames, cables, packet_socket, up, without_rules
+from lab.second_lock import Frame, Frames, cables, hardware_address, packet_socket, up, without_rules
 from lab.topology import Lab
 from lab.wire import Wire
 from lab.wireguard import SERVER_INTERFACE
@@ -81,17 +80,12 @@ def by_frames(
             sender=sender[family],
         )
         if device == "eth0":
-            how = replace(how, receiver=_hardware(lab))
+            # The container's gateway: the client forwards no broadcasts.
+            how = replace(how, receiver=hardware_address(lab.client, "box0"))
         with packet_socket(getattr(lab, namespace), device, family, how) as write:
             write(sample.make(nonce))
 
     return send_it
-
-
-def _hardware(lab: Lab) -> str:
-    """The hardware address of the container's gateway: the client forwards no broadcasts."""
-    (link,) = json.loads(lab.client.run("ip", "-j", "link", "show", "box0").stdout)
-    return str(link["address"])
 
 
 SENDERS = (

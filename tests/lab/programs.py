@@ -9,7 +9,7 @@ from lab.probe import ANSWER_SECONDS
 STUN_CLIENT = ("timeout", f"{ANSWER_SECONDS}", "stun", STUN_SERVER[AF_INET], "1", "-i", CLIENT[AF_INET], "-v")
 """stun-client: RFC 3489, without a cookie, bound to the client's physical address.
 
-It asks once, and would wait for the answer for ever.
+It sends one request, and has no time-out of its own.
 """
 
 RELAYED = "Total lost packets 0"

@@ -1,5 +1,6 @@
 """What the tests of the second lock share: a machine without it, and frames that pass no rules of the first."""
 
+import json
 import os
 import re
 import signal
@@ -137,6 +138,12 @@ class Frames(Capture):
 
     def has(self, needle: bytes) -> bool:
         return any(needle in frame for frame in list(self.frames))
+
+
+def hardware_address(namespace: Namespace, device: str) -> str:
+    """The hardware address of an interface."""
+    (link,) = json.loads(namespace.run("ip", "-j", "link", "show", device).stdout)
+    return str(link["address"])
 
 
 def comes_out(source: Namespace, device: str, family: int, how: Frame, end: tuple[Namespace, str]) -> bool:

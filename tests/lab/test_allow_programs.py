@@ -4,11 +4,8 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from socket import AF_INET
 from typing import Any
 
@@ -16,6 +13,7 @@ import pytest
 
 from lab.addresses import CLIENT, COTURN, FAMILIES, NOBODY, PHYSICAL, REAL, STUN_SERVER, VPN
 from lab.agent import Agent
+from lab.cgroups import ROOT, Cgroups
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, reflexive_address
@@ -33,70 +31,19 @@ from lab.wireguard import wg
 pytestmark = pytest.mark.usefixtures("vpn")
 
 SERVED = maps_to(REAL[AF_INET])
-ROOT = Path("/sys/fs/cgroup")
 UNIT, TEMPLATE, APP = "stunwall-lab.service", "stunwall@lab.service", "org.stunwall.Lab-er"
 SCOPE = r"app-flatpak-org.stunwall.Lab\x2der-{}.scope"
 MANAGER = f"user.slice/user-{NOBODY}.slice/user@{NOBODY}.service"
 
 
-class Cgroups:
-    """Cgroups as systemd would make them, and clients in them. Other tests may use the same hierarchy."""
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._made: list[Path] = []
-
-    def make(self, path: str) -> Path:
-        """The cgroup at this path, with those above it."""
-        folder = ROOT / path
-        for each in reversed((folder, *folder.parents)):
-            if not each.exists():
-                each.mkdir()
-                self._made.append(each)
-        return folder
-
-    def remove(self, path: str) -> None:
-        self._made.remove(ROOT / path)
-        (ROOT / path).rmdir()
-
-    def close(self) -> None:
-        for folder in reversed(self._made):
-            with suppress(OSError):  # another test has put something there meanwhile
-                folder.rmdir()
-
-    def ask(self, path: str, user: int = 0) -> str:
-        """What a client prints that asks outside the VPN, in the cgroup at this path."""
-        enter = f'echo 0 >{shlex.quote(str(self.make(path)))}/cgroup.procs && exec "$@"'
-        program = ("setpriv", f"--reuid={user}", "--clear-groups", *STUN_CLIENT)
-        return self._lab.client.printed("sh", "-c", enter, "sh", *program)
-
-    def served(self, path: str, user: int = 0) -> bool:
-        """Whether the server answers such a client."""
-        return SERVED in self.ask(path, user)
-
-    @contextmanager
-    def inside(self, path: str) -> Iterator[None]:
-        """Sockets and processes that this process makes belong to the cgroup at this path."""
-        (self.make(path) / "cgroup.procs").write_text("0")
-        try:
-            yield
-        finally:
-            (ROOT / "cgroup.procs").write_text("0")
+def answer(cgroups: Cgroups, path: str, user: int = 0) -> str:
+    """What a client prints that asks outside the VPN, in the cgroup at this path."""
+    return cgroups.printed(path, "setpriv", f"--reuid={user}", "--clear-groups", *STUN_CLIENT)
 
 
-@pytest.fixture
-def cgroups(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cgroups]:
-    """The hierarchy, mounted for the tests only."""
-    mounted = subprocess.run(["mount", "-t", "cgroup2", "none", str(ROOT)], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs cgroup v2: {mounted.stderr.strip()}")
-    # `ip netns exec` mounts its own /sys, without the hierarchy.
-    enter = ["nsenter", "--net=/run/netns/client"]
-    monkeypatch.setattr(lab.client, "command", lambda *arguments: [*enter, *arguments])
-    made = Cgroups(lab)
-    yield made
-    made.close()
-    subprocess.run(["umount", str(ROOT)], check=True)
+def is_served(cgroups: Cgroups, path: str, user: int = 0) -> bool:
+    """Whether the server answers such a client."""
+    return SERVED in answer(cgroups, path, user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +94,21 @@ def test_an_exception_by_program_lets_its_programs_through_and_no_others(
     others = (*case.others, (".", 0))
     with SOURCE_RULE.made(lab, AF_INET):
         for path, user in others:
-            until(partial(cgroups.served, path, user), NOTICED, f"an answer outside: {NO_LEAK}")
+            until(partial(is_served, cgroups, path, user), NOTICED, f"an answer outside: {NO_LEAK}")
         cgroups.make(case.path)
         with allowing(lab, case.rule, mode=mode) as agent:
-            assert cgroups.served(case.path, case.user)
+            assert is_served(cgroups, case.path, case.user)
             with Wire(lab) as wire:
                 for path, user in others:
-                    assert not cgroups.served(path, user), path
+                    assert not is_served(cgroups, path, user), path
                 assert not wire.stun()
-            assert cgroups.served(case.path, case.user)
+            assert is_served(cgroups, case.path, case.user)
             (listed,) = json_of(agent, "allow", "list")["allow"]
             assert len(listed["cgroups"]) == 1
             agent.kill()
-            assert cgroups.served(case.path, case.user), "the exception is in the kernel and needs no daemon"
+            assert is_served(cgroups, case.path, case.user), (
+                "the exception is in the kernel and needs no daemon"
+            )
 
 
 def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab, cgroups: Cgroups) -> None:
@@ -176,7 +125,7 @@ def test_an_application_that_is_started_again_and_again_is_let_through(lab: Lab,
             assert "Exception" in agent.cli("status").stdout
             path = f"{MANAGER}/app.slice/{SCOPE.format(number)}"
             cgroups.make(path)
-            until(partial(cgroups.served, path, NOBODY), NOTICED, "the new scope to be let through")
+            until(partial(is_served, cgroups, path, NOBODY), NOTICED, "the new scope to be let through")
             assert "Exception" not in agent.cli("status").stdout
             cgroups.remove(path)
             until(lambda: not found(), NOTICED, "the end of the application")
@@ -208,8 +157,8 @@ def test_a_user_who_nests_cgroups_does_not_stop_the_daemon(lab: Lab, cgroups: Cg
         try:
             lab.client.nft("add rule inet stunwall decide accept")  # so that the daemon lists the rules
             until(lambda: bool(status(agent)["daemon"]["gaps"]), NOTICED, "the repair of the wall")
-            assert cgroups.served(unit)
-            assert not cgroups.served(".")
+            assert is_served(cgroups, unit)
+            assert not is_served(cgroups, ".")
         finally:
             subprocess.run([sys.executable, "-c", clear], check=True)
 
@@ -236,7 +185,7 @@ def test_one_exception_is_for_a_server_of_this_machine_over_udp_and_tcp_and_both
                 for family, kind in every:
                     assert reflexive_address(stranger_asks(lab, family, kind)) is not None
                 with Wire(lab) as wire:
-                    assert not cgroups.served(f"system.slice/{UNIT}"), "from another port"
+                    assert not is_served(cgroups, f"system.slice/{UNIT}"), "from another port"
                     for family, kind in every:
                         for binding in (SOURCE_RULE.binding[family], DEVICE_BOUND):
                             reply = ask(lab.client, COTURN[family], binding_request(), binding, kind, 0.5)

@@ -1,7 +1,6 @@
 """TCP's handshake: no connection leaves only because its socket is bound outside the VPN (README.md, bound_tcp)."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from lab.addresses import (
     family_name,
 )
 from lab.agent import Agent
+from lab.cgroups import Cgroups
 from lab.echo import round_trip
 from lab.frame import Packet
 from lab.leaks import DEVICE, FWMARK, SOURCE_RULE, USER_RULE, Leak
@@ -28,6 +28,7 @@ from lab.messages import binding_request, reflexive_address
 from lab.observe import address_seen, settled_events, wait_event
 from lab.probe import SOURCE_BOUND, ask, connect, exchange, send
 from lab.process import Process
+from lab.sleeping import sleeping
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -43,12 +44,8 @@ BOUND = [
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A browser runs, as far as can be told without tracing it: all programs here are in its cgroup."""
-    program = tmp_path / "firefox-esr"
-    program.symlink_to(shutil.which("sleep") or "")
-    running = subprocess.Popen([program, "infinity"])
-    yield running
-    running.kill()
-    running.wait()
+    with sleeping(tmp_path / "firefox-esr") as running:
+        yield running
 
 
 def opened(lab: Lab, leak: Leak, family: int, port: int = 3478, server: str = "") -> str:
@@ -189,24 +186,6 @@ SSH = (
 
 
 @pytest.fixture
-def scopes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hierarchy of cgroups that only the tests have mounted, and that stunwalld sees too."""
-    root = Path("/sys/fs/cgroup")
-    subprocess.run(["mount", "-t", "cgroup2", "none", root], check=True)
-    # `ip netns exec` mounts its own /sys, without the hierarchy.
-    enter = ["nsenter", "--net=/run/netns/client"]
-    monkeypatch.setattr(lab.client, "command", lambda *arguments: [*enter, *arguments])
-    folder = root / "stunwall-lab.slice"
-    made = [folder, folder / "app-firefox-1.scope", folder / "app-terminal-2.scope"]
-    for each in made:
-        each.mkdir()
-    yield folder
-    for each in reversed(made):
-        each.rmdir()
-    subprocess.run(["umount", root], check=True)
-
-
-@pytest.fixture
 def sshd(lab: Lab, tmp_path: Path) -> Iterator[None]:
     """An SSH server, which lets nobody in."""
     key, address = str(tmp_path / "key"), STUN_SERVER[AF_INET]
@@ -222,20 +201,16 @@ def sshd(lab: Lab, tmp_path: Path) -> Iterator[None]:
     ("command", "answer"), [(CURL, "Connected to"), (SSH, "Connection established")], ids=["curl", "ssh"]
 )
 def test_curl_and_ssh_beside_a_browser_go_on_in_a_scope_of_their_own(
-    lab: Lab, scopes: Path, browser: subprocess.Popen[bytes], command: tuple[str, ...], answer: str
+    lab: Lab, cgroups: Cgroups, browser: subprocess.Popen[bytes], command: tuple[str, ...], answer: str
 ) -> None:
-    (scopes / "app-firefox-1.scope" / "cgroup.procs").write_text(str(browser.pid))
-
-    def said(scope: str) -> str:
-        enter = f'echo 0 >{scopes / scope}/cgroup.procs && exec "$@"'
-        return lab.client.printed("sh", "-c", enter, "sh", *command)
-
+    own, other = (f"stunwall-lab.slice/{name}.scope" for name in ("app-firefox-1", "app-terminal-2"))
+    (cgroups.make(own) / "cgroup.procs").write_text(str(browser.pid))
     with SOURCE_RULE.made(lab, AF_INET), Agent(lab) as agent, Wire(lab) as wire:
-        refused = said("app-firefox-1.scope")
+        refused = cgroups.printed(own, *command)
         assert "Connection refused" in refused
         assert answer not in refused
         assert not segments(wire, AF_INET)
-        assert answer in said("app-terminal-2.scope")
+        assert answer in cgroups.printed(other, *command)
         assert segments(wire, AF_INET)
         assert [event["reason"] for event in settled_events(lab, agent)] == ["bound"]
 

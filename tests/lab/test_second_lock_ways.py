@@ -1,6 +1,5 @@
 """What passes no rules of the first lock: packet sockets, a macvlan in another namespace, bridged machines."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from socket import IPPROTO_TCP
@@ -12,7 +11,17 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.namespace import Namespace
 from lab.observe import NO_LEAK, NOTICED
-from lab.second_lock import SERVICE_VLAN, VLAN, Frame, cables, comes_out, locked, owned_by_another, up
+from lab.second_lock import (
+    SERVICE_VLAN,
+    VLAN,
+    Frame,
+    cables,
+    comes_out,
+    hardware_address,
+    locked,
+    owned_by_another,
+    up,
+)
 from lab.topology import Lab
 
 pytestmark = pytest.mark.usefixtures("vpn")
@@ -85,7 +94,7 @@ def test_stun_that_passes_no_rules_of_the_first_lock_is_dropped(
 
 def test_a_machine_that_the_configuration_names_speaks_for_itself(lab: Lab, both_locks: Agent) -> None:
     ways = {way.name: way for way in WAYS if way.name in ("macvlan", "bridged machine", "packet socket")}
-    addresses = [hardware_address(lab, ways[name]) for name in ("macvlan", "bridged machine")]
+    addresses = [hardware_address(lab.box, ways[name].device) for name in ("macvlan", "bridged machine")]
     both_locks.set(bridged=addresses)
     assert both_locks.cli("reload").returncode == 0
     for family in FAMILIES:
@@ -95,12 +104,6 @@ def test_a_machine_that_the_configuration_names_speaks_for_itself(lab: Lab, both
     both_locks.set()
     assert both_locks.cli("reload").returncode == 0
     assert not ways["macvlan"].leaks(lab, FAMILIES[0])
-
-
-def hardware_address(lab: Lab, way: Way) -> str:
-    source: Namespace = getattr(lab, way.namespace)
-    (link,) = json.loads(source.run("ip", "-j", "link", "show", way.device).stdout)
-    return str(link["address"])
 
 
 # Interfaces that come and go

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.sleeping import sleeping
 from stunwall.model import Arrival, Datagram, Hook, Origin, Program, Transport
 from stunwall.sockets import origins, processes
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
-from unit.sleeping import sleeping
 from unit.tun import Tun, ip
 
 OWN, SERVER, MARK = "192.0.2.17", "203.0.113.7", 0x77

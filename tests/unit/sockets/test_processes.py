@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.sleeping import sleeping
 from stunwall.netlink import attribute
 from stunwall.sockets import processes
 from stunwall.sockets.processes import Process, Processes
-from unit.sleeping import sleeping
 from unit.wall_kernel import HIERARCHY
 
 
