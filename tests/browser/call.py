@@ -121,20 +121,22 @@ def call(
     protected: Browser,
     relay: bool = False,
     seconds: float = 20,
+    gather_first: bool = True,
     patience: float = SETUP_SECONDS,
 ) -> CallReport:
     """The browser `protected` on the client calls Chromium on the peer, and both exchange data for `seconds`.
 
-    With `relay` the client may use nothing but coturn's TURN over UDP.
+    With `relay` the client may use nothing but coturn's TURN over UDP. With `gather_first` each side has all of its
+    candidates before it tries any; a socket without any answer takes Chromium 40 seconds.
     Raises CallFailedError if a page needs more than `patience` (seconds) beyond that, or a browser ends.
     Whatever happens, both browsers have ended afterwards.
     """
     direct = {"iceServers": ICE_SERVERS, "iceTransportPolicy": "all"}
     relayed = {"iceServers": TURN_SERVERS, "iceTransportPolicy": "relay"}
-    times = {"seconds": seconds, "patience": seconds + patience}
+    common = {"seconds": seconds, "patience": seconds + patience, "gatherFirst": gather_first}
     settings: dict[Role, dict[str, Any]] = {
-        "caller": {**(relayed if relay else direct), **times},
-        "callee": {**direct, **times},
+        "caller": {**(relayed if relay else direct), **common},
+        "callee": {**direct, **common},
     }
     places: dict[Role, Namespace] = {"caller": lab.client, "callee": peer.namespace}
     with (

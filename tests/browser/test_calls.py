@@ -63,10 +63,12 @@ class Seen:
         )
 
 
-def watched(lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: float = SECONDS) -> Seen:
+def watched(
+    lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: float = SECONDS, gather_first: bool = True
+) -> Seen:
     """Makes a call, and captures packets throughout."""
     with Wire(lab) as wire, Crossing(lab) as crossing:
-        report = call(lab, peer, protected, relay, seconds)
+        report = call(lab, peer, protected, relay, seconds, gather_first)
         stun = wire.stun()
         packets = wire.packets()
     outside = [packet for packet in packets if packet.destination in OTHERS]
@@ -177,7 +179,7 @@ def test_in_redirect_mode_a_call_is_redirected_into_the_vpn(
             stack.enter_context(sending_only_from(lab, CLIENT[family]))
         if family == AF_INET6:
             stack.enter_context(closed(lab.isp, "forward", "wan"))
-        seen = watched(lab, peer, protected, relay)
+        seen = watched(lab, peer, protected, relay, gather_first=family is None)
     assert_sealed(seen)
     assert_connected(seen.report)
     client = seen.report.client
