@@ -94,6 +94,12 @@ share=/usr/local/share
 install -D -m 644 "$root/systemd/completion/stunwall.bash" $share/bash-completion/completions/stunwall
 ln -sf stunwall $share/bash-completion/completions/stunwalld
 install -D -m 644 "$root/systemd/completion/_stunwall" $share/zsh/site-functions/_stunwall
+# So that `journalctl -x` explains the daemon's entries.
+install -D -m 644 "$root/systemd/stunwall.catalog" /usr/local/lib/systemd/catalog/stunwall.catalog
+if command -v journalctl >/dev/null; then journalctl --update-catalog; fi
+install -D -m 644 "$root/systemd/stunwall-notify.desktop" $share/applications/stunwall-notify.desktop
+# polkit reads no folder of /usr/local before version 124.
+install -D -m 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy
 # fish looks in no folder of /usr/local by itself.
 install -D -m 644 "$root/systemd/completion/stunwall.fish" /etc/fish/completions/stunwall.fish
 ln -sf stunwall.fish /etc/fish/completions/stunwalld.fish
@@ -106,6 +112,7 @@ fi
 
 install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
+install -D -m 644 "$root/systemd/stunwall-notify.service" /etc/systemd/user/stunwall-notify.service
 install -D -m 644 "$root/systemd/nftables-drop-in.conf" /etc/systemd/system/nftables.service.d/stunwall.conf
 systemctl daemon-reload
 systemctl enable --quiet stunwall-wall.service stunwall.service

@@ -42,20 +42,24 @@ rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
 rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.service
+rm -f /etc/systemd/user/stunwall-notify.service
 rm -f /etc/systemd/system/nftables.service.d/stunwall.conf
 share=/usr/local/share
 rm -f $share/man/man1/stunwall.1 $share/man/man5/stunwall.toml.5 $share/man/man8/stunwalld.8
 rm -f $share/bash-completion/completions/stunwall $share/bash-completion/completions/stunwalld
-rm -f $share/zsh/site-functions/_stunwall
+rm -f $share/zsh/site-functions/_stunwall $share/applications/stunwall-notify.desktop
+rm -f /usr/local/lib/systemd/catalog/stunwall.catalog /usr/share/polkit-1/actions/org.stunwall.policy
 rm -f /etc/fish/completions/stunwall.fish /etc/fish/completions/stunwalld.fish
 # Folders that the installation made, if they are empty.
 for folder in $share/man/man1 $share/man/man5 $share/man/man8 $share/bash-completion/completions \
-    $share/bash-completion $share/zsh/site-functions $share/zsh \
-    /etc/fish/completions /etc/fish \
-    /etc/systemd/system/nftables.service.d /etc/sysusers.d /etc/tmpfiles.d; do
+    $share/bash-completion $share/zsh/site-functions $share/zsh $share/applications \
+    /usr/local/lib/systemd/catalog /usr/local/lib/systemd \
+    /etc/fish/completions /etc/fish /usr/share/polkit-1/actions /usr/share/polkit-1 \
+    /etc/systemd/system/nftables.service.d /etc/systemd/user /etc/sysusers.d /etc/tmpfiles.d; do
     [ ! -d "$folder" ] || rmdir --ignore-fail-on-non-empty "$folder"
 done
 if [ -d /run/systemd/system ]; then
+    journalctl --update-catalog || true
     systemctl daemon-reload
     systemctl reset-failed stunwall.service stunwall-wall.service 2>/dev/null || true
 fi

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests need, and runs them: all, or one part.
-#   run.sh [unit|lab|browser|vm] [pytest options]
+#   run.sh               everything but the slowest tests in virtual machines
+#   run.sh unit|lab|browser|vm [pytest options]  one part, whole
 #   run.sh fuzz [SECONDS]  damaged and random input until then, an hour unless said otherwise
 #   run.sh matrix [--write]  which STUN leaves, by sender and state; --write puts the table into rules/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
@@ -24,9 +25,9 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
-unit="bash zsh fish mandoc groff shellcheck systemd"
+unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
 deb="dpkg-dev binutils lintian"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst"
 browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
@@ -62,7 +63,10 @@ if [ ! -e "$stamp" ]; then
 fi
 cd "$root"
 PATH=$venv/bin:$PATH
-export PATH PYTHONPATH="$root/agent:$root/tests" PYTHONDONTWRITEBYTECODE=1
+export PATH PYTHONPATH="$root/agent:$root/tests"
+# Hundreds of tests start a command or a daemon: none of them should have to compile it anew, nor write into the checkout.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$venv/bytecode"
 
 # Processes, mounts and networks of the tests live in namespaces that end with this command, whatever ends it.
 isolated() {
@@ -100,11 +104,11 @@ case $part in
     lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
     vm) python -m vm.prepare; isolated python -m pytest tests/vm "$@" ;;
     all)
-        checks
-        python -m vm.prepare
-        # Emulated machines beside tests that mostly wait; what they say comes after the rest.
+        # Images and packages are built beside the unit tests, which mostly wait.
         said=$(mktemp -d)
         machines=
+        setsid python -m vm.prepare >"$said/prepare" 2>&1 &
+        prepare=$!
         begin() { # begin KERNEL [pytest options]
             setsid "$root/tests/run.sh" vm --kernel "$@" >"$said/$1" 2>&1 &
             machines="$machines -$!"
@@ -112,11 +116,15 @@ case $part in
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
         # KILL, as `unshare` heeds nothing less; its namespaces end with it.
-        trap 'kill -KILL $machines 2>/dev/null || true; rm -rf "$said"' EXIT
-        begin 6.1 -m "not any_kernel" "$@"
-        begin 6.12 "$@"
+        trap 'kill -KILL $machines 2>/dev/null || true; kill -- -$prepare 2>/dev/null || true; rm -rf "$said"' EXIT
         failed=0
-        isolated python -m pytest tests/unit tests/lab tests/browser "$@" || failed=$?
+        checks
+        isolated python -m pytest tests/unit "$@" || failed=$?
+        wait "$prepare" || { cat "$said/prepare" >&2; fail "the virtual machines' images and packages could not be built"; }
+        # Emulated machines beside tests that mostly wait; what they say comes after the rest.
+        begin 6.1 -m "not any_kernel and not thorough" "$@"
+        begin 6.12 -m "not older and not thorough" "$@"
+        isolated python -m pytest tests/lab tests/browser "$@" || failed=$?
         for machine in $machines; do wait "${machine#-}" || failed=$?; done
         cat "$said"/*
         exit "$failed"

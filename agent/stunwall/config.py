@@ -12,7 +12,10 @@ from stunwall.model import GUARD_PORTS, Transport
 Network = IPv4Network | IPv6Network
 
 # The keys of [[allow]], in the order in which they are shown.
-EXCEPTION_KEYS = ("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "why")
+EXCEPTION_KEYS = (
+    *("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "until"),
+    "why",
+)
 # The fields of Allow that cannot have the name of their key, which is a word of Python's.
 ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
@@ -59,7 +62,7 @@ class Allow:
 
     `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
     `tailscaled.service`, or a cgroup's path from the root of the hierarchy; the last part may be a glob. `app`: the ID
-    of a desktop application of `user`, as `org.mozilla.firefox`.
+    of a desktop application of `user`, as `org.mozilla.firefox`. `until`: when it ends, in Unix seconds.
     """
 
     why: str
@@ -72,6 +75,7 @@ class Allow:
     source: Network | None = None
     source_port: int | None = None
     app: str | None = None
+    until: int | None = None
 
     @property
     def by_program(self) -> bool:
@@ -90,10 +94,11 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long events are kept: days, and rows at most."""
+    """How long events are kept: days, and rows at most. `own_only`: users see their own alone, and root sees all."""
 
     keep_days: int = 90
     keep_rows: int = 1_000_000
+    own_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class Judgement:
     """What to do with one packet.
 
     `event` is to be recorded, None for nothing; `retracted` is an earlier record that turned out wrong; `refusal` is to
-    be sent to the packet's sender, None for nothing.
+    be sent to the packet's sender, None for nothing. `datagram`: what the event is about, None if it could not be read.
     """
 
     verdict: Verdict
@@ -82,6 +82,7 @@ class Judgement:
     event: Event | None = None
     retracted: Event | None = None
     refusal: Refusal | None = None
+    datagram: Datagram | None = None
 
 
 def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
@@ -107,6 +108,7 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         event=_event(decision, detection, arrival),
         retracted=_retracted(decision, detection, arrival),
         refusal=_refusal(decision, detection, arrival, view),
+        datagram=datagram,
     )
 
 
@@ -126,7 +128,7 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
     decision = decide_response(detection, arrival, view)
     if detection is None or decision.verdict is not Verdict.BLOCK:
         return Judgement(decision.verdict, decision.reason)
-    event = replace(_event(decision, detection, arrival), interface=arrival.incoming)
+    event = replace(_event(decision, detection, arrival), interface=arrival.incoming, incoming="")
     if decision.reason is Reason.UNASKED:
         anyone = replace(event, source="", source_port=0, destination_port=0)
         return Judgement(decision.verdict, decision.reason, anyone)
@@ -152,6 +154,7 @@ def _unreadable(arrival: Arrival) -> Event:
         destination=str(destination),
         interface=arrival.outgoing or arrival.incoming,
         packet=arrival.packet,
+        incoming=arrival.incoming if arrival.outgoing else "",
     )
 
 
@@ -173,6 +176,7 @@ def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
         destination_port=datagram.destination_port,
         interface=arrival.outgoing,
         packet=arrival.packet,
+        incoming=arrival.incoming,
     )
 
 

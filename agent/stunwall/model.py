@@ -170,6 +170,20 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose packet it is, as the kernel says at once: the user, and the inodes of the cgroup's folder and the socket.
+
+    `cgroup` is 0 where the kernel does not say, `inode` for the kernel's own sockets. `device` is the index of the
+    interface that the socket is bound to, 0 for none.
+    """
+
+    uid: int
+    cgroup: int
+    inode: int
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
@@ -251,7 +265,17 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One recorded flow: fields and units as in the JSON of `stunwall log`. Times are Unix seconds."""
+    """One recorded flow: fields and units as in the JSON of `stunwall log`. Times are Unix seconds.
+
+    `flows`: how many flows of one sender this stands for; with several, what differs between them is empty or 0.
+    `incoming`: the interface by which a forwarded packet came in, "" if it is of this machine.
+
+    Who sent it, each empty where it is not known: `uid` (-1) and its name `user`, the systemd `unit`, the desktop
+    application `app` by its id, the `container`, and the process: `pid` (0), `executable` (a path, or the kernel's name
+    of 15 characters) and `command` (its command line). `who` says why something of that is not known, or not certain.
+
+    Why it would have bypassed the VPN: `cause` is a code, `cause_text` the sentence with the rule or route.
+    """
 
     time: float
     last_time: float
@@ -268,6 +292,19 @@ class Event:
     destination_port: int
     interface: str
     packet: bytes
+    flows: int = 1
+    incoming: str = ""
+    uid: int = -1
+    user: str = ""
+    unit: str = ""
+    app: str = ""
+    container: str = ""
+    pid: int = 0
+    executable: str = ""
+    command: str = ""
+    who: str = ""
+    cause: str = ""
+    cause_text: str = ""
 
     @classmethod
     def note(cls, time: float, verdict: str, reason: str) -> "Event":

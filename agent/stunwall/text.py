@@ -2,6 +2,8 @@
 
 from time import localtime, strftime
 
+from stunwall.model import Event
+
 
 def printable(text: str) -> str:
     """Return the text with control characters, which a terminal would obey, replaced by question marks."""
@@ -18,6 +20,12 @@ def endpoint(address: str, port: int) -> str:
     if not port:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def sender(event: Event) -> str:
+    """Return whose an event is in one name: of the application, container, service or program, "" if not known."""
+    service = event.unit if event.unit.endswith(".service") else ""
+    return event.app or event.container or service or event.executable.rpartition("/")[2] or event.unit
 
 
 def date_time(seconds: float) -> str:

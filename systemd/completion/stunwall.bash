@@ -3,6 +3,7 @@
 
 _stunwall() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} at name path="" options words=""
+    local filters="--since --until --app --unit --user --to --verdict --reason --interface"
     # `--config=FILE` arrives as three words.
     [[ $cur != = ]] || cur=
     [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
@@ -10,7 +11,12 @@ _stunwall() {
 
     case $prev in
         --config) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-        --since) words="30m 2h 1d 7d 4w" ;;
+        --for) words="10m 30m 1h 2h" ;;
+        --output | --html) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        --since | --until) words="30m 2h 1d 7d 4w" ;;
+        --verdict) words="accepted allowed blocked exposed gap paused redirected reloaded resumed revoked" ;;
+        --by) words="app destination day reason verdict" ;;
+        --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
         # Unlike `compgen -W`, this never expands names from the system.
         --interface | --device)
@@ -27,7 +33,7 @@ _stunwall() {
             done < <(systemctl list-units --all --type=service,slice --plain --no-legend 2>/dev/null)
             return
             ;;
-        --limit | -n | --why | --to | --port | --from | --source-port | --app | --mark) return ;;
+        --limit | -n | --why | --to | --port | --from | --source-port | --app | --mark | --reason) return ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -36,7 +42,7 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --device | --uid | --mark)
+            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --device | --uid | --mark)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
                 ;;
@@ -46,15 +52,24 @@ _stunwall() {
     done
     options="--json --help"
     case $path in
-        "") words="status log show explain vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
-        "log "*) options="--json --follow -f --since --limit -n --help" ;;
-        "explain "*) options="--to --from --device --uid --mark --protocol -6 --json --help" ;;
-        "rules "*) options="--nft --json --help" ;;
+        "watch ") options="--redact --help" ;;
+        "") words="status log stats export report watch show explain exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "status ") options="--redact --json --waybar --help" ;;
+        "log "*) options="--redact --json --follow -f $filters --limit -n --help" ;;
+        "stats "*) options="--redact --json --by $filters --limit -n --help" ;;
+        "export "*) options="--redact --format --output $filters --help" ;;
+        "notify "*) options="--for --json --help" ;;
+        "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
+        "exposure "*) options="--redact --since --json --help" ;;
+        "report "*) options="--html --since --no-redact --help" ;;
+        "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;
+        "rules "*) options="--redact --nft --json --help" ;;
         "pause ") words="10m 30m 1h 2h" ;;
         "allow ") words="add list remove"; options=--help ;;
-        "allow add "*) options="--why --to --port --from --source-port --protocol --user --unit --app --interface --json --help" ;;
+        "allow add "*) options="--why --to --port --from --source-port --protocol --user --unit --app --interface --for --json --help" ;;
         "config ") words=check; options=--help ;;
         "config check ")
+            options="--redact --json --help"
             if [[ $cur != -* ]]; then
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$cur")

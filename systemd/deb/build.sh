@@ -60,14 +60,17 @@ END
 done
 ln -s ../lib/stunwall/bin/stunwall "$tree/usr/bin/stunwall"
 ln -s ../lib/stunwall/bin/stunwalld "$tree/usr/sbin/stunwalld"
-put 644 "$root/rules/stunwall.nft" $home/stunwall.nft
-for file in output redirect second_lock vpn_down; do put 644 "$root/rules/$file.nft" "$home/$file.nft"; done
+for file in "$root"/rules/*.nft; do put 644 "$file" "$home/$(basename "$file")"; done
 put 755 "$root/systemd/stopped.sh" $home/stopped.sh
 put 644 "$root/systemd/stunwall-wall.service" /lib/systemd/system/stunwall-wall.service
 put 644 "$root/systemd/stunwall.service" /lib/systemd/system/stunwall.service
+put 644 "$root/systemd/stunwall-notify.service" /usr/lib/systemd/user/stunwall-notify.service
+put 644 "$root/systemd/stunwall-notify.desktop" /usr/share/applications/stunwall-notify.desktop
+put 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy
 put 644 "$root/systemd/nftables-drop-in.conf" /lib/systemd/system/nftables.service.d/stunwall.conf
 put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf
+put 644 "$root/systemd/stunwall.catalog" /usr/lib/systemd/catalog/stunwall.catalog
 put 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
 for page in "$root"/systemd/man/*.[158]; do
     pack "$page" "/usr/share/man/man${page##*.}/$(basename "$page")"

@@ -1,5 +1,5 @@
 """One lab for all tests in here."""
 
-from lab.conftest import lab, no_connections
+from lab.conftest import cgroups, lab, no_connections
 
-__all__ = ["lab", "no_connections"]
+__all__ = ["cgroups", "lab", "no_connections"]

@@ -1,17 +1,29 @@
 """What a page in a real browser learns: the real address without stunwall, the VPN's with it."""
 
+import os
+from pathlib import Path
 from socket import AF_INET, AF_INET6
 
 import pytest
 
 from browser.gather import Gathered, gather
 from browser.program import BROWSERS, Browser
-from lab.addresses import FAMILIES, REAL, VPN_SERVER
+from lab.addresses import COTURN, FAMILIES, NOBODY, REAL, VPN_SERVER
 from lab.agent import Agent
+from lab.cgroups import Cgroups
 from lab.leaks import IPV6_OUTSIDE, SOURCE_RULE, VPN_DOWN, Leak
-from lab.observe import NO_LEAK
+from lab.messages import binding_request
+from lab.observe import NO_LEAK, events, wait_event
+from lab.probe import Binding, ask
 from lab.topology import Lab
 from lab.wire import Wire
+
+# Their programs' file, the cgroup in which a desktop starts them, and the application that this means.
+PROGRAMS = {
+    "chromium": ("chromium", "app-gnome-chromium-4069.scope", "chromium"),
+    "firefox": ("firefox-esr", r"app-gnome-firefox\x2desr-4070.scope", "firefox-esr"),
+}
+SESSION = "user.slice/user-0.slice/user@0.service/app.slice"
 
 
 def everything(gathered: Gathered) -> set[str]:
@@ -72,3 +84,30 @@ def test_page_without_the_microphone_never_learns_the_real_address(
             gathered = gather(lab, browser, microphone=False)
             assert not wire.stun()
         assert not everything(gathered) & set(REAL.values())
+
+
+@pytest.mark.parametrize("browser", BROWSERS)
+def test_a_page_that_opens_hundreds_of_connections_fills_few_rows_and_hides_nobody_else(
+    lab: Lab, cgroups: Cgroups, browser: Browser
+) -> None:
+    executable, scope, app = PROGRAMS[browser]
+    with VPN_DOWN.made(lab, *FAMILIES):
+        assert REAL[AF_INET] in everything(gather(lab, browser, microphone=False)), NO_LEAK
+        with Agent(lab) as agent, Wire(lab) as wire:
+            with cgroups.inside(f"{SESSION}/{scope}"):
+                gather(lab, browser, microphone=False, others=300)
+            # Another user's program, behind all that the page sent.
+            ask(lab.client, COTURN[AF_INET], binding_request(), Binding(owner=NOBODY))
+            other = wait_event(agent, uid=NOBODY)
+            rows = [event for event in events(agent) if event["uid"] == os.getuid()]
+            assert not wire.stun()
+    assert other["count"] == 1
+    flows, packets = (sum(event[field] for event in rows) for field in ("flows", "count"))
+    print(f"{browser}: {flows} flows, {packets} packets in {len(rows)} rows")
+    assert flows > 200
+    assert len(rows) <= 150
+    assert any(event["flows"] > 1 for event in rows)
+    # Who it was is known of each, as also of a flow that stands for others of the same program.
+    assert {(event["user"], event["app"]) for event in rows} == {("root", app)}
+    assert {Path(event["executable"]).name for event in rows} == {executable}
+    assert all(event["pid"] and executable in event["command"] for event in rows)

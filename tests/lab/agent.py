@@ -145,4 +145,4 @@ def redirect_rules(lab: Lab) -> list[str]:
     return found
 
 
-_ENVIRONMENT = {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+_ENVIRONMENT = {"PYTHONPATH": str(PACKAGE)}

@@ -15,6 +15,8 @@ from lab.wire import Wire
 
 NOTICED = 5  # seconds until stunwalld has applied a change of the network; it takes milliseconds
 RECORDED = 5  # seconds until an event is written; stunwalld writes once a second
+LIMITS = ("over_flow_limit", "over_socket_limit", "over_sender_limit", "over_limit")
+"""The counters of what the rules drop because a sender, or all together, send too much."""
 NO_LEAK = "the wire shows no leak without stunwall, so the test would prove nothing"
 
 

@@ -68,6 +68,12 @@ class Process:
         if not self._printed(text):
             raise RuntimeError(f"{self.name} ended with {self._child.returncode}; it printed:\n{self.output}")
 
+    def ended(self, seconds: float) -> int:
+        """The exit code, once the program has ended by itself."""
+        until(lambda: not self.running, seconds, f"the end of {self.name}")
+        self._reader.join(1)
+        return self._child.wait()
+
     def _printed(self, text: str) -> bool:
         return any(text in line for line in list(self.lines))
 

@@ -11,7 +11,7 @@ from lab.messages import binding_request, transaction_of
 from lab.probe import Binding
 from lab.topology import Lab
 
-# Seconds between two packets of a sender. Two senders stay below stunwall's limit of 500 packets a second.
+# Seconds between two packets of a sender. It exceeds stunwall's limit of a flow, which drops most of what it blocks.
 PACE = 0.005
 
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from lab import second_lock
 from lab.addresses import (
+    COTURN,
     NOBODY,
     PHYSICAL,
     REAL,
@@ -24,7 +26,7 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE
 from lab.messages import binding_request, error_code, reflexive_address
-from lab.observe import NO_LEAK, address_seen, json_of, on_wire
+from lab.observe import NO_LEAK, NOTICED, address_seen, json_of, on_wire
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask, connect, send
 from lab.programs import STUN_CLIENT, maps_to
 from lab.senders import Senders
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("vpn")
 
 SERVED = maps_to(REAL[AF_INET])
 WHY = "the lab's own server"
+LENGTH = 8  # seconds that an exception lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,31 @@ def allowing(lab: Lab, *rules: dict[str, Any], **config: Any) -> Iterator[Agent]
     agent.drop_in("50-lab.toml", "\n".join(tables))
     with agent:
         yield agent
+
+
+@pytest.mark.parametrize("unattended", [False, True], ids=["daemon", "no_daemon"])
+def test_an_exception_ends_by_itself_with_or_without_the_daemon(lab: Lab, unattended: bool) -> None:
+    with Agent(lab) as agent:
+        assert not PLAIN.passes(lab)
+        length = ("--for", f"{LENGTH}s")
+        added = agent.cli("allow", "add", "--to", STUN_SERVER[AF_INET], "--why", WHY, *length)
+        assert added.returncode == 0, added.stderr
+        assert PLAIN.passes(lab)
+        if unattended:
+            agent.kill()
+            with Wire(lab) as wire:
+                until(partial(unanswered, lab), LENGTH, "the end of the exception")
+                leaked = len(wire.stun())
+                assert unanswered(lab)
+                assert len(wire.stun()) == leaked
+            agent.start()
+        until(lambda: not PLAIN.passes(lab), LENGTH, "the end of the exception")
+        until(lambda: not json_of(agent, "allow", "list")["allow"], NOTICED, "it to be removed")
+
+
+def unanswered(lab: Lab) -> bool:
+    """Whether no answer comes to a request outside the VPN."""
+    return ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND, seconds=0.5) is None
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

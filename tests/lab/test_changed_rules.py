@@ -10,8 +10,9 @@ import pytest
 
 from lab.addresses import COTURN, PHYSICAL, VPN_SERVER
 from lab.agent import RULES_PUT_BACK, Agent
+from lab.deadline import until
 from lab.messages import binding_request
-from lab.observe import NO_LEAK, address_seen, events, status
+from lab.observe import NO_LEAK, NOTICED, address_seen, events, status
 from lab.probe import DEVICE_BOUND, ask
 from lab.second_lock import passes_first_lock
 from lab.topology import Lab
@@ -84,6 +85,9 @@ def assert_sealed(lab: Lab) -> None:
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_by_another_program_is_undone_and_reported(lab: Lab, change: Change) -> None:
     with Agent(lab) as agent:
+        # What it fills into this set soon after its start would undo a change of it in silence.
+        servers = ("nft", "list", "set", "inet", "stunwall", "vpn_transport4")
+        until(lambda: "elements" in lab.client.printed(*servers), NOTICED, "the VPN's server in its set")
         # The daemon is stopped for a moment, to show that this is a gap.
         os.kill(agent.pid, signal.SIGSTOP)
         lab.client.nft(change.text)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from socket import AF_INET, AF_UNIX, SOCK_DGRAM, SOCK_STREAM
 from typing import Any
@@ -31,7 +31,7 @@ def path(agent: Agent) -> str:
 def connected(agent: Agent) -> socket.socket:
     client = socket.socket(AF_UNIX, SOCK_STREAM)
     client.connect(path(agent))  # without a time-out, so that it waits while the daemon has many connections
-    client.settimeout(5)
+    client.settimeout(30)
     return client
 
 
@@ -79,16 +79,21 @@ STATUS, PAUSE, RESUME = line(command="status"), pause("60"), line(command="resum
 
 
 @contextmanager
-def group_exists() -> Iterator[None]:
-    """The group `stunwall` exists, for the tests' own mount namespace only."""
-    file = Path("/run/netns/group")  # on the run's own tmpfs
-    file.write_text(f"{Path('/etc/group').read_text()}{GROUP}:x:{GROUP_ID}:\n")
-    subprocess.run(["mount", "--bind", str(file), "/etc/group"], check=True)
+def account_exists(database: str, line: str) -> Iterator[None]:
+    """/etc/passwd or /etc/group has one more line, for the tests' own mount namespace only."""
+    file = Path("/run/netns") / database  # on the run's own tmpfs
+    file.write_text(f"{Path('/etc', database).read_text()}{line}\n")
+    subprocess.run(["mount", "--bind", str(file), f"/etc/{database}"], check=True)
     try:
         yield
     finally:
-        subprocess.run(["umount", "/etc/group"], check=True)
+        subprocess.run(["umount", f"/etc/{database}"], check=True)
         file.unlink()
+
+
+def group_exists() -> AbstractContextManager[None]:
+    """The group `stunwall` exists."""
+    return account_exists("group", f"{GROUP}:x:{GROUP_ID}:")
 
 
 CLIENT = """

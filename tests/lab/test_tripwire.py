@@ -1,6 +1,9 @@
 """The inbound tripwire: an answer to a request that got out unseen does not reach the application, and is recorded."""
 
+import json
+import re
 import struct
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -20,11 +23,13 @@ from socket import (
     inet_aton,
     socket,
 )
+from typing import Any
 
 import pytest
 
 from lab.addresses import CLIENT, COTURN, FAMILIES, PHYSICAL, REAL, STUN_SERVER, VPN_SERVER, family_name
 from lab.agent import Agent
+from lab.deadline import until
 from lab.messages import (
     COOKIE,
     XOR_MAPPED_ADDRESS,
@@ -36,6 +41,7 @@ from lab.messages import (
 from lab.observe import NO_LEAK, address_seen, events, status, wait_event
 from lab.probe import DEVICE_BOUND, connect, exchange, transport_name
 from lab.topology import Lab
+from stunwall.text import date_time
 
 pytestmark = pytest.mark.usefixtures("vpn")
 
@@ -124,6 +130,45 @@ def assert_dropped_and_recorded(
         assert answer() is None
         # In the VPN answers arrive, also while stunwalld does not run.
         assert address_seen(lab, family, kind=kind) == VPN_SERVER[family]
+
+
+def not_sealed(agent: Agent) -> list[dict[str, Any]]:
+    """The rows of the ledger that are not sealed."""
+    done = agent.cli("exposure", "--json")
+    found: list[dict[str, Any]] = json.loads(done.stdout)["spans"]
+    assert done.returncode == bool(found)
+    return found
+
+
+def test_the_time_after_a_proof_is_not_sealed(lab: Lab) -> None:
+    with Agent(lab) as agent, connect(lab.client, COTURN[AF_INET], DEVICE_BOUND) as sock:
+        until(lambda: agent.cli("exposure").returncode == 0, WAIT, "the ledger")
+        before = agent.cli("exposure").stdout
+        assert re.fullmatch(r"Sealed for 100 % of .*; nothing proven\.\n", before)
+
+        since = time.time()
+        assert in_second_segment(sock) is None
+        until(lambda: bool(not_sealed(agent)), WAIT, "the row")
+        (span,) = not_sealed(agent)
+        assert span["kind"] == "exposed"
+        (proof,) = status(agent)["daemon"]["exposures"]
+        assert since <= proof["time"] <= span["start"]
+        assert proof["server"] in span["why"]
+        assert REAL[AF_INET] in span["why"]
+        after = agent.cli("exposure").stdout
+        sentence, row = after.splitlines()
+        assert "exposed 1 time" in sentence
+        assert "1 proven exposure" in sentence
+        assert row.startswith(date_time(span["start"]))
+        assert row.endswith(f"exposed    {span['why']}")
+        print(before, after, sep="")
+
+        # Nothing is exposed only because the daemon has died meanwhile.
+        agent.kill()
+        agent.start("--leave-wall")
+        agent.stop()
+        (later,) = not_sealed(agent)
+        assert (later["kind"], later["start"]) == ("exposed", span["start"])
 
 
 @dataclass(frozen=True, slots=True)

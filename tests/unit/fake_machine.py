@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stunwall import __version__
+from stunwall import __version__, polkit
 from stunwall.config import Config
 from stunwall.doctor import checks, daemon, machine, other_programs, service
 from stunwall.doctor.findings import Finding, Result
@@ -60,6 +60,7 @@ class FakeMachine:
     missing: str | None = None
     queues: bool = True
     modules_gone: str = ""
+    known_actions: Any = None
     listeners: dict[int, int] = field(default_factory=lambda: {4780: OURS})
     printed: dict[str, str] = field(default_factory=dict)
     """What programs print, by their command line."""
@@ -125,6 +126,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
     monkeypatch.setattr(requirements, "missing", lambda refused, load, redirect: fake.missing)
     monkeypatch.setattr(requirements, "queues", lambda refused: fake.queues)
     monkeypatch.setattr(modules, "gone", lambda: fake.modules_gone)
+    monkeypatch.setattr(polkit, "known_actions", answers(lambda: fake.known_actions))
     monkeypatch.setattr(nfqueue, "listeners", lambda: fake.listeners)
     monkeypatch.setattr(daemon, "ask", answers(lambda: fake.daemon))
     monkeypatch.setattr(machine, "_INTERFACES", tmp_path / "net")

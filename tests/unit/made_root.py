@@ -11,8 +11,8 @@ _TOOLS = """
 basename cat chmod cp dirname env getent grep id install ln mkdir mktemp mv readlink rm rmdir sed sh sync tail xargs
 """
 _FOLDERS = """
-checkout dev etc/systemd/system fakes machine opt run/systemd/system tmp usr/bin usr/lib usr/local/bin usr/local/sbin
-usr/local/share/man var/lib var/log
+checkout dev etc/systemd/system fakes machine opt run/systemd/system tmp usr/bin usr/lib usr/local/bin usr/local/lib
+usr/local/sbin usr/local/share/man var/lib var/log
 """
 _NOTE = "#!/bin/sh\nprintf '%s\\n' \"${0##*/} $*\" >>/calls\n"
 _USER = """

@@ -243,7 +243,7 @@ def test_values_of_options_are_not_taken_for_commands(shell: Shell, tmp_path: Pa
         "stunwall lo",
     ]
     commands_, joined, follow, again, after, begun = shell(tmp_path, lines)
-    assert commands_ == joined == {"rules", "resume", "reload"}
+    assert commands_ == joined == {"report", "rules", "resume", "reload"}
     assert follow == again == {"--follow"}
     assert arguments(after) == set()
     assert begun == {"log"}

@@ -20,7 +20,9 @@ ROOMS = {
     "config": {"model"},
     "policy": {"model", "config", "stun"},
     "judge": {"model", "config", "policy", "stun"},
-    "text": set(),
+    "text": {"model"},
+    "reasons": {"model"},
+    "redact": {"model", "stun"},
     "netlink": set(),
     "hints": {"model"},
     "configfile": {"model", "config"},
@@ -29,24 +31,33 @@ ROOMS = {
     "queue": {"model"},
     "sockets": {"model", "netlink"},
     "record": {"model", "config", "hints"},
-    "control": {"model", "hints"},
+    "bus": {"model"},
+    "polkit": {"model", "text", "bus"},
+    "control": {"model", "hints", "text", "polkit"},
+    "notify": {"model", "reasons", "text", "bus", "control", "record", "sockets"},
     "daemon": {
-        *("model", "config", "policy", "judge", "text"),
-        *("configfile", "vpn", "wall", "queue", "sockets", "stun", "record", "control"),
+        *("model", "config", "policy", "judge", "reasons", "text"),
+        *("configfile", "vpn", "wall", "queue", "sockets", "stun", "record", "control", "polkit"),
     },
-    "doctor": {"model", "config", "text", "hints", "configfile", "wall", "queue", "record", "control"},
+    "doctor": {
+        *("model", "config", "text", "hints", "polkit"),
+        *("configfile", "wall", "queue", "record", "control"),
+    },
     "cli": {
-        *("model", "config", "text", "hints", "stun"),
-        *("configfile", "vpn", "wall", "record", "control", "doctor"),
+        *("model", "config", "reasons", "text", "hints", "stun", "redact"),
+        *("configfile", "vpn", "wall", "record", "control", "doctor", "notify"),
     },
 }
-PURE = {"model", "config", "policy", "judge", "text", "hints", "netlink", "stun"}
+PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}
 # Pure modules in rooms that also do I/O.
 PURE_MODULES = {
     *("vpn/interfaces.py", "vpn/inside.py", "vpn/coverage.py", "vpn/messages.py", "vpn/network.py"),
     *("vpn/advice.py", "vpn/cause.py", "vpn/clients.py", "vpn/fib.py", "vpn/iproute.py", "vpn/walk.py"),
     *("vpn/routes.py", "wall/contents.py", "wall/listing.py", "wall/requirements.py", "wall/cgroup_names.py"),
+    *("notify/words.py", "notify/groups.py"),
+    *("record/filter.py", "record/shares.py", "sockets/cgroup_owner.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
+    "cli/decode.py",
 }
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "
@@ -59,14 +70,17 @@ OUTSIDE = {
     "pyroute2": {"vpn/policy_route.py", "vpn/wireguard.py"},
     "ctypes": {"wall/units.py", "wall/nft.py", "wall/inspection.py"},
     "sqlite3": {"record"},
-    "scapy": {"cli/show.py"},
+    "scapy": {"cli/capture.py"},
+    "jeepney": {"bus.py"},
+    "jinja2": {"cli/page.py"},
+    "textual": {"cli/watch_screen.py"},
+    "rich": {"cli/watch_screen.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"doctor/machine.py"},
+    "subprocess": {"doctor/machine.py", "cli/daemon.py"},
 }
-# Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer. And where scapy
-# decodes what a stranger wrote.
-BROAD = {"queue/nfqueue.py", "record/writer.py", "cli/show.py"}
+# Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
+BROAD = {"queue/nfqueue.py", "record/writer.py"}
 LINES, FUNCTION_LINES = 400, 40
 
 
@@ -159,15 +173,31 @@ def test_the_daemon_loads_neither_scapy_nor_typer() -> None:
     )
     loaded = set(done.stdout.split())
     assert {"netfilterqueue", "pyroute2", "stunwall"} <= loaded, done.stderr
-    assert loaded & {"scapy", "typer", "click", "rich", "asyncio_mqtt"} == set()
+    assert loaded & {"scapy", "typer", "click", "rich", "asyncio_mqtt", "jeepney"} == set()
 
 
-def test_the_command_does_not_load_scapy_before_it_is_needed() -> None:
-    script = "import sys, stunwall.cli.app\nprint('scapy' in sys.modules, 'typer' in sys.modules)"
+def test_a_command_loads_neither_other_commands_nor_what_they_need() -> None:
+    script = """
+import sys
+from stunwall.cli.app import app
+sys.argv = ["stunwall", "vpn", "--help"]
+try:
+    app()
+finally:
+    print(*sorted(name for name in sys.modules if name.startswith("stunwall.cli.")))
+    print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, env={"PYTHONPATH": str(AGENT)}
     )
-    assert done.stdout == "False True\n", done.stderr
+    (ours, loaded) = done.stdout.splitlines()[-2:]
+    needed = ("app", "daemon", "options", "record", "redacted", "terminal", "vpn")
+    assert ours == " ".join(f"stunwall.cli.{name}" for name in needed)
+    assert "typer" in loaded.split()
+    assert (
+        set(loaded.split()) & {"scapy", "rich", "textual", "jeepney", "jinja2", "pydantic", "pyroute2"}
+        == set()
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(AGENT)))

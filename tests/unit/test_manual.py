@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from enum import Enum
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from stunwall import config, judge
+from stunwall import config, judge, reasons
 from stunwall.cli import explanation, log, report, status
 from stunwall.cli.app import app
 from stunwall.config import EXCEPTION_KEYS, Config
@@ -29,6 +29,7 @@ from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
 from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
 from stunwall.vpn.cause import Cause
+from unit.recorded import event
 
 ROOT = Path(__file__).parents[2]
 PAGES = {name: ROOT / "systemd" / "man" / name for name in ("stunwall.1", "stunwalld.8", "stunwall.toml.5")}
@@ -237,7 +238,9 @@ def test_exactly_the_recorded_reasons_are_described_in_the_same_words() -> None:
     recorded = {Reason[name] for name in used} - judge._UNRECORDED - {Reason.NOT_STUN}
     described = lists(MAIN.section("JSON", "Entries of the record"))[2]
     assert {tag.removeprefix("Cm "): words(text) for tag, text in described.items()} == {
-        reason.value: reason.sentence for reason in recorded
+        each.code: f"{each.title}. {each.meaning} {each.advice}".replace("`", "")
+        for each in map(reasons.explanation, (replace(event(), reason=reason.value) for reason in recorded))
+        if each is not None
     }
 
 

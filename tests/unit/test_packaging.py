@@ -1,5 +1,6 @@
 """systemd/install.sh and uninstall.sh, in a root of their own: what they ask for, put there and take away again."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -176,6 +177,7 @@ def test_a_container_that_gives_services_no_mount_namespace_is_told_what_it_need
 
 PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
+    "rules/bound_tcp.nft": "opt/stunwall/bound_tcp.nft",
     "rules/output.nft": "opt/stunwall/output.nft",
     "rules/redirect.nft": "opt/stunwall/redirect.nft",
     "rules/vpn_down.nft": "opt/stunwall/vpn_down.nft",
@@ -183,7 +185,11 @@ PUT = {
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",
     "systemd/stunwall.service": "etc/systemd/system/stunwall.service",
+    "systemd/stunwall-notify.service": "etc/systemd/user/stunwall-notify.service",
+    "systemd/stunwall-notify.desktop": "usr/local/share/applications/stunwall-notify.desktop",
+    "systemd/org.stunwall.policy": "usr/share/polkit-1/actions/org.stunwall.policy",
     "systemd/nftables-drop-in.conf": "etc/systemd/system/nftables.service.d/stunwall.conf",
+    "systemd/stunwall.catalog": "usr/local/lib/systemd/catalog/stunwall.catalog",
     "systemd/stunwall.toml": "etc/stunwall/stunwall.toml",
     "systemd/sysusers.conf": "etc/sysusers.d/stunwall.conf",
     "systemd/tmpfiles.conf": "etc/tmpfiles.d/stunwall.conf",
@@ -208,11 +214,13 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
         assert root.read(target) == (CHECKOUT / source).read_text()
     for link, target in LINKS.items():
         assert str((root.folder / link).readlink()) == target
-    sources = {*(CHECKOUT / "systemd").glob("*.*"), *(CHECKOUT / "systemd").glob("[cm]*/*")}
-    others = {"README.md", "install.sh", "uninstall.sh"}
-    assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == {
-        source for source in PUT if source.startswith("systemd/")
+    sources = {
+        *(CHECKOUT / "rules").glob("*.nft"),
+        *(CHECKOUT / "systemd").glob("*.*"),
+        *(CHECKOUT / "systemd").glob("[cm]*/*"),
     }
+    others = {"README.md", "install.sh", "uninstall.sh"}
+    assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == PUT.keys()
 
 
 def test_folders_and_files_belong_to_whom_they_should(root: Root) -> None:
@@ -411,6 +419,19 @@ def test_units_and_programs_name_each_other_where_they_are_installed() -> None:
     for source, target in PUT.items():
         for path in re.findall(r"/opt/(stunwall/[\w./-]+)", (CHECKOUT / source).read_text()):
             assert f"opt/{path}" in {*PUT.values(), *(link.lstrip("/") for link in LINKS.values())}, target
+
+
+def test_the_users_service_is_one_that_a_users_manager_takes(tmp_path: Path) -> None:
+    unit = tmp_path / "stunwall-notify.service"
+    text = (CHECKOUT / "systemd" / unit.name).read_text()
+    unit.write_text(text.replace("/opt/stunwall/bin/stunwall", "/bin/true"))
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    verify = ["systemd-analyze", "--user", "--man=no", "verify"]
+    done = subprocess.run([*verify, unit], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    unit.write_text(f"{text}\n[Service]\nNoSuchSetting=1\n")
+    done = subprocess.run([*verify, unit], capture_output=True, text=True, env=environment, check=False)
+    assert "NoSuchSetting" in done.stderr, "it says what is wrong"
 
 
 def shell_scripts() -> list[Path]:

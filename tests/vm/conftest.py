@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=RELEASES,
         help="the machine's Linux and so its Debian, if not each of them in turn",
     )
+    # Each takes seconds of emulation.
+    parser.addoption("--kills", type=int, default=10, help="how often the daemon is killed in one test")
     parser.addoption("--deb", type=Path, help="stunwall's package, if not of the checkout as it is now")
 
 
@@ -36,14 +38,19 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "any_kernel: for what no kernel makes different; unless one is asked for, with the last only",
     )
+    config.addinivalue_line("markers", "older: as any_kernel, with the first only")
+    config.addinivalue_line("markers", "thorough: not in a run of everything, which has to stay short")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kernel" in metafunc.fixturenames:
         asked = metafunc.config.getoption("--kernel")
         kernels = [asked] if asked else list(RELEASES)
-        once = metafunc.definition.get_closest_marker("any_kernel") is not None
-        metafunc.parametrize("kernel", kernels[-1:] if once else kernels, scope="session")
+        if metafunc.definition.get_closest_marker("any_kernel"):
+            kernels = kernels[-1:]
+        if metafunc.definition.get_closest_marker("older"):
+            kernels = kernels[:1]
+        metafunc.parametrize("kernel", kernels, scope="session")
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ PACKAGES = (
     "procps",
     "iproute2",
     "nftables",
+    "dbus",
+    "polkitd",
     "apparmor",  # Debian's kernel recommends it, so that a usual installation has it
     # What stunwall's package depends on, and what install.sh asks for: there is no network to get it by.
     "python3",
@@ -238,8 +240,12 @@ def _make_disk(root: Path, disk: Path) -> None:
 
 
 def run(*arguments: str, text: str | None = None, cwd: Path | None = None) -> str:
-    """What the command prints; RuntimeError with its errors if it fails."""
-    done = subprocess.run(arguments, input=text, capture_output=True, text=True, cwd=cwd)
+    """What the command prints; RuntimeError with its errors if it fails.
+
+    The run's own settings of Python, such as a folder for bytecode, don't reach what is installed in a system.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(arguments, input=text, capture_output=True, text=True, cwd=cwd, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return done.stdout

@@ -69,7 +69,7 @@ def assert_nothing_remains(machine: Machine) -> None:
     found = machine.run(
         "sh", "-c", "find / /run -xdev -name '*stunwall*' -not -path '/run/systemd/units/*'", seconds=SLOW
     )
-    assert found == ""
+    assert not found, found
     for family in ("-4", "-6"):
         assert "4780" not in machine.run("ip", family, "rule")
         assert machine.attempt("ip", family, "route", "show", "table", "4780").output == ""

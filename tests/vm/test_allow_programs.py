@@ -28,6 +28,7 @@ def cgroups(machine: Machine) -> list[str]:
     return list(exception["cgroups"])
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_a_template_unit_is_found_when_it_starts_and_nested_cgroups_do_not_stop_the_service(
     machine: Machine,

@@ -69,6 +69,7 @@ def test_the_modules_of_the_queue_are_loaded_with_the_wall(lab: MachineLab, mach
         ready(machine)
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_modules_that_an_upgrade_removed_are_told_with_a_reboot_as_the_cure(
     lab: MachineLab, machine: Machine

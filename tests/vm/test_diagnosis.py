@@ -28,6 +28,7 @@ def write_to_console(machine: Machine, text: str) -> None:
     until(lambda: text in machine.console, 20, "the text on the console")
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_running_machine_is_described_by_every_command_and_its_console(machine: Machine) -> None:
     write_to_console(machine, "a line on the console")
@@ -40,6 +41,7 @@ def test_running_machine_is_described_by_every_command_and_its_console(machine: 
         assert expected in text, title
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_machine_that_hangs_or_is_off_is_described_by_one_line_and_its_console(machine: Machine) -> None:
     write_to_console(machine, "a line on the console")

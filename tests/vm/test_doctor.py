@@ -33,6 +33,7 @@ def test_healthy_system_has_no_problem(machine: Machine) -> None:
         assert (check, "ok") in results
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_other_firewall_is_found_and_a_stopped_service_is_a_problem(machine: Machine) -> None:
     machine.run("ufw", "--force", "enable")

@@ -44,7 +44,7 @@ def boot_again(lab: MachineLab, built: Image, checkout: Path, machine: Machine) 
 
 
 @pytest.mark.any_kernel
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [pytest.param(FORMS[0], marks=pytest.mark.thorough), FORMS[1]])
 def test_nothing_leaves_at_a_boot_with_an_nftables_service_that_flushes_all_rules(
     lab: MachineLab, built: Image, checkout: Path, machine: Machine, kernel: str, form: str
 ) -> None:
@@ -58,6 +58,7 @@ def test_nothing_leaves_at_a_boot_with_an_nftables_service_that_flushes_all_rule
     assert boot.timeline["stunwall-wall.service"] < boot.timeline["systemd-networkd.service"]
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_without_the_drop_in_stun_leaves_at_such_a_boot(
     lab: MachineLab, built: Image, checkout: Path, machine: Machine, kernel: str
@@ -84,6 +85,7 @@ def test_nftables_service_loads_the_wall_again_while_the_daemon_is_dead(
         ready(machine)
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_nftables_service_leaves_alone_a_wall_that_was_removed(lab: MachineLab, machine: Machine) -> None:
     enable(machine, FORMS[-1])

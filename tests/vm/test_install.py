@@ -24,7 +24,7 @@ def install(machine: Machine) -> str:
     return machine.run(*OFFLINE, f"{SCRIPTS}/install.sh", seconds=900)
 
 
-@pytest.mark.any_kernel
+@pytest.mark.older
 def test_installed_upgraded_and_uninstalled(lab: MachineLab, machine: Machine) -> None:
     machine.run("dpkg", "--purge", "stunwall", seconds=300)
     machine.run("sh", "-c", "rm -rf /etc/apt/sources.list*")  # all that apt-get is asked for is there

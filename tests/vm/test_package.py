@@ -32,6 +32,7 @@ def test_lintian_finds_no_error(deb: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.older
 def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
     configure(machine, 'on_block = "drop"\n')
     systemctl(machine, "restart")

@@ -184,6 +184,7 @@ def allowed_leaves_by_vlan(lab: MachineLab) -> bool:
     return arrives(lambda payloads: send([p.hex() for p in payloads]), (lab.isp, "home"))
 
 
+@pytest.mark.thorough
 def test_stun_by_a_vlan_interface_leaves_only_if_allowed(lab: MachineLab, machine: Machine) -> None:
     ip(machine, VLANS)
     ip(machine, "link set vlan6 up", BOX)
@@ -232,6 +233,7 @@ def has_carrier(machine: Machine, device: str) -> bool:
     return "LOWER_UP" in link["flags"]
 
 
+@pytest.mark.thorough
 def test_stun_by_a_bond_leaves_only_if_allowed(lab: MachineLab, machine: Machine) -> None:
     ip(machine, BOND_LINKS)
     ip(machine, BOND_UP)

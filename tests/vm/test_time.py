@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from lab.deadline import until
 from lab.messages import COOKIE
 from lab.wire import Wire
@@ -14,6 +16,7 @@ PAUSE = 30  # seconds, so that the machine sleeps well before it is over
 CLOCK = 2  # seconds by which the machine's own may differ: it is set anew from its battery's when it wakes
 
 
+@pytest.mark.any_kernel
 def test_pause_goes_on_while_the_machine_sleeps(lab: MachineLab, machine: Machine) -> None:
     with Wire(lab) as wire, sending(machine):
         machine.run("stunwall", "pause", f"{PAUSE}s")
@@ -31,6 +34,8 @@ def test_pause_goes_on_while_the_machine_sleeps(lab: MachineLab, machine: Machin
         assert status(machine)["state"] == "sealed"
 
 
+@pytest.mark.thorough
+@pytest.mark.any_kernel
 def test_pause_is_no_longer_when_the_clock_is_set_back(lab: MachineLab, machine: Machine) -> None:
     with Wire(lab) as wire, sending(machine):
         machine.run("stunwall", "pause", f"{PAUSE}s")

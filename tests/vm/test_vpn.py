@@ -172,11 +172,14 @@ def test_ipsec_by_policies(lab: MachineLab, machine: Machine, policies: Tunnel) 
     assert_no_leak_while_it_goes_up_and_down(lab, machine, policies)
 
 
+@pytest.mark.thorough
 def test_ipsec_with_an_interface(lab: MachineLab, machine: Machine, interface: Tunnel) -> None:
     assert_leaks_without_stunwall(lab, machine, interface)
     assert_no_leak_while_it_goes_up_and_down(lab, machine, interface)
 
 
+@pytest.mark.thorough
+@pytest.mark.older
 def test_vpn_that_is_up_is_reported(lab: MachineLab, machine: Machine, wireguard: WireGuard) -> None:
     assert status(machine)["state"] == "sealed"
     wireguard.up()

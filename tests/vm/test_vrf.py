@@ -87,6 +87,8 @@ def test_a_vpn_in_a_vrf_counts(lab: MachineLab, machine: Machine) -> None:
         account.close()
 
 
+@pytest.mark.thorough
+@pytest.mark.any_kernel
 @pytest.mark.parametrize("qdisc", ["", "pfifo"], ids=["without a qdisc", "with a qdisc"])
 def test_stun_in_a_vrf_that_leads_out_is_judged_by_the_interface_that_it_takes(
     lab: MachineLab, machine: Machine, qdisc: str

@@ -1,6 +1,7 @@
 """`stunwall allow`: exceptions, in effect at once and kept across restarts."""
 
 import os
+import time
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -9,9 +10,10 @@ import typer
 from stunwall import hints
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import Json
+from stunwall.cli.options import DURATIONS, Json, Redact, duration_seconds
+from stunwall.cli.redacted import redaction
 from stunwall.config import ALLOW_FIELDS, EXCEPTION_KEYS
-from stunwall.text import count
+from stunwall.text import count, date_time
 from stunwall.wall import state
 from stunwall.wall.nft import Nft, NftPermissionError
 
@@ -41,6 +43,10 @@ App = Annotated[
     ),
 ]
 Interface = Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")]
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help=f"How long, such as {DURATIONS}; otherwise without end."),
+]
 
 
 @app.command()
@@ -56,40 +62,38 @@ def add(
     unit: Unit = None,
     app: App = None,
     interface: Interface = None,
+    until: For = None,
     as_json: Json = False,
 ) -> None:
     """Add an exception for packets that match all given options.
 
-    It takes effect at once and is kept across restarts.
+    It takes effect at once and is kept across restarts. With --for, the kernel ends it,
+    even if the daemon is gone.
 
     \b
     Examples:
       sudo stunwall allow add --unit tailscaled.service \\
           --why "Tailscale finds its peers by STUN"
       sudo stunwall allow add --app com.discordapp.Discord \\
-          --why "calls without the VPN"
+          --why "one call without the VPN" --for 1h
       sudo stunwall allow add --to 10.20.0.0/16 --protocol udp \\
           --why "the office's video bridge"
       sudo stunwall allow add --from 172.17.0.2 --source-port 10000 \\
           --why "the video bridge that I host in a container"
     """
-    options = dict(context.params)
-    if app and user is None:
-        options["user"] = _caller()
-    elif user and user.isdecimal():
-        options["user"] = int(user)
-    given = {key: options[ALLOW_FIELDS.get(key, key)] for key in EXCEPTION_KEYS}
-    rule = {key: value for key, value in given.items() if value is not None}
-    _print(request(context, "allow-add", rule=rule), {}, as_json)
+    _print(request(context, "allow-add", rule=_rule(context.params)), {}, as_json)
 
 
 @app.command("list")
-def list_(context: typer.Context, as_json: Json = False) -> None:
+def list_(context: typer.Context, as_json: Json = False, redact: Redact = False) -> None:
     """List the exceptions in effect.
 
     Root also sees how many packets each of them has let through.
     """
-    _print(request(context, "allow-list"), _counted(), as_json)
+    reply = request(context, "allow-list")
+    if hidden := redaction(redact):
+        reply = hidden.value(reply)
+    _print(reply, _counted(), as_json)
 
 
 @app.command()
@@ -100,6 +104,19 @@ def remove(
 ) -> None:
     """Remove an exception that `stunwall allow add` made."""
     _print(request(context, "allow-remove", number=number), {}, as_json)
+
+
+def _rule(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the exception that these options of `add` mean, as in JSON."""
+    options = dict(params)
+    if options["app"] and options["user"] is None:
+        options["user"] = _caller()
+    elif options["user"] and options["user"].isdecimal():
+        options["user"] = int(options["user"])
+    if options["until"] is not None:
+        options["until"] = int(time.time()) + duration_seconds(options["until"], "--for")
+    given = {key: options[ALLOW_FIELDS.get(key, key)] for key in EXCEPTION_KEYS}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _caller() -> int | None:
@@ -122,6 +139,16 @@ def _counted() -> dict[int, int]:
     return found
 
 
+def _ends(until: int) -> str:
+    """Return when an exception ends, and how much time is left."""
+    left = until - time.time()
+    if left <= 0:
+        return f"ended {date_time(until)}"
+    minutes = int(left / 60)
+    most = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+    return f"ends {date_time(until)}, {most if minutes else 'less than a minute'} left"
+
+
 def _print(reply: dict[str, Any], counted: dict[int, int], as_json: bool) -> None:
     rules: list[dict[str, Any]] = reply["allow"]
     cgroups: list[list[str] | None] = reply.get("cgroups") or [None] * len(rules)
@@ -138,8 +165,10 @@ def _print(reply: dict[str, Any], counted: dict[int, int], as_json: bool) -> Non
     if not rules:
         typer.echo("There are no exceptions.")
     for number, (rule, found) in enumerate(zip(rules, cgroups, strict=True), 1):
-        what = ", ".join(f"{key} {value}" for key, value in rule.items() if key != "why")
+        what = ", ".join(f"{key} {value}" for key, value in rule.items() if key not in ("until", "why"))
         notes = [f"{count(counted[number], 'packet')} allowed"] if number in counted else []
+        if "until" in rule:
+            notes.append(_ends(rule["until"]))
         if found == []:
             notes.append(hints.not_found(rule))
         noted = f" ({'; '.join(notes)})" if notes else ""

@@ -10,7 +10,8 @@ import typer
 
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import Json
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.redacted import redaction
 from stunwall.configfile import reader
 
 app = typer.Typer(help="Check the configuration.", no_args_is_help=True)
@@ -28,6 +29,7 @@ def check(
         Path | None, typer.Argument(metavar="FILE", help="The file to check; by default, that of --config.")
     ] = None,
     as_json: Json = False,
+    redact: Redact = False,
 ) -> None:
     """Check a configuration file with its drop-ins, and show the values.
 
@@ -40,13 +42,16 @@ def check(
       stunwall config check ./stunwall.toml
     """
     chosen = file or context.obj
-    settings = asdict(reader.load(chosen))
+    settings = json.loads(json.dumps(asdict(reader.load(chosen)), default=_plain))
+    first = f"{chosen} {'is valid' if chosen.exists() else 'does not exist, so the defaults apply'}."
+    if hidden := redaction(redact):
+        settings, first = hidden.value(settings), hidden.text(first)
     if as_json:
-        typer.echo(json.dumps(settings, default=_plain))
+        terminal.print_json(settings)
         return
-    typer.echo(f"{chosen} {'is valid' if chosen.exists() else 'does not exist, so the defaults apply'}.")
+    typer.echo(first)
     for key, value in settings.items():
-        typer.echo(f"  {key} = {json.dumps(value, default=_plain)}")
+        typer.echo(f"  {key} = {json.dumps(value)}")
 
 
 def reload(context: typer.Context, as_json: Json = False) -> None:

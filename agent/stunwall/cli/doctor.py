@@ -8,7 +8,8 @@ from dataclasses import asdict
 import typer
 
 from stunwall.cli import terminal
-from stunwall.cli.options import JsonList
+from stunwall.cli.options import JsonList, Redact
+from stunwall.cli.redacted import redacted_finding, redaction
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
 from stunwall.text import count
@@ -22,7 +23,7 @@ _COLOURS = {
 }
 
 
-def doctor(context: typer.Context, as_json: JsonList = False) -> None:
+def doctor(context: typer.Context, as_json: JsonList = False, redact: Redact = False) -> None:
     """Find out why something does not work, and what to do about it.
 
     It checks the configuration, permissions, the kernel, the service, the disk, and
@@ -44,14 +45,15 @@ def doctor(context: typer.Context, as_json: JsonList = False) -> None:
     waiting = sys.stderr.isatty() and not as_json
     if waiting:
         typer.echo("Checking ...\r", nl=False, err=True)
-    findings = checks.examine(context.obj)
+    hidden = redaction(redact)
+    findings = [redacted_finding(each, hidden) for each in checks.examine(context.obj)]
     if waiting:
         typer.echo("            \r", nl=False, err=True)
     if as_json:
-        terminal.print_json([asdict(finding) for finding in findings])
+        terminal.print_json([asdict(each) for each in findings])
     else:
         _print(findings)
-    results = {finding.result for finding in findings}
+    results = {each.result for each in findings}
     if Result.PROBLEM in results:
         raise typer.Exit(1)
     raise typer.Exit(4 if Result.UNKNOWN in results else 0)

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from stunwall.cli import explanation, terminal
-from stunwall.cli.options import Json
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.record import open_record
+from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.model import FAMILIES, Address, StunwallError, Transport
-from stunwall.record.reader import RecordReader
-from stunwall.vpn.routing import Routing
+from stunwall.vpn.explain import Routing
 from stunwall.vpn.walk import Packet
 
 _PORT_MAX = 0xFFFF
@@ -46,6 +47,7 @@ def explain(
     protocol: Protocol = Transport.UDP,
     six: Six = False,
     as_json: Json = False,
+    redact: Redact = False,
 ) -> None:
     """Explain why a packet bypasses the VPN, and what to do about it.
 
@@ -64,6 +66,8 @@ def explain(
     if (number is None) is not bool(to):
         raise typer.BadParameter("expected either the ID of an entry, or --to HOST:PORT")
     said = _recorded(number, config) if number is not None else _asked(context.params, config)
+    if hidden := redaction(redact):
+        said = hidden.value(said)
     if as_json:
         terminal.print_json(said)
     else:
@@ -71,7 +75,7 @@ def explain(
 
 
 def _recorded(number: int, config: Config) -> dict[str, Any]:
-    with closing(RecordReader(config.state_dir)) as record:
+    with closing(open_record(config)) as record:
         event = record.event(number)
     if event is None:
         raise StunwallError(f"there is no entry {number}: `stunwall log` lists the IDs")

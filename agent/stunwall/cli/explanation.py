@@ -9,11 +9,11 @@ from stunwall.cli import terminal
 from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.model import Address, Event, Reason, Transport
 from stunwall.text import endpoint
-from stunwall.vpn import cause, inside, interfaces, iproute, routing
+from stunwall.vpn import inside, iproute, routing
 from stunwall.vpn.advice import advice, removable
 from stunwall.vpn.cause import Cause, Explanation
-from stunwall.vpn.routing import Routing
-from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, Path, walk
+from stunwall.vpn.explain import Routing, destinations, explain, names
+from stunwall.vpn.walk import LOOPBACK, Outcome, Packet, walk
 
 _TRANSPORTS = {each.number: each.value for each in Transport}
 _ROOT = 0  # whose a forwarded packet is, to routing rules (net/ipv4/route.c, ip_route_input_slow)
@@ -29,8 +29,7 @@ _NOWHERE = {
 
 def read(destination: Address, source: Address | None, config: Config) -> Routing:
     """Return the routing as far as packets to a destination are concerned. Raises RoutingError."""
-    asked = [destination, cause.ORDINARY[destination.version], *([source] if source is not None else [])]
-    return routing.read(asked, config.interfaces)
+    return routing.read(destinations(destination, source), config.interfaces)
 
 
 def sent_from(packet: Packet, source: Address, found: Routing) -> Packet:
@@ -43,7 +42,7 @@ def sent_from(packet: Packet, source: Address, found: Routing) -> Packet:
 
 def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
     """Return which way a packet takes and why: the fields of the JSON."""
-    explanation = _explain(packet, found, config)
+    explanation = explain(packet, found, inside.Named(config.interfaces, config.inside))
     path, links = explanation.path, found.fib.links
     incoming = links.get(packet.incoming)
     return {
@@ -56,7 +55,7 @@ def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
         "uid": packet.uid,
         "incoming": incoming.name if incoming is not None and packet.incoming != LOOPBACK else "",
         "way": _way(explanation, found, config),
-        "interfaces": _names(path, found),
+        "interfaces": names(path, found),
         "cause": explanation.cause.value,
         "why": explanation.cause.sentence,
         "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
@@ -98,11 +97,12 @@ def of_event(event: Event, config: Config) -> dict[str, Any]:
     ways = [
         answer(possible, found, config)
         for possible in _possible(packet, source, event.interface, found)
-        if event.interface in _names(walk(found.fib, possible), found)
+        if event.interface in names(walk(found.fib, possible), found)
     ]
     if not ways:
         now = answer(sent_from(packet, source, found), found, config)
-        changed = {"cause": Cause.CHANGED.value, "why": Cause.CHANGED.sentence, "remove": [], "next": ""}
+        why = Cause.CHANGED.sentence + (f". At that time: {event.cause_text}" if event.cause else "")
+        changed = {"cause": Cause.CHANGED.value, "why": why, "remove": [], "next": ""}
         return now | changed | {"other_causes": []}
     others = dict.fromkeys(way["cause"] for way in ways)
     return ways[0] | {"other_causes": [cause for cause in others if cause != ways[0]["cause"]]}
@@ -150,35 +150,18 @@ def show(said: dict[str, Any]) -> None:
     terminal.rows([(name, text) for name, text in pairs if text])
 
 
-def _explain(packet: Packet, found: Routing, config: Config) -> Explanation:
-    vpn = interfaces.vpn_names(found.snapshot, config.interfaces)
-    named = inside.Named(config.interfaces, config.inside)
-    behind = inside.inside_names(found.snapshot, vpn, named, found.evidence)
-    links = found.snapshot.links
-    return cause.explain(
-        found.fib,
-        packet,
-        frozenset(link.index for link in links if link.name in vpn),
-        frozenset(link.index for link in links if link.name in behind),
-    )
-
-
-def _names(path: Path, found: Routing) -> list[str]:
-    return [found.fib.links[index].name for index in path.interfaces if index in found.fib.links]
-
-
 def _way(explanation: Explanation, found: Routing, config: Config) -> str:
-    names = " or ".join(_names(explanation.path, found))
+    ways = " or ".join(names(explanation.path, found))
     if explanation.cause is Cause.VPN:
-        return f"into the VPN by {names}; stunwall leaves it alone"
+        return f"into the VPN by {ways}; stunwall leaves it alone"
     if explanation.cause is Cause.INSIDE:
-        return f"by {names} to a machine behind this one; stunwall leaves it alone"
+        return f"by {ways} to a machine behind this one; stunwall leaves it alone"
     if explanation.cause is Cause.LOCAL:
         return "it stays on this machine"
     if explanation.cause is Cause.NO_ROUTE:
         return f"it does not leave: {_NOWHERE[explanation.path.outcome]}"
     if explanation.cause is Cause.NO_VPN and config.when_vpn_down is WhenVpnDown.ALLOW:
-        return f'by {names}; stunwall lets STUN pass, by when_vpn_down = "allow"'
+        return f'by {ways}; stunwall lets STUN pass, by when_vpn_down = "allow"'
     if config.mode is Mode.REDIRECT:
-        return f"by {names}, outside the VPN; stunwall redirects STUN into the VPN, or blocks it if it cannot"
-    return f"by {names}, outside the VPN; stunwall blocks STUN there, unless an exception applies"
+        return f"by {ways}, outside the VPN; stunwall redirects STUN into the VPN, or blocks it if it cannot"
+    return f"by {ways}, outside the VPN; stunwall blocks STUN there, unless an exception applies"

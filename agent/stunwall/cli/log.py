@@ -1,126 +1,169 @@
 """`stunwall log`: lists what was blocked."""
 
-import re
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import typer
 
-from stunwall.cli import terminal
-from stunwall.cli.options import JsonLines
+from stunwall.cli import filters, terminal
+from stunwall.cli.options import JsonLines, Redact
+from stunwall.cli.redacted import Record, open_redacted, redaction
 from stunwall.configfile import reader
 from stunwall.model import EXPOSED, Event
-from stunwall.record.reader import RecordReader
+from stunwall.record.filter import Filter
+from stunwall.record.schema import RecordError, RecordPermissionError
 from stunwall.stun import detect
-from stunwall.text import endpoint, printable
+from stunwall.text import count, endpoint, printable, sender
 
+COLUMNS = ("ID", "TIME", "VERDICT", "N", "APP", "WHAT", "TO", "INTERFACE")
+_TO_MORE = 28  # columns that an IPv6 address with its port takes more than the column has at 80
 _POLL = 0.5  # seconds: how often --follow reads the record
-_FORMS = "30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30"
-_AGE = re.compile(r"(\d{1,9})([smhdw])")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_MANY = 100_000  # entries that are read at once while following
+
+_Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Only the newest N entries.")]
 
 
 def log(
     context: typer.Context,
     as_json: JsonLines = False,
+    redact: Redact = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new entries until Ctrl-C.")
     ] = False,
-    since: Annotated[
-        str, typer.Option(metavar="TIME", help=f"Only entries since then, such as {_FORMS}.")
-    ] = "",
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Only the newest N entries.")
-    ] = 50,
+    since: filters.Since = "",
+    until: filters.Until = "",
+    app: filters.App = "",
+    unit: filters.Unit = "",
+    user: filters.User = "",
+    to: filters.To = "",
+    verdict: filters.OfVerdict = "",
+    reason: filters.OfReason = "",
+    interface: filters.Interface = "",
+    limit: _Limit = 50,
 ) -> None:
     """List what was blocked, newest last. An entry is a flow with its packets of one minute.
 
     \b
     Examples:
-      stunwall log --since 2h
-      stunwall log --follow
+      stunwall log --since 2h --app firefox
+      stunwall log --follow --verdict blocked
       stunwall log --json -n 1000 | jq -r .destination | sort | uniq -c
 
-    Fields of --json: id, time, last_time (Unix seconds), count, verdict, reason,
-    protocol, method, transport, family, source, source_port, destination,
-    destination_port, interface, address (which a server has seen).
+    The fields of --json are those of `stunwall show --json`; see stunwall(1).
     """
-    start = _since(since)
-    with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
-        last = record.last_id()  # before the query, so that --follow misses nothing
-        shown = list(record.events(since=start, limit=limit))
-        if not as_json:
-            _head(shown, follow, since)
-        for number, event in shown:
-            _print(number, event, as_json)
-        if follow:
+    wanted = filters.chosen(since, until, app, unit, user, to, verdict, reason, interface)
+    config, hidden = reader.load(context.obj), redaction(redact)
+    if follow:
+        _follow(lambda: open_redacted(config, hidden), wanted, limit, as_json)
+        return
+    with closing(open_redacted(config, hidden)) as record:
+        shown = list(record.events(wanted, limit=limit))
+    if not as_json:
+        _head(shown, wanted, since)
+    for number, event in shown:
+        _print(number, event, as_json)
+
+
+def _follow(opened: Callable[[], Record], wanted: Filter, limit: int, as_json: bool) -> None:
+    """Print the newest entries and then what comes, until Ctrl-C: also while there is no record, or another one."""
+    last, seen, waiting = 0, 0, False
+    if not as_json:
+        typer.echo(_row(*COLUMNS))
+    with suppress(KeyboardInterrupt):
+        while True:
             try:
-                for number, event in _new(record, last):
-                    _print(number, event, as_json)
-            except KeyboardInterrupt:
-                pass
+                # Opened anew each time: the daemon may move a damaged record aside, or start only now.
+                with closing(opened()) as record:
+                    if record.inode != seen:
+                        last, seen = 0, record.inode
+                    newest = record.last_id()  # before the query, so that nothing is missed
+                    for number, event in record.events(wanted, after=last, limit=limit):
+                        _print(number, event, as_json)
+                        newest = max(newest, number)
+                    last, limit, waiting = newest, _MANY, False
+            except RecordError as error:
+                if isinstance(error, RecordPermissionError):
+                    raise
+                if not waiting:
+                    typer.echo(f"stunwall: waiting: {printable(str(error))}", err=True)
+                waiting = True
+            sys.stdout.flush()
+            time.sleep(_POLL)
 
 
-def _head(shown: list[tuple[int, Event]], follow: bool, since: str) -> None:
-    if not shown and not follow:
+def _head(shown: list[tuple[int, Event]], wanted: Filter, since: str) -> None:
+    if not shown and replace(wanted, since=0.0) != Filter():
+        typer.echo(f"There is no such entry{_when(since)}. `stunwall log` without these options lists all.")
+        return
+    if not shown:
         typer.echo(
             f"Nothing was blocked{_when(since)}. To see stunwall at work, open a page that makes calls, "
             "then run this command again."
         )
         return
-    typer.echo(_row("ID", "TIME", "VERDICT", "N", "WHAT", "TO", "INTERFACE"))
+    typer.echo(_row(*COLUMNS))
 
 
 def _when(since: str) -> str:
     if not since:
         return ""
-    return f" in the last {since}" if _AGE.fullmatch(since) else f" since {since}"
+    return f" in the last {since}" if filters.AGE.fullmatch(since) else f" since {since}"
 
 
 def _print(number: int, event: Event, as_json: bool) -> None:
     if as_json:
         terminal.print_json(fields_of(number, event))
         return
+    typer.echo(_row(*cells(number, event)))
+
+
+def cells(number: int, event: Event) -> tuple[str, ...]:
+    """Return what the list shows of an entry: the texts under COLUMNS."""
     destination, what = event.reason, ""
-    if event.protocol:
+    if event.flows > 1:
+        destination = count(event.flows, "flow")
+    elif event.protocol:
         destination = endpoint(event.destination, event.destination_port)
+    if event.protocol:
         what = f"{event.protocol} {event.method}".rstrip()
-    typer.echo(
-        _row(
-            str(number),
-            terminal.moment(event.last_time),
-            event.verdict,
-            str(event.count),
-            what,
-            destination,
-            event.interface,
-        )
+    return (
+        str(number),
+        terminal.moment(event.last_time),
+        printable(event.verdict),
+        str(event.count),
+        printable(sender(event) or (event.source if event.incoming else "")),
+        printable(what),
+        printable(destination),
+        printable(event.interface),
     )
 
 
-def _row(number: str, when: str, verdict: str, count: str, what: str, to: str, interface: str) -> str:
-    wide = max(terminal.width(), 80) - 80
-    cells = [
-        f"{number:>5}",
-        terminal.cut(when, 8),
-        terminal.cut(printable(verdict), 10),
-        f"{count:>4}",
-        terminal.cut(printable(what), 13),
-        terminal.cut(printable(to), 24 + wide),
-        terminal.cut(printable(interface), 10),
-    ]
-    return " ".join(cells).rstrip()
+def _row(*cells: str) -> str:
+    number, when, verdict, packets, program, what, to, interface = cells
+    more = max(terminal.width(), 80) - 80
+    for_to = min(_TO_MORE, more)
+    rest = (more - for_to) // 3
+    return " ".join(
+        [
+            f"{number:>5}",
+            terminal.cut(when, 8),
+            terminal.cut(verdict, 10),
+            f"{packets:>4}",
+            terminal.cut(program, 11 + rest),
+            terminal.cut(what, 8 + rest),
+            terminal.cut(to, 20 + for_to),
+            terminal.cut(interface, 7 + rest),
+        ]
+    ).rstrip()
 
 
-def _new(record: RecordReader, last: int) -> Iterator[tuple[int, Event]]:
-    while True:
-        for last, event in record.events(after=last):  # noqa: B020 - continues after the newest
-            yield last, event
-        time.sleep(_POLL)
+def everything_of(number: int, event: Event) -> dict[str, Any]:
+    """Return the fields of an entry with its packet, in hexadecimal."""
+    return fields_of(number, event) | {"packet": event.packet.hex()}
 
 
 def fields_of(number: int, event: Event) -> dict[str, Any]:
@@ -129,14 +172,3 @@ def fields_of(number: int, event: Event) -> dict[str, Any]:
     del fields["packet"]
     address = detect.mapped_address(event.packet) if event.verdict == EXPOSED else ""
     return {"id": number} | fields | {"address": address}
-
-
-def _since(given: str) -> float:
-    if not given:
-        return 0.0
-    if match := _AGE.fullmatch(given):
-        return time.time() - int(match[1]) * _UNITS[match[2]]
-    try:
-        return datetime.fromisoformat(given).timestamp()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"expected a time such as {_FORMS}", param_hint="--since") from None

@@ -1,8 +1,12 @@
 """Options that several commands share."""
 
+import re
 from typing import Annotated
 
 import typer
+
+DURATIONS = "90s, 30m or 2h"
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def _json(printed: str) -> typer.models.OptionInfo:
@@ -13,3 +17,15 @@ def _json(printed: str) -> typer.models.OptionInfo:
 Json = Annotated[bool, _json("one JSON object")]
 JsonList = Annotated[bool, _json("a JSON list")]
 JsonLines = Annotated[bool, _json("one JSON object per line")]
+Redact = Annotated[
+    bool,
+    typer.Option("--redact", help="Replace addresses, users and other names, to show it to others."),
+]
+
+
+def duration_seconds(text: str, hint: str) -> int:
+    """Return the seconds that a text such as "30m" means. Raises BadParameter with the option's name, `hint`."""
+    match = re.fullmatch(r"(\d{1,6})([smh])", text, re.ASCII)
+    if match is None:
+        raise typer.BadParameter(f"expected a duration such as {DURATIONS}", param_hint=hint)
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,23 +1,19 @@
 """`stunwall pause` and `stunwall resume`: let all STUN through for a while."""
 
-import re
 from typing import Annotated
 
 import typer
 
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import Json
+from stunwall.cli.options import DURATIONS, Json, duration_seconds
 from stunwall.text import date_time
-
-_FORMS = "90s, 30m or 2h"
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def pause(
     context: typer.Context,
     duration: Annotated[
-        str, typer.Argument(metavar="TIME", help=f"How long, such as {_FORMS}; at most a day.")
+        str, typer.Argument(metavar="TIME", help=f"How long, such as {DURATIONS}; at most a day.")
     ],
     as_json: Json = False,
 ) -> None:
@@ -31,11 +27,7 @@ def pause(
       sudo stunwall pause 30m
       sudo stunwall resume
     """
-    match = re.fullmatch(r"(\d{1,6})([smh])", duration)
-    if match is None:
-        raise typer.BadParameter(f"expected a duration such as {_FORMS}", param_hint="TIME")
-    seconds = int(match[1]) * _UNITS[match[2]]
-    reply = request(context, "pause", seconds=seconds)
+    reply = request(context, "pause", seconds=duration_seconds(duration, "TIME"))
     if as_json:
         terminal.print_json(reply)
         return

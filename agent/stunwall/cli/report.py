@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from stunwall import hints
+from stunwall.cli.ledger import Exposure, exposure_since
 from stunwall.config import Config
 from stunwall.control.client import ask
 from stunwall.control.protocol import ControlPermissionError, Status
@@ -15,6 +15,7 @@ from stunwall.doctor import relay
 from stunwall.model import VPN_KINDS
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
+from stunwall.redact.redaction import Redaction
 from stunwall.text import count
 from stunwall.wall import inspection
 from stunwall.wall.inspection import Inspection
@@ -53,10 +54,14 @@ _AFTER_EXPOSURE = (
 # The second lock while the daemon is not running.
 _GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
 _LEAKING = ("open", "paused")
+_EXPOSURE = 30 * 86400  # seconds, as by default in `stunwall exposure`
 # Packets that are missing from the record, by the key of their number in the status or the wall's counters.
 _UNRECORDED = {
     "unrecorded": "blocked but not recorded: the disk could not keep up",
     "queue_overruns": "blocked by the kernel but not recorded: stunwalld could not keep up",
+    "over_flow_limit": "blocked by the kernel but not recorded: repeats of a request that got no answer",
+    "over_socket_limit": "blocked by the kernel but not recorded: too many from one socket",
+    "over_sender_limit": "blocked by the kernel but not recorded: too many from one user or machine",
     "over_limit": "blocked by the kernel but not recorded: too many at once",
     "unattended": "blocked by the kernel but not recorded: stunwalld was not ready",
 }
@@ -83,20 +88,30 @@ class Report:
     daemon: Status | None = None
     blocked: dict[str, int] | None = None
     """What was blocked today; None if the record cannot be read."""
+    exposure: Exposure | None = None
+    """For how long STUN could leak in the last days; None if the record cannot be read."""
 
 
-def make(settings: Config) -> Report:
-    """Ask the daemon, or the kernel if no daemon is running; then read the record."""
+def make(settings: Config, hidden: Redaction | None = None) -> Report:
+    """Ask the daemon, or the kernel if no daemon is running; then read the record. Redact what they say, if wanted."""
     report = _ask(settings)
     if report.daemon is not None:
         relays = relay.find(report.daemon, settings.state_dir)
         report.problems += [f"{each.sentence}. To allow it: {each.cure}" for each in relays if each.blocked]
     try:
-        report.blocked = _blocked(settings.state_dir)
+        with closing(RecordReader(settings.state_dir)) as record:
+            report.exposure = exposure_since(record, time.time() - _EXPOSURE, report.daemon is not None)
+            report.blocked = _blocked(record)
     except RecordError as error:
         if report.daemon is not None:
             report.problems.append(str(error))
-    return report
+    return report if hidden is None else _redacted(report, hidden)
+
+
+def _redacted(report: Report, hidden: Redaction) -> Report:
+    values = {each.name: hidden.value(getattr(report, each.name)) for each in fields(report)}
+    exposure = None if report.exposure is None else report.exposure.redacted(hidden)
+    return Report(**values | {"exposure": exposure})
 
 
 def _ask(settings: Config) -> Report:
@@ -208,13 +223,12 @@ def _unrecorded(daemon: Status) -> list[str]:
     ]
 
 
-def _blocked(state_dir: Path) -> dict[str, int]:
+def _blocked(record: RecordReader) -> dict[str, int]:
     """Return what was blocked since midnight. Raises RecordError."""
     midnight = time.mktime((*time.localtime()[:3], 0, 0, 0, 0, 0, -1))
-    with closing(RecordReader(state_dir)) as record:
-        flows, packets = record.blocked(midnight)
-        redirected, _ = record.redirected(midnight)
-        return {"flows": flows, "packets": packets, "redirected": redirected, "lost": record.lost()}
+    flows, packets = record.blocked(midnight)
+    redirected, _ = record.redirected(midnight)
+    return {"flows": flows, "packets": packets, "redirected": redirected, "lost": record.lost()}
 
 
 def plain(report: Report) -> dict[str, Any]:
@@ -228,6 +242,7 @@ def plain(report: Report) -> dict[str, Any]:
         "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
         "inside": [{"interface": name, "why": why} for name, why in report.inside],
         "blocked_today": report.blocked,
+        "exposure": None if report.exposure is None else report.exposure.plain,
         "problems": report.problems,
         "next": report.next,
         "daemon": report.daemon,

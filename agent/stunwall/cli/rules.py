@@ -1,6 +1,6 @@
 """`stunwall rules`: the rules loaded in the kernel, with their counters."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from typing import Annotated
@@ -9,7 +9,8 @@ import typer
 
 from stunwall import hints
 from stunwall.cli import terminal
-from stunwall.cli.options import Json
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.control.client import ask
@@ -27,6 +28,7 @@ def rules(
     context: typer.Context,
     as_nft: Annotated[bool, typer.Option("--nft", help="Print them as nft does.")] = False,
     as_json: Json = False,
+    redact: Redact = False,
 ) -> None:
     """Show the rules loaded in the kernel, with their counters. Needs root.
 
@@ -38,22 +40,29 @@ def rules(
     found = _inspect(reader.load(context.obj))
     if found is None:
         raise StunwallError(f"the wall is not loaded: start stunwalld with {hints.START}")
-    wall, differences = found.wall, found.differences
+    hidden = redaction(redact)
+    shown: Callable[[str], str] = hidden.text if hidden else str
     if as_nft:
         with closing(Nft()) as nft:
             for table in (TABLE, egress.TABLE):
-                typer.echo(nft.list_table(table) or "", nl=False)
-        return
-    if as_json:
+                typer.echo(shown(nft.list_table(table) or ""), nl=False)
+    elif as_json:
         second = [asdict(rule) for rule in found.second_lock.rules] if found.second_lock else None
-        values = {"whole": found.intact, "differences": differences, "second_lock": second}
-        terminal.print_json(asdict(wall) | values)
-        return
-    typer.echo("The wall is up and intact." if found.intact else f"{_sentence(differences)}")
+        values = {"whole": found.intact, "differences": found.differences, "second_lock": second}
+        values = asdict(found.wall) | values
+        terminal.print_json(hidden.value(values) if hidden else values)
+    else:
+        _print_all(found, shown)
+
+
+def _print_all(found: Inspection, shown: Callable[[str], str]) -> None:
+    """Print what was found in words; `shown` is applied to what may tell who and where the user is."""
+    wall = found.wall
+    typer.echo("The wall is up and intact." if found.intact else shown(_sentence(found.differences)))
     for name, title in _SETS.items():
         elements = wall.sets.get(name, ())
         if elements or name in _ALWAYS:
-            typer.echo(f"\n{title}: {printable(', '.join(map(str, elements))) or 'none'}")
+            typer.echo(f"\n{title}: {printable(shown(', '.join(map(str, elements)))) or 'none'}")
     for title, chains in _CHAINS.items():
         _print(title, [rule for rule in wall.rules if rule.chain in chains])
     if found.second_lock is None:

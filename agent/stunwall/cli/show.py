@@ -1,24 +1,31 @@
 """`stunwall show`: one entry of the record in full, with its packet decoded."""
 
+import textwrap
 from contextlib import closing
+from itertools import zip_longest
 from typing import Annotated
 
 import typer
 
+from stunwall import reasons
 from stunwall.cli import terminal
-from stunwall.cli.log import fields_of
-from stunwall.cli.options import Json
+from stunwall.cli.decode import decode
+from stunwall.cli.log import everything_of
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.redacted import open_redacted, redaction
 from stunwall.configfile import reader
-from stunwall.model import EXPOSED, Event, Reason, StunwallError
-from stunwall.record.reader import RecordReader
+from stunwall.model import EXPOSED, Event, StunwallError
 from stunwall.stun import detect
 from stunwall.text import date_time, endpoint, printable
+
+_HEX_COLUMNS = 19  # 8 bytes in hexadecimal, and two spaces
 
 
 def show(
     context: typer.Context,
     number: Annotated[int, typer.Argument(metavar="ID", help="The ID in `stunwall log`.")],
     as_json: Json = False,
+    redact: Redact = False,
 ) -> None:
     """Show one entry in full, with its first packet decoded.
 
@@ -28,70 +35,86 @@ def show(
     Example:
       stunwall show 12
     """
-    with closing(RecordReader(reader.load(context.obj).state_dir)) as record:
+    with closing(open_redacted(reader.load(context.obj), redaction(redact))) as record:
         event = record.event(number)
     if event is None:
         raise StunwallError(f"there is no entry {number}: `stunwall log` lists the IDs")
     if as_json:
-        terminal.print_json(fields_of(number, event) | {"packet": event.packet.hex()})
+        terminal.print_json(everything_of(number, event))
         return
-    _show(number, event)
+    typer.echo(text(number, event))
 
 
-def _show(number: int, event: Event) -> None:
-    terminal.rows(
-        [
-            ("Entry", str(number)),
-            ("Verdict", f"{event.verdict}: {_why(event.reason)}"),
-            ("First", date_time(event.time)),
-            ("Last", date_time(event.last_time)),
-        ]
-    )
-    if not event.destination:  # an event without a packet, such as a pause
-        return
-    terminal.rows(
-        [
-            ("Packets", f"{event.count:,}"),
-            ("What", f"{_what(event)}, IPv{event.family}"),
-            ("From", endpoint(event.source, event.source_port) or "anyone"),
-            ("To", endpoint(event.destination, event.destination_port)),
-            ("Interface", event.interface),
-        ]
-    )
+def text(number: int, event: Event) -> str:
+    """Return the entry in full, as lines that fit the terminal."""
+    rows = [
+        ("Entry", str(number)),
+        ("Verdict", f"{event.verdict}: {reasons.sentence(event)}"),
+        *_explained(event),
+        ("First", date_time(event.time)),
+        ("Last", date_time(event.last_time)),
+    ]
+    if not event.protocol:  # an event without a packet, such as a pause
+        return terminal.aligned(rows)
+    rows += [
+        ("Packets", f"{event.count:,}"),
+        ("What", f"{_what(event)}, IPv{event.family}"),
+        ("From", _from(event)),
+        ("To", endpoint(event.destination, event.destination_port) or "several destinations"),
+        ("Interface", event.interface),
+        ("Cause", event.cause_text or "not known"),
+        *_sender(event),
+    ]
     if event.verdict == EXPOSED:
-        terminal.rows([("Exposed", detect.mapped_address(event.packet) or "an address that cannot be read")])
-    typer.echo(f"\nThe first packet:\n\n{_decode(event.packet)}")
+        rows.append(("Exposed", detect.mapped_address(event.packet) or "an address that cannot be read"))
+    return f"{terminal.aligned(rows)}\n\nThe first packet:\n\n{_decoded(event.packet)}"
+
+
+def _from(event: Event) -> str:
+    source = endpoint(event.source, event.source_port) or ("this machine" if event.flows > 1 else "anyone")
+    return f"{source}, by {event.incoming}" if event.incoming else source
+
+
+def _sender(event: Event) -> list[tuple[str, str]]:
+    """Return the rows about the program that sent it, as far as it is known."""
+    user = f"{event.user} ({event.uid})" if event.user else str(event.uid)
+    process = f"{event.executable}, process {event.pid}" if event.pid else event.executable
+    rows = [
+        ("Program", event.app),
+        ("Container", event.container),
+        ("Unit", event.unit),
+        ("User", user if event.uid >= 0 else ""),
+        ("Process", process),
+        ("Command", event.command),
+        ("Uncertain", event.who),
+        (
+            "Flows",
+            f"{event.flows:,} of this sender, as it sent more than get an entry each"
+            if event.flows > 1
+            else "",
+        ),
+    ]
+    return [(name, text) for name, text in rows if text]
 
 
 def _what(event: Event) -> str:
     return f"{event.protocol} {event.method} over {event.transport}" if event.transport else "unknown"
 
 
-def _why(reason: str) -> str:
-    return Reason(reason).sentence if reason in list(Reason) else reason
-
-
-def _decode(packet: bytes) -> str:
-    try:
-        return _decoded(packet)
-    except Exception as error:  # noqa: BLE001 - scapy has many kinds, and the packet is a stranger's
-        return f"It cannot be decoded ({error}). Its bytes:\n{packet.hex(' ', 4)}"
+def _explained(event: Event) -> list[tuple[str, str]]:
+    explanation = reasons.explanation(event)
+    if explanation is None:
+        return []
+    return [("Meaning", explanation.meaning), ("Next", explanation.advice)]
 
 
 def _decoded(packet: bytes) -> str:
-    # Imported here because scapy takes half a second.
-    from scapy.config import conf
-    from scapy.contrib.stun import STUN
-    from scapy.layers.inet import IP, TCP, UDP
-    from scapy.layers.inet6 import IPv6
-
-    conf.debug_dissector = False  # show undecodable bytes raw
-    layers = (IPv6 if packet[:1] and packet[0] >> 4 == 6 else IP)(packet)
-    detection = detect.detect(packet)
-    for transport in (UDP, TCP):
-        if detection is not None and detection.message is not None and transport in layers:
-            layers[transport].remove_payload()
-    lines = layers.show(dump=True)
-    if detection is not None and detection.message is not None:
-        lines += STUN(detection.stun).show(dump=True)
-    return "\n".join(printable(line) for line in lines.splitlines())
+    """Return the packet's parts, each with its bytes to the left."""
+    columns = max(terminal.width() - _HEX_COLUMNS, 30)
+    lines = []
+    for part in decode(packet):
+        meaning = textwrap.wrap(printable(f"{part.name}  {part.value}"), columns, subsequent_indent="  ")
+        bytes_ = [part.raw[at : at + 8].hex(" ", 4) for at in range(0, len(part.raw), 8)]
+        rows = zip_longest(bytes_, meaning, fillvalue="")
+        lines += [f"{left.ljust(_HEX_COLUMNS)}{right}".rstrip() for left, right in rows]
+    return "\n".join(lines) or "It was not recorded."

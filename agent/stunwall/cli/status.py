@@ -1,12 +1,14 @@
 """`stunwall status`: prints what report.py found out."""
 
+import html
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from stunwall.cli import report, terminal
-from stunwall.cli.options import Json
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.redacted import redaction
 from stunwall.cli.report import Report
 from stunwall.configfile import reader
 from stunwall.control.protocol import Status
@@ -16,10 +18,18 @@ from stunwall.text import count, date_time, missing_version, printable
 
 _COLOURS = {False: typer.colors.GREEN, True: typer.colors.RED, None: typer.colors.YELLOW}
 _INDENT = len("Second lock") + 2
+_CLASSES = {False: "sealed", True: "leak", None: "unknown"}
 _EXIT_CODES = {False: 0, True: 1, None: 4}
 
 
-def status(context: typer.Context, as_json: Json = False) -> None:
+def status(
+    context: typer.Context,
+    as_json: Json = False,
+    redact: Redact = False,
+    waybar: Annotated[
+        bool, typer.Option("--waybar", help="Print one line of JSON for a status bar; the exit code is 0.")
+    ] = False,
+) -> None:
     """Show whether STUN can bypass the VPN, and what to do next.
 
     \b
@@ -38,17 +48,36 @@ def status(context: typer.Context, as_json: Json = False) -> None:
       1  STUN can leak
       4  unknown, because permission was denied
     """
-    found = report.make(reader.load(context.obj))
+    found = report.make(reader.load(context.obj), redaction(redact))
+    if waybar:
+        terminal.print_json(_bar(found))
+        return
     if as_json:
         terminal.print_json(report.plain(found))
     else:
         name = typer.style(found.state.upper(), fg=_COLOURS[found.leak], bold=True)
         typer.echo(f"{name}: {found.headline}\n")
-        terminal.rows(list(_rows(found)), _INDENT)
+        terminal.rows(list(rows(found)), _INDENT)
     raise typer.Exit(_EXIT_CODES[found.leak])
 
 
-def _rows(found: Report) -> Iterator[tuple[str, str]]:
+def _bar(found: Report) -> dict[str, str]:
+    """Return what Waybar and bars like it show (waybar-custom(5)): they hide a module whose command fails."""
+    said = [printable(found.headline)]
+    if found.blocked is not None:
+        said.append(f"{count(found.blocked['flows'], 'flow')} blocked today")
+    said += [f"Problem: {printable(problem)}" for problem in found.problems]
+    return {
+        "text": f"STUN {found.state}",
+        "alt": found.state,
+        "class": _CLASSES[found.leak],
+        # Pango's markup, in which `<` and `&` have a meaning.
+        "tooltip": html.escape("\n".join(said), quote=False),
+    }
+
+
+def rows(found: Report) -> Iterator[tuple[str, str]]:
+    """Yield what is known, each with its name."""
     if not found.vpn:
         yield "VPN", "no VPN is up" if found.daemon else "unknown"
         for name, why in found.not_counted:
@@ -69,6 +98,8 @@ def _rows(found: Report) -> Iterator[tuple[str, str]]:
         yield "Blocked", f"{count(flows, 'flow')} ({count(packets, 'packet')}) today"
         if redirected:
             yield "Redirected", f"{count(redirected, 'flow')} into the VPN today"
+    if found.exposure is not None and found.exposure.spans:
+        yield "Exposure", found.exposure.sentence
     for problem in found.problems:
         yield "Problem", problem
     if found.next:
@@ -114,4 +145,5 @@ def _gap(gap: dict[str, Any]) -> str:
     seconds = float(gap["end"]) - float(gap["start"])
     who = gap["who"] or "an unknown program"
     what = f" ({shortened(gap['what'])})" if gap.get("what") else ""
-    return f"{date_time(float(gap['start']))}, for {seconds:.3f} s: {who} changed the wall{what}"
+    held = "; the second lock held" if gap.get("second_lock_held") else ""
+    return f"{date_time(float(gap['start']))}, for {seconds:.3f} s: {who} changed the wall{what}{held}"

@@ -45,5 +45,9 @@ def wrapped(text: str, indent: int) -> str:
 
 def rows(pairs: list[tuple[str, str]], indent: int = 11) -> None:
     """Print rows of a name and a text that is wrapped to the width of the terminal."""
-    for name, text in pairs:
-        typer.echo(printable(name).ljust(indent) + wrapped(text, indent))
+    typer.echo(aligned(pairs, indent))
+
+
+def aligned(pairs: list[tuple[str, str]], indent: int = 11) -> str:
+    """Return what `rows` prints."""
+    return "\n".join(printable(name).ljust(indent) + wrapped(text, indent) for name, text in pairs)

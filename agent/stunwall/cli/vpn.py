@@ -6,10 +6,11 @@ import typer
 
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import JsonList
+from stunwall.cli.options import JsonList, Redact
+from stunwall.cli.redacted import redaction
 
 
-def vpn(context: typer.Context, as_json: JsonList = False) -> None:
+def vpn(context: typer.Context, as_json: JsonList = False, redact: Redact = False) -> None:
     """Show which interfaces are the VPN, inside or a way out, and why.
 
     STUN is blocked only on its way out. Inside are interfaces that lead
@@ -20,6 +21,8 @@ def vpn(context: typer.Context, as_json: JsonList = False) -> None:
       stunwall vpn
     """
     found = request(context, "status")["interfaces"]
+    if hidden := redaction(redact):
+        found = hidden.value(found)
     if as_json:
         terminal.print_json(found)
         return

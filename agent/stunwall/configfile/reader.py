@@ -117,8 +117,8 @@ class _Reader:
             rule = self.values(entry, ALLOW_KEYS, path)
             if "why" not in rule:
                 raise self._error('needs why = "…": a reason that you will still understand in a year', path)
-            if len(rule) == 1:
-                others = ", ".join(key for key in ALLOW_KEYS if key != "why")
+            if rule.keys() <= {"why", "until"}:
+                others = ", ".join(key for key in ALLOW_KEYS if key not in ("why", "until"))
                 raise self._error(f"matches everything; give at least one of {others}", path)
             if "app" in rule and not ("user" in rule and "unit" not in rule):
                 raise self._error('needs user = "…", whose application it is, and no unit', (*path, "app"))

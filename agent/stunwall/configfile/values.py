@@ -4,6 +4,7 @@ import pwd
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import datetime
 from enum import StrEnum
 from ipaddress import ip_network
 from pathlib import Path
@@ -26,6 +27,10 @@ _INTERFACE_GLOB = re.compile(r'[^"/\s]{1,64}')
 _PROGRAM = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
 # Unicast: the lowest bit of the first byte is 0 (IEEE 802).
 _HARDWARE = re.compile(r"[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}")
+
+
+# Unix seconds: the kernel compares nanoseconds of 64 bits with a sign (net/netfilter/nft_meta.c).
+_LATEST = (2**63 - 1) // 10**9
 
 
 class UnfitError(Exception):
@@ -151,6 +156,17 @@ def _unit(value: Any) -> str:  # noqa: ANN401
     )
 
 
+def _time(value: Any) -> int:  # noqa: ANN401
+    try:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            value = int(value.timestamp())
+        return _number(0, _LATEST)(value)
+    except (UnfitError, OverflowError):
+        raise UnfitError(
+            f"a time with its UTC offset, as 2026-12-24T18:00:00+01:00, or Unix seconds from 0 to {_LATEST}"
+        ) from None
+
+
 def _app(value: Any) -> str:  # noqa: ANN401
     name = value.removesuffix(".desktop") if isinstance(value, str) else ""
     if _APP.fullmatch(name):
@@ -179,6 +195,7 @@ KEYS: dict[str, Check] = {
 LOG_KEYS: dict[str, Check] = {
     "keep_days": _number(1, 36500),
     "keep_rows": _number(1, 1_000_000_000),
+    "own_only": _flag,
 }
 ALLOW_KEYS: dict[str, Check] = {
     "to": _network,
@@ -190,6 +207,7 @@ ALLOW_KEYS: dict[str, Check] = {
     "unit": _unit,
     "app": _app,
     "interface": _interface,
+    "until": _time,
     "why": _text,
 }
 assert {f.name for f in fields(Config)} == {*KEYS, "log", "allow"}  # noqa: S101 - a slip of ours, not the user's

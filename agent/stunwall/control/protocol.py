@@ -13,6 +13,6 @@ class ControlError(StunwallError):
 
 
 class ControlPermissionError(ControlError):
-    """The socket is there, but not for this user."""
+    """This user may not ask the daemon, or not for that."""
 
     exit_code = 4

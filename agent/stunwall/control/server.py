@@ -1,11 +1,10 @@
 """The daemon's end of the socket: who asks, and what is answered."""
 
-import grp
 import json
 import os
 import selectors
 import socket
-import struct
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,26 +12,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stunwall.control.mailbox import Mailbox
+from stunwall.control.peer import Peer, peer_of
+from stunwall.control.prompts import Authorize, Prompts
 from stunwall.control.protocol import FILE, ControlError, Status
-from stunwall.model import GROUP
+from stunwall.control.subscribers import Subscribers
 
-_SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
-_GROUPS_BYTES = 1024  # the most that Python's getsockopt() takes: 256 groups
 _REQUEST_MAX = 4096  # bytes; a request is a line of some tens
 _CLIENTS_MAX = 16
 _BACKLOG = 128  # that may wait to be served
+_WORKERS_MAX = 4  # replies that are made at the same time
 _REST = 0.01  # seconds until another is accepted after one without rights, who must not keep us busy
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """Who asks, as the kernel knows it (SO_PEERCRED); `may_change`: root, or of the group `stunwall`."""
+class Later:
+    """A reply that takes long, or reads the disk: `make` is called in a thread of its own."""
 
-    uid: int
-    may_change: bool
+    make: Callable[[], Status]
 
 
-Answer = Callable[[dict[str, Any], Peer], Status]
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The peer's connection stays open: its user's new events are sent there. `answers`: and it answers questions."""
+
+    answers: bool = False
+
+
+Answer = Callable[[dict[str, Any], Peer], Status | Later | Subscribe | Authorize]
 
 
 class Control:
@@ -47,6 +54,10 @@ class Control:
         self._file = folder / FILE
         self._selector = selector
         self._answer = answer
+        self._mailbox = Mailbox()
+        self._working = 0
+        self.subscribers = Subscribers(selector, self._mailbox)
+        self._prompts = Prompts(selector, self._mailbox, self._resume_client)
         # Of each client what it has sent of its request, then what is still to be sent of the reply.
         self._clients: dict[socket.socket, bytes] = {}
         self._resting_until = 0.0  # seconds of the monotonic clock, 0 while clients are accepted
@@ -63,6 +74,7 @@ class Control:
             os.umask(before)
         self._listener.listen(_BACKLOG)
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        selector.register(self._mailbox, selectors.EVENT_READ, self._mailbox.run)
 
     def admit(self, for_all: bool) -> None:
         """Let everybody connect from now on, or root and the group alone. Raises ControlError."""
@@ -86,6 +98,10 @@ class Control:
         """End all conversations, and remove the socket."""
         for client in list(self._clients):
             self._drop(client)
+        self.subscribers.close()
+        self._prompts.close()
+        self._selector.unregister(self._mailbox)
+        self._mailbox.close()
         if not self._resting_until:
             self._selector.unregister(self._listener)
         self._listener.close()
@@ -96,15 +112,18 @@ class Control:
             client, _ = self._listener.accept()
         except OSError:  # gone again
             return
-        if len(self._clients) >= _CLIENTS_MAX:
-            self._drop(next(iter(self._clients)))  # the oldest has had its time
         client.setblocking(False)
-        self._clients[client] = b""
-        peer = _peer(client)
+        self._keep(client)
+        peer = peer_of(client)
         self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client, peer))
         if not peer.may_change:
             self._selector.unregister(self._listener)
             self._resting_until = time.monotonic() + _REST
+
+    def _keep(self, client: socket.socket) -> None:
+        if len(self._clients) >= _CLIENTS_MAX:
+            self._drop(next(iter(self._clients)))  # the oldest has had its time
+        self._clients[client] = b""
 
     def _read(self, client: socket.socket, peer: Peer) -> None:
         if client not in self._clients:  # dropped for a newer one since the selector looked
@@ -122,9 +141,45 @@ class Control:
         if not received:
             self._drop(client)
             return
-        self._clients[client] = json.dumps(self._reply(line, peer)).encode() + b"\n"
-        self._selector.modify(client, selectors.EVENT_WRITE, lambda: self._write(client))
+        self._selector.unregister(client)
+        match self._reply(line, peer):
+            case Later() as later:
+                self._make(later, client)
+            case Subscribe(answers):
+                del self._clients[client]
+                self.subscribers.add(client, peer.uid, answers)
+            case Authorize() as asked:
+                del self._clients[client]  # others must not push it out while its user answers
+                self._prompts.add(client, asked)
+            case dict() as reply:
+                self._send(client, reply)
+
+    def _make(self, later: Later, client: socket.socket) -> None:
+        if self._working >= _WORKERS_MAX:
+            self._send(client, {"error": "stunwalld is busy: try again"})
+            return
+
+        def work() -> None:
+            reply = later.make()
+            self._mailbox.post(lambda: self._made(client, reply))
+
+        self._working += 1
+        threading.Thread(target=work, name="reply", daemon=True).start()
+
+    def _made(self, client: socket.socket, reply: Status) -> None:
+        self._working -= 1
+        if client in self._clients:  # else dropped for a newer one
+            self._send(client, reply)
+
+    def _send(self, client: socket.socket, reply: Status) -> None:
+        self._clients[client] = json.dumps(reply).encode() + b"\n"
+        self._selector.register(client, selectors.EVENT_WRITE, lambda: self._write(client))
         self._write(client)
+
+    def _resume_client(self, client: socket.socket, reply: Status) -> None:
+        """Send the reply to a client that waited for polkit."""
+        self._keep(client)
+        self._send(client, reply)
 
     def _write(self, client: socket.socket) -> None:
         """Send what the socket takes of the reply; the selector calls again for the rest."""
@@ -141,7 +196,7 @@ class Control:
         if not reply:
             self._drop(client)
 
-    def _reply(self, line: bytes, peer: Peer) -> Status:
+    def _reply(self, line: bytes, peer: Peer) -> Status | Later | Subscribe | Authorize:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
@@ -152,18 +207,6 @@ class Control:
 
     def _drop(self, client: socket.socket) -> None:
         del self._clients[client]
-        self._selector.unregister(client)
+        with suppress(KeyError):  # its reply is being made
+            self._selector.unregister(client)
         client.close()
-
-
-def _peer(client: socket.socket) -> Peer:
-    _, uid, gid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    groups = b""
-    with suppress(OSError):  # ERANGE: a member of more groups than that
-        groups = client.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
-    try:
-        group = grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        group = -1
-    ids = {gid, *struct.unpack(f"{len(groups) // 4}I", groups)}
-    return Peer(uid, uid in (0, os.geteuid()) or group in ids)

@@ -3,18 +3,29 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, Config, changed_keys
+from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, Allow, Config, changed_keys
 from stunwall.configfile import reader
-from stunwall.configfile.drop_in import DropIn
+from stunwall.configfile.drop_in import DropIn, Entry
+from stunwall.control.peer import Peer
+from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
-from stunwall.control.server import Peer
+from stunwall.control.server import Later, Subscribe
+from stunwall.daemon.events import PAGE, page
 from stunwall.model import StunwallError
+from stunwall.polkit import ALLOW, PAUSE, RELOAD
+from stunwall.text import date_time
 from stunwall.wall.pause import Pause
 
 _SHARED = 1.0  # seconds for which users without rights get the same status
+_ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
+# What all users may ask for with status_for_all: of the record, their own.
+_READING = {"status": "status", "events": "events", "subscribe": "events"}
+_TIME_MAX = 2**33  # Unix seconds: a later time is no time that anybody means
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 
 
@@ -25,8 +36,8 @@ class CommandError(StunwallError):
 class Commands:
     """Answers requests.
 
-    `configure(config)` applies a configuration, `note(verdict, reason)` records what was done. `cgroups()` returns the
-    paths of each exception's cgroups, None if it is not by program.
+    `configure(config)` applies a configuration, `note(verdict, reason, author)` records what was done, and by whom.
+    `cgroups()` returns the paths of each exception's cgroups, None if it is not by program.
     """
 
     def __init__(
@@ -35,7 +46,7 @@ class Commands:
         settings: Config,
         pause: Pause,
         configure: Callable[[Config], None],
-        note: Callable[[str, str], None],
+        note: Callable[[str, str, Author], None],
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
     ) -> None:
@@ -49,39 +60,93 @@ class Commands:
         self._cgroups = cgroups
         self._shared: Status = {}  # the last status for those without rights
         self._shared_until = 0.0  # seconds of the monotonic clock
+        self._ended_until = 0.0  # Unix seconds: the exceptions that ended before are removed
 
-    def answer(self, request: dict[str, Any], peer: Peer) -> Status:
-        """Return the reply to a request; an error is a reply too."""
+    def answer(self, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe | Authorize:
+        """Return the reply to a request; an error is a reply too. What could open the wall is polkit's to allow."""
         command = request.get("command")
         try:
-            if command == "status":
+            if isinstance(command, str) and command in _READING:
                 if not (peer.may_change or self._config.status_for_all):
                     raise CommandError(
-                        "only root and the group stunwall may ask for the status (status_for_all = false)"
+                        f"only root and the group stunwall may ask for the {_READING[command]} "
+                        "(status_for_all = false)"
                     )
+                if command == "events":
+                    return self._events(request, peer)
+                if command == "subscribe":
+                    return Subscribe(request.get("answers") is True)
                 return self._status() if peer.may_change else self._shared_status()
             if not peer.may_change:
-                raise CommandError("only root and the group stunwall may change anything")
-            match command:
-                case "pause":
-                    return self._start_pause(request, peer)
-                case "resume":
-                    return self._end_pause(peer)
-                case "reload":
-                    return self._reload()
-                case "allow-list":
-                    return self._exceptions()
-                case "allow-add":
-                    return self._allow_add(request)
-                case "allow-remove":
-                    return self._allow_remove(request)
-                case _:
-                    raise CommandError(
-                        "unknown command. Known commands: status, pause, resume, reload, allow-list, allow-add, "
-                        "allow-remove"
-                    )
+                return {"error": "only root and the group stunwall may change anything", "refused": True}
+            return self._change(request, peer)
         except StunwallError as error:
             return {"error": str(error)}
+
+    def _change(self, request: dict[str, Any], peer: Peer) -> Status | Authorize:
+        match request.get("command"):
+            case "pause":
+                seconds = _seconds(request)
+                what = f"pause stunwall for {seconds} s, so that web pages can see your real address"
+                return self._if_allowed(PAUSE, what, partial(self._start_pause, seconds), request, peer)
+            case "resume":
+                return self._end_pause(peer)
+            case "reload":
+                what = "have stunwall apply its configuration files"
+                return self._if_allowed(RELOAD, what, self._reload, request, peer)
+            case "allow-list":
+                return self._exceptions()
+            case "allow-add":
+                entry = _entry(request)
+                what = f"let STUN bypass the VPN, which shows your real address ({_words(entry)})"
+                return self._if_allowed(ALLOW, what, partial(self._allow_add, entry), request, peer)
+            case "allow-remove":
+                return self._allow_remove(request, peer)
+            case _:
+                raise CommandError(
+                    "unknown command. Known commands: status, events, subscribe, pause, resume, reload, "
+                    "allow-list, allow-add, allow-remove"
+                )
+
+    def _if_allowed(
+        self,
+        action: str,
+        what: str,
+        change: Callable[[Author], Status],
+        request: dict[str, Any],
+        peer: Peer,
+    ) -> Status | Authorize:
+        """Make a change at once for root, else once polkit allows it, or does not run on this machine."""
+
+        def make(by: Author) -> Status:
+            try:
+                return change(by)
+            except StunwallError as error:
+                return {"error": str(error)}
+
+        if peer.is_root:
+            return make(author(peer.uid, ROOT))
+        return Authorize(action, what, request.get("interactive") is True, make)
+
+    @property
+    def due(self) -> float | None:
+        """The seconds until `remove_ended` is to be called, None if no exception ends."""
+        ends = [rule.until for rule in self._config.allow if rule.until is not None]
+        left = [end - time.time() for end in ends if end > self._ended_until]
+        return max(0.0, min(left)) if left else None
+
+    def remove_ended(self) -> None:
+        """Remove from the drop-in the exceptions that have ended: the kernel has ended them itself.
+
+        Raises StunwallError if the drop-in cannot be written; it is not tried again before another ends.
+        """
+        if self.due == 0:
+            now = self._ended_until = time.time()
+            entries = self._drop_in.entries()
+            ended = [each for each in entries if each.get("until", inf) <= now]
+            if ended:
+                allow = tuple(rule for rule in self._config.allow if rule.plain() not in ended)
+                self._write([each for each in entries if each not in ended], allow)
 
     def _shared_status(self) -> Status:
         """Return the status, which was made within the last second: users without rights must not keep us busy."""
@@ -90,25 +155,41 @@ class Commands:
             self._shared, self._shared_until = self._status(), now + _SHARED
         return self._shared
 
+    def _events(self, request: dict[str, Any], peer: Peer) -> Later:
+        """Return a page of the record: the peer's own entries, or all of them to those who may read the file."""
+        values = [request.get("after", 0), request.get("before", _ID_MAX), request.get("limit", PAGE)]
+        if not all(isinstance(value, int) and 0 <= value <= _ID_MAX for value in values):
+            raise CommandError('"after", "before" and "limit" are whole numbers')
+        after, before, limit = map(int, values)
+        all_users = peer.is_root or (peer.may_change and not self._config.log.own_only)
+        return Later(
+            partial(
+                page,
+                self._config.state_dir,
+                None if all_users else peer.uid,
+                after,
+                before if "before" in request else None,
+                limit,
+            )
+        )
+
     def _exceptions(self) -> Status:
         return {"allow": [rule.plain() for rule in self._config.allow], "cgroups": self._cgroups()}
 
-    def _start_pause(self, request: dict[str, Any], peer: Peer) -> Status:
-        seconds = request.get("seconds")
-        if not isinstance(seconds, int) or isinstance(seconds, bool):
-            raise CommandError('a pause needs "seconds", a whole number')
+    def _start_pause(self, seconds: int, by: Author) -> Status:
         self._pause.start(seconds)
-        self._note("paused", f"for {seconds} s, by user {peer.uid}")
+        self._note("paused", f"for {seconds} s, {by}", by)
         return {"paused_until": self._pause.until}
 
     def _end_pause(self, peer: Peer) -> Status:
         was = self._pause.left > 0
         self._pause.end()
         if was:
-            self._note("resumed", f"by user {peer.uid}")
+            by = _unasked(peer)
+            self._note("resumed", str(by), by)
         return {"was_paused": was}
 
-    def _reload(self) -> Status:
+    def _reload(self, by: Author) -> Status:
         """Apply the configuration in the files: all of it, or nothing."""
         settings = reader.load(self._file)
         changed = changed_keys(self._config, settings)
@@ -119,22 +200,18 @@ class Commands:
             )
         self._configure(settings)
         self._config = settings
+        if changed:
+            self._note("reloaded", f"{', '.join(changed)}; {by}", by)
         return {"changed": changed}
 
-    def _allow_add(self, request: dict[str, Any]) -> Status:
+    def _allow_add(self, entry: Entry, by: Author) -> Status:
         if len(self._config.allow) >= _ALLOW_MAX:
             raise CommandError(f"there are already {_ALLOW_MAX} exceptions: remove some")
-        entry = request.get("rule")
-        if not isinstance(entry, dict) or not all(isinstance(v, str | int) for v in entry.values()):
-            raise CommandError('an exception needs "rule", an object as in [[allow]]')
-        if strange := entry.keys() - set(EXCEPTION_KEYS):  # they would be written to the file as they are
-            raise CommandError(
-                f"an exception has no key {min(strange)!r}. Known keys: {', '.join(EXCEPTION_KEYS)}"
-            )
         self._write([*self._drop_in.entries(), entry])
+        self._note("allowed", f"{_words(entry)}: {entry['why']}; {by}", by)
         return self._exceptions()
 
-    def _allow_remove(self, request: dict[str, Any]) -> Status:
+    def _allow_remove(self, request: dict[str, Any], peer: Peer) -> Status:
         number = request.get("number")
         if reader.load(self._file).allow != self._config.allow:
             raise CommandError(f"{self._file} or a file in conf.d has changed: `stunwall reload` first")
@@ -147,17 +224,56 @@ class Commands:
         if files[number - 1] != self._drop_in.file:
             raise CommandError(f"exception {number} is in {files[number - 1]}: remove it there")
         entries = self._drop_in.entries()
-        del entries[number - 1 - files.index(self._drop_in.file)]
+        removed = entries.pop(number - 1 - files.index(self._drop_in.file))
         self._write(entries)
+        by = _unasked(peer)
+        self._note("revoked", f"{_words(removed)}: {removed.get('why', '')}; {by}", by)
         return self._exceptions()
 
-    def _write(self, entries: list[dict[str, Any]]) -> None:
-        """Replace the drop-in and put it into force; if that fails, everything is as it was."""
+    def _write(self, entries: list[Entry], allow: tuple[Allow, ...] | None = None) -> None:
+        """Replace the drop-in, and put `allow` or what all files say into force; if that fails, all is as it was."""
         before = self._drop_in.replace(entries)
-        settings = replace(self._config, allow=reader.load(self._file).allow)
+        settings = replace(self._config, allow=reader.load(self._file).allow if allow is None else allow)
         try:
             self._configure(settings)
         except StunwallError:  # the kernel refuses it; at the next start it would be in the way
             self._drop_in.restore(before)
             raise
         self._config = settings
+
+
+def _unasked(peer: Peer) -> Author:
+    """Return who makes a change that polkit is not asked about.
+
+    Without the name of a member, which may be on a server that does not answer.
+    """
+    return author(peer.uid, ROOT) if peer.is_root else Author(peer.uid, "", MEMBER)
+
+
+def _seconds(request: dict[str, Any]) -> int:
+    """Return how long a pause is to last. Raises CommandError."""
+    seconds = request.get("seconds")
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        raise CommandError('a pause needs "seconds", a whole number')
+    return seconds
+
+
+def _entry(request: dict[str, Any]) -> Entry:
+    """Return the exception that is asked for, as it would be written. Raises CommandError."""
+    entry = request.get("rule")
+    if not isinstance(entry, dict) or not all(isinstance(v, str | int) for v in entry.values()):
+        raise CommandError('an exception needs "rule", an object as in [[allow]]')
+    if strange := entry.keys() - set(EXCEPTION_KEYS):  # they would be written to the file as they are
+        raise CommandError(
+            f"an exception has no key {min(strange)!r}. Known keys: {', '.join(EXCEPTION_KEYS)}"
+        )
+    return entry
+
+
+def _words(entry: Entry) -> str:
+    """Return what an exception is for, without its reason, which may be misleading."""
+    said = {key: value for key, value in entry.items() if key != "why"}
+    match said.get("until"):
+        case int(until) if 0 <= until < _TIME_MAX:
+            said["until"] = date_time(until)
+    return ", ".join(f"{key} {value}" for key, value in said.items())

@@ -2,6 +2,7 @@
 
 import grp
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,3 +25,17 @@ def give_to_group(path: Path) -> None:
     """Let the group `stunwall` read. Where that group does not exist, only root can."""
     with suppress(KeyError, OSError):
         os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+
+
+def hide(folder: Path, own_only: bool) -> None:
+    """Let only the daemon's user into the record's folder, or again the group. Raises StunwallError."""
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if own_only:
+            folder.chmod(mode & 0o700)
+        elif mode == 0o700 and folder.stat().st_gid == grp.getgrnam(GROUP).gr_gid:
+            folder.chmod(0o750)
+    except KeyError:  # there is no such group
+        pass
+    except OSError as error:
+        raise StunwallError(f"cannot change who may read {folder}: {error.strerror}") from error

@@ -14,11 +14,13 @@ from stunwall.control.protocol import FILE
 from stunwall.control.server import Control
 from stunwall.daemon import systemd
 from stunwall.daemon.commands import Commands
+from stunwall.daemon.events import announce
 from stunwall.daemon.folders import give_to_group
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.parts import Parts
 from stunwall.daemon.status import status
 from stunwall.model import StunwallError
+from stunwall.record.ledger import Kind
 from stunwall.wall import queue_rules, second_lock, table
 from stunwall.wall.nft import Nft
 
@@ -45,7 +47,9 @@ def run(config: Config, file: Path, journal: Journal, stopping: socket.socket, l
             stack.callback(loop.close)
             loop.serve(stopping)
             queue_rules.detach(nft, parts.sync.additions)
-        leave_wall = leave_wall or parts.config.leave_wall_on_stop
+            leave_wall = leave_wall or parts.config.leave_wall_on_stop
+            if not leave_wall:
+                parts.ledger.enter(Kind.STOPPED, "stunwalld was stopped, and the wall removed")
         if not leave_wall:
             table.remove(nft)
             second_lock.remove(nft)
@@ -64,7 +68,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
         self._next_probe = 0.0  # seconds of the monotonic clock
-        commands = Commands(
+        self._commands = Commands(
             parts.file,
             parts.config,
             parts.pause,
@@ -74,11 +78,14 @@ class Loop:
             lambda: parts.sync.cgroups,
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all
-        self._control = Control(folder, self._selector, commands.answer, for_all)
+        self._control = Control(folder, self._selector, self._commands.answer, for_all)
         give_to_group(folder / FILE)
+        parts.writer.stored = partial(announce, self._control.subscribers)
+        parts.agents.subscribers = self._control.subscribers
 
     def close(self) -> None:
         """Close the control socket."""
+        self._parts.agents.subscribers = None
         self._control.close()
 
     def serve(self, stopping: socket.socket) -> None:
@@ -92,12 +99,14 @@ class Loop:
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
         register(parts.sync.endpoints, selectors.EVENT_READ, self._follow_endpoints)
         register(stopping, selectors.EVENT_READ, None)
+        parts.follow_ledger()
         while True:
             for key, _ in self._selector.select(self._wait_seconds()):
                 if key.data is None:
                     return
                 key.data()
             self._do_what_is_due()
+            parts.follow_ledger()
 
     def _ready(self) -> None:
         parts = self._parts
@@ -140,6 +149,10 @@ class Loop:
             waits.append(max(0.0, due - time.monotonic()))
         if self._parts.pause.left:
             waits.append(self._parts.pause.left)
+        if self._parts.packets.exposed_left:
+            waits.append(self._parts.packets.exposed_left)
+        if (ends := self._commands.due) is not None:
+            waits.append(ends)
         if self._probe_period:
             waits.append(max(0.0, self._next_probe - time.monotonic()))
         return min(waits, default=None)
@@ -154,8 +167,18 @@ class Loop:
             with suppress(StunwallError):  # the kernel has ended it already
                 pause.end()
             self._parts.note("resumed", "its time is over")
+        self._remove_ended()
         if self._probe_period and time.monotonic() >= self._next_probe:
             self._send_probe()
+
+    def _remove_ended(self) -> None:
+        if self._commands.due == 0:
+            problem = ""
+            try:
+                self._commands.remove_ended()
+            except StunwallError as error:
+                problem = f"an exception that has ended could not be removed: {error}"
+            self._parts.problems.report("exceptions", problem)
 
     def _send_probe(self) -> None:
         """Send a probe through the wall and the queue; systemd is told that we live when it comes back."""

@@ -13,8 +13,10 @@ from stunwall.config import Config
 from stunwall.configfile.reader import DEFAULT_FILE, load
 from stunwall.daemon import loop
 from stunwall.daemon.journal import Journal
+from stunwall.daemon.journal_socket import JournalSocket
 from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
+from stunwall.record import ledger
 from stunwall.vpn import ip_versions
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.wall import second_lock, state, table
@@ -31,7 +33,7 @@ def _signals() -> tuple[socket.socket, socket.socket]:
     return reader, writer
 
 
-def take_down(journal: Journal) -> None:
+def take_down(journal: Journal, state_dir: Path) -> None:
     """Remove what a daemon that has ended left in the kernel: the table, the routing rules and routes.
 
     Raises StunwallError, if one runs: it would put all of it back.
@@ -44,6 +46,8 @@ def take_down(journal: Journal) -> None:
             )
         PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
         table.remove(nft)
+        if failed := ledger.wall_removed(state_dir, wall is not None):
+            journal.notice(failed)
         second_lock.remove(nft)
     journal.notice("the wall is removed: STUN is free to leave by any interface")
 
@@ -81,12 +85,15 @@ def main() -> None:
     """Run the command `stunwalld`. Its exit codes are those in `stunwalld --help`."""
     options = _options()
     # A descriptor of its own: the one of stderr leads to nowhere while libnftables runs.
-    journal = Journal(os.dup(sys.stderr.fileno()), journal="JOURNAL_STREAM" in os.environ)
+    under_journald = "JOURNAL_STREAM" in os.environ
+    journal = Journal(
+        os.dup(sys.stderr.fileno()), under_journald, entries=JournalSocket() if under_journald else None
+    )
     stopping, _writer = _signals()
     try:
         settings = Config() if options.take_down else load(options.config)
         if options.take_down or (options.stopped and not settings.leave_wall_on_stop):
-            take_down(journal)
+            take_down(journal, settings.state_dir)
         elif not options.stopped:
             loop.run(settings, options.config, journal, stopping, options.leave_wall)
     except StunwallError as error:

@@ -1,13 +1,14 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
 from stunwall.daemon.sync import NetworkSync
-from stunwall.judge import judge
-from stunwall.model import EXPOSED, Arrival, Event, Hook, Reason, Refusal, Verdict
+from stunwall.judge import Judgement, judge
+from stunwall.model import EXPOSED, Arrival, Event, Hook, Reason, Refusal, Sender, Verdict
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
@@ -17,6 +18,8 @@ from stunwall.stun import packet
 from stunwall.stun.detect import mapped_address
 
 KEPT = 10  # exposures that `status` shows; the record has them all
+# Seconds: a client whose answer was dropped repeats its request for so long (RFC 8489 §6.2.1: Rc 7, Rm 16, RTO 500 ms).
+_REPEATED = 39.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class PacketHandler:
         """Blocked packets that could not be parsed."""
         self.exposures: list[Exposure] = []
         """The last responses that proved an exposure."""
+        self.exposed_why = ""
+        """What the first of those proved that `exposed_left` is about."""
+        self._exposed_until = 0.0  # seconds of the monotonic clock
         self._sync = sync
         self._probe = probe
         self._refusals = refusals
@@ -74,12 +80,18 @@ class PacketHandler:
         if judgement.retracted is not None:
             self._writer.retract(judgement.retracted)
         if judgement.event is not None:
-            self._writer.record(judgement.event)
+            mark = arrival.mark & ~self.config.mark_mask
+            self._writer.record(judgement.event, self._sender(judgement, arrival), mark)
             if judgement.event.verdict == EXPOSED:
                 self._expose(judgement.event)
         if judgement.refusal is not None:
             self._refuse(judgement.refusal)
         return judgement.verdict
+
+    @property
+    def exposed_left(self) -> float:
+        """The seconds for which a program may still repeat a request that got out; 0 if none was proven."""
+        return max(0.0, self._exposed_until - time.monotonic())
 
     def fault(self, error: BaseException) -> None:
         """Report a packet that `handle` failed on; the queue has dropped it."""
@@ -100,12 +112,26 @@ class PacketHandler:
             return replace(arrival, origin=self._origins.find(datagram, arrival))
         return arrival
 
+    def _sender(self, judgement: Judgement, arrival: Arrival) -> Sender | None:
+        """Return whose packet a new event is about, while the packet waits: some 20 µs, for a flow's first packet."""
+        event, datagram = judgement.event, judgement.datagram
+        if event is None or datagram is None or arrival.incoming or self._writer.knows(event):
+            return None
+        found = self._sockets.find(datagram, arrival.outgoing)
+        if found is None:
+            return None
+        return Sender(found.uid, found.cgroup, found.inode, found.interface)
+
     def _expose(self, event: Event) -> None:
         found = Exposure(event.time, mapped_address(event.packet), event.destination)
         others = [
             each for each in self.exposures if (each.address, each.server) != (found.address, found.server)
         ]
         self.exposures = [*others, found][-KEPT:]
+        if not self.exposed_left:
+            seen = found.address or "this machine's address"
+            self.exposed_why = f"the server {found.server} has seen {seen} in a request that got out unseen"
+        self._exposed_until = time.monotonic() + _REPEATED
 
     def _refuse(self, refusal: Refusal) -> None:
         try:

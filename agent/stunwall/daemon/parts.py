@@ -6,19 +6,24 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stunwall.config import Config, changed_keys
-from stunwall.daemon.folders import make_folder
+from stunwall.config import Config, WhenVpnDown, changed_keys
+from stunwall.control.prompts import Author
+from stunwall.daemon.causes import Causes
+from stunwall.daemon.folders import hide, make_folder
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.packets import PacketHandler
 from stunwall.daemon.problems import Problems
 from stunwall.daemon.sync import NetworkSync
+from stunwall.daemon.user_agents import UserAgents
 from stunwall.model import FAMILIES, GAP, Event, StunwallError
 from stunwall.queue import nfqueue
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
+from stunwall.record.ledger import Kind, Ledger
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
+from stunwall.sockets.who import Who
 from stunwall.text import missing_version
 from stunwall.vpn import ip_versions
 from stunwall.wall import modules, queue_rules, state
@@ -53,18 +58,19 @@ class Parts:
         problem = self.problems.report
         for folder, mode in ((config.state_dir, 0o750), (config.run_dir, 0o755)):
             make_folder(folder, mode)
+        hide(config.state_dir, config.log.own_only)
         # The queue first: if another daemon has it, nothing has been touched yet.
         _check_alone(nft, config.queue)
         self.queue = _take_queue(config)
         stack.callback(self.queue.close)
         refusals = RefusalSender(config.mark_mask, self.versions)
         stack.callback(refusals.close)
-        self.writer = RecordWriter(config.state_dir, config.log, journal.event, partial(problem, "record"))
-        stack.callback(self.writer.close)
+        self.writer = self._record_writer(stack)
+        self.ledger = self._new_ledger(stack)
         self.second_lock = SecondLock(nft, config.mark_mask, partial(problem, "second lock"))
         self.sync = self._network_sync()
         stack.callback(self.sync.close)
-        self.repair = Repair(nft, self._put_up_wall, self._filled, self._report_gap, partial(problem, "wall"))
+        self.repair = self._new_repair()
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
@@ -80,23 +86,63 @@ class Parts:
         wall = state.read(self.nft)
         if wall is not None and wall.paused:
             self.pause.take_over(wall.paused)
+            self._paused_why = "begun before stunwalld started"
         self.repair.start()
+        self.ledger.start(wall is not None and bool(wall.rules))
         if self.second_lock.unsupported:
             self.journal.notice(f"there is no second lock: {self.second_lock.unsupported}")
 
     def configure(self, config: Config) -> None:
         """Put another configuration into force. Raises StunwallError: then the old one still holds."""
+        hide(config.state_dir, config.log.own_only)
         self.sync.configure(config)
         self.writer.keep = config.log
         self.packets.config = config
+        self.causes.config = config
         self.origins.name_programs(config.webrtc_programs)
         changed = ", ".join(changed_keys(self.config, config)) or "nothing"
         self.config = config
         self.journal.notice(f"the configuration was reloaded; changed: {changed}")
 
-    def note(self, verdict: str, reason: str) -> None:
-        """Record something that happened now and is about no packet."""
-        self.writer.record(Event.note(time.time(), verdict, reason))
+    def note(self, verdict: str, reason: str, by: Author | None = None) -> None:
+        """Record something that happened now and is about no packet; `by`: who did it, None if nobody."""
+        if verdict == "paused":
+            self._paused_why = reason
+        event = Event.note(time.time(), verdict, reason)
+        self.writer.record(event if by is None else replace(event, uid=by.uid, user=by.user))
+
+    def _new_ledger(self, stack: ExitStack) -> Ledger:
+        self._paused_why = ""
+        report = partial(self.problems.report, "ledger")
+        made = Ledger(self.config.state_dir, lambda: self.config.log, report)
+        stack.callback(made.close)
+        return made
+
+    def _record_writer(self, stack: ExitStack) -> RecordWriter:
+        who = Who()
+        self.agents = UserAgents(who.identify)
+        stack.callback(who.close)
+        self.causes = Causes(self.config)
+        writer = RecordWriter(
+            self.config.state_dir,
+            self.config.log,
+            self.journal.event,
+            partial(self.problems.report, "record"),
+            self.agents.identify,
+            self.causes.explain,
+        )
+        stack.callback(writer.close)
+        return writer
+
+    def _new_repair(self) -> Repair:
+        return Repair(
+            self.nft,
+            self._put_up_wall,
+            self._filled,
+            self._report_gap,
+            partial(self.problems.report, "wall"),
+            lambda: self.second_lock.held,
+        )
 
     def _packet_handler(self, refusals: RefusalSender) -> PacketHandler:
         return PacketHandler(
@@ -141,6 +187,27 @@ class Parts:
 
     def _report_gap(self, gap: Gap) -> None:
         self.writer.record(replace(Event.note(gap.start, GAP, gap.sentence), last_time=gap.end))
+        if not gap.second_lock_held:
+            self.ledger.past(Kind.WALL_GONE, gap.sentence, gap.end - gap.start)
+
+    def follow_ledger(self) -> None:
+        """Say in the ledger what is so now."""
+        if self.pause.left:
+            self.ledger.enter(Kind.PAUSED, self._paused_why)
+        elif self.repair.failing:
+            self.ledger.enter(Kind.WALL_GONE, "the wall could not be repaired")
+        elif self.is_open:
+            self.ledger.enter(Kind.OPEN, 'no VPN was up, and when_vpn_down = "allow"')
+        elif self.packets.exposed_left:
+            self.ledger.enter(Kind.EXPOSED, self.packets.exposed_why)
+        else:
+            self.ledger.enter(Kind.SEALED)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether STUN may leave since no VPN is up."""
+        view = self.sync.view
+        return view.known and not view.vpn and self.config.when_vpn_down is WhenVpnDown.ALLOW
 
 
 def _take_queue(config: Config) -> nfqueue.Queue:

@@ -4,7 +4,6 @@ import os
 from dataclasses import asdict, fields
 
 from stunwall import __version__
-from stunwall.config import WhenVpnDown
 from stunwall.control.protocol import Status
 from stunwall.daemon.parts import Parts
 from stunwall.model import StunwallError
@@ -62,12 +61,11 @@ def state_name(parts: Parts) -> str:
     # What lets STUN out comes first: "degraded" says that nothing leaks.
     if parts.pause.left:
         return "paused"
-    view = parts.sync.view
-    if view.known and not view.vpn and parts.config.when_vpn_down is WhenVpnDown.ALLOW:
+    if parts.is_open:
         return "open"
     if parts.problems:
         return "degraded"
-    return "protected" if view.vpn else "sealed"
+    return "protected" if parts.sync.view.vpn else "sealed"
 
 
 def _second_lock(parts: Parts) -> Status:

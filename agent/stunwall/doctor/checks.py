@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from stunwall.doctor import (
+    changes,
     clock,
     configuration,
     daemon,
@@ -24,6 +25,7 @@ from stunwall.model import StunwallError
 CHECKS: dict[str, Check] = {
     "configuration": configuration.check,
     "rights": permissions.check,
+    "changes": changes.check,
     "kernel": kernel.check,
     "daemon": daemon.check,
     "wall": wall.check,

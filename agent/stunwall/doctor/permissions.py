@@ -29,7 +29,8 @@ def check(machine: Machine) -> Iterator[Finding]:
     found.append(
         _open(drop_ins, owners, harm, f"sudo chown {_USER}:root {drop_ins}; sudo chmod go-w {drop_ins}")
     )
-    for path, mode in ((state, "750"), (state / FILE, "640")):
+    modes = ("700", "600") if machine.settings.log.own_only else ("750", "640")
+    for path, mode in zip((state, state / FILE), modes, strict=True):
         cure = f"sudo chown {_USER}:{GROUP} {path}; sudo chmod {mode} {path}"
         found.append(_open(path, owners, "the record can be forged", cure))
     problems = [each for each in found if each is not None]

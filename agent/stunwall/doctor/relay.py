@@ -17,6 +17,7 @@ from shlex import quote
 from stunwall.control.protocol import Status
 from stunwall.doctor.machine import user_name
 from stunwall.model import Verdict
+from stunwall.record.filter import Filter
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError
 from stunwall.text import endpoint, printable
@@ -137,7 +138,7 @@ def _blocked(state_dir: Path, ports: Iterable[int]) -> tuple[str, ...]:
     """Return the servers that were asked lately from these ports in vain."""
     found = {}
     with suppress(RecordError), closing(RecordReader(state_dir)) as record:
-        for _, event in record.events(since=time.time() - _RECENT, limit=_EVENTS_MAX):
+        for _, event in record.events(Filter(since=time.time() - _RECENT), limit=_EVENTS_MAX):
             if event.verdict == Verdict.BLOCK and event.source_port in ports:
                 found[endpoint(event.destination, event.destination_port)] = True
     return tuple(found)

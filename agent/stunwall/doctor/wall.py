@@ -57,6 +57,8 @@ def _gap(gap: dict[str, Any]) -> Finding:
     return warning(
         "wall",
         f"{who} changed it at {date_time(gap['start'])}{what}; it was restored after {seconds:.3f} s",
-        why="until then, only the second lock, if it was up, kept STUN from leaving by any interface",
+        why="until then, the second lock kept STUN from leaving by any interface"
+        if gap.get("second_lock_held")
+        else "until then, only the second lock, if it was up, kept STUN from leaving by any interface",
         next="find out why that program changes rules that are not its own",
     )

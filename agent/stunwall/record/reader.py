@@ -4,31 +4,63 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from heapq import nlargest
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from stunwall import hints
-from stunwall.model import Event
+from stunwall.model import EXPOSED, Event
+from stunwall.record import summary
+from stunwall.record.filter import CHOOSE_DESTINATIONS, CHOSEN, Condition, Filter
+from stunwall.record.ledger import Kind, Span
 from stunwall.record.schema import (
     COLUMNS,
+    DEFAULTS,
     FILE,
     FITS,
     SQLITE_ERRORS,
     RecordError,
     RecordPermissionError,
+    columns,
     is_full,
 )
 
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
+_ALL = Filter()
+_KINDS = frozenset(Kind)
+_APP = (
+    "coalesce(nullif(app, ''), nullif(container, ''), iif(unit GLOB '*.service', unit, NULL), "
+    "nullif(replace(executable, rtrim(executable, replace(executable, '/', '')), ''), ''), nullif(unit, ''), "
+    "nullif(incoming, ''), 'unknown')"
+)
+LABELLED, CONTAINER = "labelled app", "container:"
+"""As `app`, but the names of containers are preceded by this text: nothing else tells them from other names."""
+# What entries can be summed up by, in SQL; the programs as in `text.sender`.
+GROUPS = {
+    "app": _APP,
+    LABELLED: _APP.replace("nullif(container, '')", f"'{CONTAINER}' || nullif(container, '')"),
+    "destination": "destination",
+    "day": "date(last_time, 'unixepoch', 'localtime')",
+    "reason": "reason",
+    "verdict": "verdict",
+}
+_OF_KIND = ("app", LABELLED, "reason", "verdict")  # groups that a kind belongs to as a whole
+_TABLES = {"destination": "destinations", "day": "quarters"}  # tables with the sums of the others
+_FEW = 10_000  # entries that are rather read one by one
 
 
 class RecordReader:
-    """The record as a reader sees it; the daemon may be writing at the same time, or not run."""
+    """The record as a reader sees it; the daemon may be writing at the same time, or not run.
 
-    def __init__(self, folder: Path) -> None:
+    `patience`: seconds for which it may be locked.
+    """
+
+    def __init__(self, folder: Path, patience: float = 5.0) -> None:
         self._file = folder / FILE
+        self._patience = patience
         try:
-            self._file.stat()  # exists() hides what is wrong (Python 3.14)
+            self.inode = self._file.stat().st_ino  # exists() hides what is wrong (Python 3.14)
         except FileNotFoundError as error:
             raise RecordError(
                 f"there is no record yet ({self._file} is missing). Has stunwalld run?"
@@ -38,32 +70,128 @@ class RecordReader:
         except OSError as error:
             raise RecordError(f"cannot read {self._file}: {error.strerror}") from error
         self._connection = self._connect()
+        self._present = self._known()
+        self._summed = self._has_summary()
+        self._columns = ", ".join(map(self._column, COLUMNS))
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
     def events(
-        self, since: float = 0.0, after: int = 0, limit: int | None = None
+        self, wanted: Filter = _ALL, after: int = 0, limit: int | None = None
     ) -> Iterator[tuple[int, Event]]:
-        """Yield (id, event), oldest first: those with an id above `after` that were seen at or after `since`.
+        """Yield (id, event), oldest first: those with an id above `after` that fit the filter.
 
         With `limit` only the newest so many. Raises RecordError.
         """
-        query = f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE id > ? AND last_time >= ?"  # noqa: S608
+        if wanted.since and self._summed:
+            after = max(after, self._before(wanted.since))
+        if limit is not None and limit <= _FEW and self._summed and wanted != _ALL:
+            for number in self._newest(wanted, after, limit):
+                if (event := self.event(number)) is not None:  # else deleted meanwhile
+                    yield number, event
+            return
+        condition, values = self._condition(wanted)
+        query = f"SELECT id, {self._columns} FROM events WHERE id > ? AND {condition}"  # noqa: S608
         if limit is not None:
             query = f"SELECT * FROM ({query} ORDER BY id DESC LIMIT ?) ORDER BY id"  # noqa: S608
-            rows = self._rows(query, (after, since, min(limit, _ID_MAX)))
+            rows = self._rows(query, (after, *values, min(limit, _ID_MAX)))
         else:
-            rows = self._rows(f"{query} ORDER BY id", (after, since))
+            rows = self._rows(f"{query} ORDER BY id", (after, *values))
         for row in rows:
             yield row[0], self._event(row)
+
+    def _before(self, since: float) -> int:
+        """Return an id below those of all entries that were seen since then."""
+        first = f"SELECT coalesce(min(id), {_ID_MAX}) FROM entries WHERE last_time >= ?"  # noqa: S608
+        return self._numbers(first, (since,))[0] - 1
+
+    def _newest(self, wanted: Filter, after: int, limit: int) -> list[int]:
+        """Return the ids of the newest entries that fit, oldest first: of each kind the newest, then of those."""
+        of_kind, values = wanted.kind()
+        beyond, others = self._beyond(wanted)
+        query = f"SELECT id FROM entries WHERE kind = ? AND id > ? AND {beyond} ORDER BY id DESC LIMIT ?"  # noqa: S608
+        if wanted.to:
+            of_kind += f" AND id IN (SELECT kind FROM destinations WHERE {CHOSEN})"  # noqa: S608
+        kinds = list(self._rows(f"SELECT id FROM kinds WHERE {of_kind}", tuple(values)))  # noqa: S608
+        found = (row[0] for (kind,) in kinds for row in self._rows(query, (kind, after, *others, limit)))
+        return nlargest(limit, found)[::-1]
+
+    def page(
+        self, uid: int | None, *, after: int = 0, before: int | None = None, limit: int
+    ) -> list[tuple[int, Event]]:
+        """Return up to `limit` entries of a user, with None of all users: quickly, however many there are.
+
+        With `before` the newest with a smaller id, newest first; else the oldest with an id above `after`, oldest
+        first. Raises RecordError.
+        """
+        whose, values = ("", ()) if uid is None else ("uid = ? AND", (uid,))
+        which, order = ("id > ?", "ASC") if before is None else ("id < ?", "DESC")
+        query = f"SELECT id, {self._columns} FROM events WHERE {whose} {which} ORDER BY id {order} LIMIT ?"  # noqa: S608
+        end = after if before is None else min(before, _ID_MAX)
+        return [(row[0], self._event(row)) for row in self._rows(query, (*values, end, limit))]
+
+    def totals(self, wanted: Filter, by: str) -> Iterator[tuple[str, int, int]]:
+        """Yield (value, flows, packets) for each value of GROUPS[by], most flows first. Raises RecordError."""
+        source, values = self._sums(wanted, by)
+        query = (
+            f"SELECT {GROUPS[by]} AS value, total({self._column('flows')}), total(count) "  # noqa: S608
+            f"FROM {source} GROUP BY value ORDER BY 2 DESC, value"
+        )
+        for value, flows, packets in self._rows(query, values):
+            yield str(value), int(flows), int(packets)
+
+    def bars(self, wanted: Filter, start: float, width: float) -> Iterator[tuple[int, str, int, int]]:
+        """Yield (bar, value, flows, packets) for each value of GROUPS[LABELLED] in each bar of `width` seconds.
+
+        Bar 0 begins at `start`, in Unix seconds. Raises RecordError.
+        """
+        condition, values = self._condition(wanted)
+        bar, source = "cast((last_time - ?) / ? AS INTEGER)", f"events WHERE protocol != '' AND {condition}"
+        if self._summed:
+            (of_kind, some), (beyond, others) = wanted.kind(), self._beyond(wanted)
+            source = f"{summary.by_kind(beyond, bar)} WHERE protocol != '' AND {of_kind}"
+            bar, values = "also", [*others, *some]
+        query = (
+            f"SELECT {bar} AS bar, {GROUPS[LABELLED]} AS value, "  # noqa: S608
+            f"total({self._column('flows')}), total(count) FROM {source} GROUP BY bar, value"
+        )
+        for at, value, flows, packets in self._rows(query, (start, width, *values)):
+            yield at, str(value), int(flows), int(packets)
+
+    def _sums(self, wanted: Filter, by: str) -> tuple[str, tuple[object, ...]]:
+        """Return the smallest table that can be summed up so, with what has to hold of its rows, and parameters."""
+        condition, values = self._condition(wanted)
+        if not self._summed:
+            return f"events WHERE protocol != '' AND {condition}", tuple(values)
+        if by in _TABLES and wanted == _ALL:
+            return _TABLES[by], ()
+        if by in _OF_KIND:
+            (of_kind, some), (beyond, others) = wanted.kind(), self._beyond(wanted)
+            kinds = "kinds" if beyond == "1" else summary.by_kind(beyond)
+            return f"{kinds} WHERE protocol != '' AND {of_kind}", (*others, *some)
+        if by == "destination" and not (wanted.since or wanted.until or wanted.port):
+            return f"{summary.TO} WHERE {condition}", tuple(values)
+        return f"{summary.ROWS} WHERE protocol != '' AND {condition}", tuple(values)
+
+    def _beyond(self, wanted: Filter) -> Condition:
+        """Return the condition for `entries`, once what it needs is there."""
+        self._condition(wanted)
+        for statement in CHOOSE_DESTINATIONS if wanted.to else ():
+            list(self._rows(statement, ()))
+        return wanted.beyond_kind()
+
+    def _condition(self, wanted: Filter) -> tuple[str, list[object]]:
+        for name, function in wanted.functions().items():
+            self._connection.create_function(name, 1, function, deterministic=True)
+        return wanted.where()
 
     def event(self, number: int) -> Event | None:
         """Return the event with this id, None if there is none."""
         if not 0 < number <= _ID_MAX:
             return None
-        rows = self._rows(f"SELECT id, {', '.join(COLUMNS)} FROM events WHERE id = ?", (number,))  # noqa: S608
+        rows = self._rows(f"SELECT id, {self._columns} FROM events WHERE id = ?", (number,))  # noqa: S608
         return next((self._event(row) for row in rows), None)
 
     def last_id(self) -> int:
@@ -79,9 +207,41 @@ class RecordReader:
         return self._judged("redirected", since)
 
     def _judged(self, verdict: str, since: float) -> tuple[int, int]:
-        query = "SELECT count(*), total(count) FROM events WHERE last_time >= ? AND verdict = ?"
-        flows, packets = self._numbers(query, (since, verdict))
-        return flows, packets
+        flows = self._column("flows")
+        query = f"SELECT total({flows}), total(count) FROM events WHERE last_time >= ? AND verdict = ?"  # noqa: S608
+        counted, packets = self._numbers(query, (since, verdict))
+        return counted, packets
+
+    def spans(self, seconds: float = inf) -> list[Span]:
+        """Return the ledger's rows, oldest first: the newest that together last so long, none in an older file.
+
+        Raises RecordError.
+        """
+        if not self._numbers("SELECT count(*) FROM sqlite_master WHERE name = 'ledger'", ())[0]:
+            return []
+        query = "SELECT kind, why, boot, start, seconds, awake FROM ledger ORDER BY id DESC"
+        found = []
+        for row in self._rows(query, ()):
+            found.append(self._span(row))
+            seconds -= found[-1].seconds
+            if seconds < 0:
+                break
+        return found[::-1]
+
+    def _span(self, row: tuple[Any, ...]) -> Span:
+        texts, numbers = row[:3], row[3:]
+        is_number = FITS["time"]
+        if row[0] not in _KINDS or not all(isinstance(text, str) for text in texts):
+            raise RecordError(f"{self._file}: the exposure ledger is damaged (kind)")
+        if not all(is_number(number) for number in numbers):
+            raise RecordError(f"{self._file}: the exposure ledger is damaged (times)")
+        return Span(Kind(row[0]), *row[1:])
+
+    def exposed(self, since: float) -> int:
+        """Return how many exposures were proven at or after `since`."""
+        # The verdict is in the text: for a parameter, SQLite does not use the partial index.
+        query = f"SELECT count(*) FROM events WHERE last_time >= ? AND verdict = '{EXPOSED}'"  # noqa: S608
+        return self._numbers(query, (since,))[0]
 
     def lost(self) -> int:
         """Return how many blocked packets could not be recorded, in the time that events are kept."""
@@ -96,13 +256,29 @@ class RecordReader:
         for option in options:
             try:
                 connection = sqlite3.connect(
-                    f"{self._file.absolute().as_uri()}?{option}", uri=True, timeout=5
+                    f"{self._file.absolute().as_uri()}?{option}", uri=True, timeout=self._patience
                 )
                 with closing(connection.execute("SELECT 1 FROM events LIMIT 1")):
                     return connection
             except SQLITE_ERRORS as failed:
                 error = failed
         raise self._error(error) from error
+
+    def _known(self) -> frozenset[str]:
+        try:
+            return columns(self._connection)
+        except SQLITE_ERRORS as error:
+            raise self._error(error) from error
+
+    def _has_summary(self) -> bool:
+        try:
+            return summary.exists(self._connection)
+        except SQLITE_ERRORS as error:
+            raise self._error(error) from error
+
+    def _column(self, name: str) -> str:
+        """Return what is selected for a column: a file of an older version may lack it."""
+        return name if name in self._present else DEFAULTS.get(name, name)
 
     def _rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
         try:

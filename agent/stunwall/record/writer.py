@@ -8,20 +8,31 @@ from dataclasses import astuple, replace
 from pathlib import Path
 
 from stunwall.config import Retention
-from stunwall.model import Event
+from stunwall.model import Event, Sender
 from stunwall.record.schema import FILE, INSERT, SQLITE_ERRORS, UPDATE, is_full, open_for_writing
+from stunwall.record.shares import WINDOW, Key, Shares
 
-WINDOW = 60.0  # seconds: packets of a flow within it are one event
 BATCH = 1.0  # seconds between writes at the most: what a crash can lose
-PENDING_MAX = 20_000  # flows that wait for the disk, about 10 MiB; the rest is counted as lost
+_PAUSE = (
+    0.05  # seconds between looks at who sent what is new: soon, as a process may end, and not for each packet
+)
+# Flows that wait for the disk, about 10 MiB. More of them are part of their sender's aggregate.
+_PATIENCE = 0.3  # seconds for finding out who sent what is new: a page may open hundreds of flows at once
+_TOO_MANY = "it sent too many packets at once to find out which program it is"
+PENDING_MAX = 20_000
+_AGGREGATES_MAX = 5_000  # as well; what is left then is counted as lost
 _RECENT_MAX = 50_000  # flows whose event may still grow
 _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet frame
 
 # The disk, the file or the machine is to blame: the events wait in memory.
 _TROUBLE = (*SQLITE_ERRORS, OSError, MemoryError)
 
-# A flow: the 5-tuple, verdict and reason.
-_Key = tuple[str, str, int, str, int, str, str]
+Identify = Callable[[Event, Sender | None], Event]
+Explain = Callable[[list[tuple[Event, Sender | None, int]]], list[Event]]
+
+
+def _unexplained(sent: list[tuple[Event, Sender | None, int]]) -> list[Event]:
+    return [event for event, *_ in sent]
 
 
 class RecordWriter:
@@ -34,6 +45,8 @@ class RecordWriter:
         keep: how long events are kept; may be replaced.
         announce: is called for each new event, in the writing thread.
         complain: is called when the record cannot be written, and with "" once it can, in the writing thread.
+        identify: returns an event of this machine with who sent it; in the writing thread, so it may wait.
+        explain: returns new events with why the packets would have bypassed the VPN; in the writing thread, too.
     """
 
     def __init__(
@@ -42,17 +55,27 @@ class RecordWriter:
         keep: Retention,
         announce: Callable[[Event], None],
         complain: Callable[[str], None],
+        identify: Identify = lambda event, sender: event,
+        explain: Explain = _unexplained,
     ) -> None:
         self.lost = 0
         self.keep = keep
+        self.stored: Callable[[list[tuple[int, Event]]], None] = lambda entries: None
+        """Is called with the ids and events of new entries, in the writing thread; may be replaced."""
         self._file = folder / FILE
         self._announce = announce
         self._complain = complain
-        self._pending: dict[_Key, Event] = {}
-        self._recent: dict[_Key, tuple[int, float]] = {}  # event's id and first time
-        self._announced: set[_Key] = set()  # announced, but not written yet
+        self._identify = identify
+        self._explain = explain
+        self._shares = Shares()
+        self._pending: dict[Key, Event] = {}
+        # Of pending events, until they are identified, with the marks of their packets.
+        self._senders: dict[Key, tuple[Sender | None, int]] = {}
+        self._recent: dict[Key, tuple[int, float]] = {}  # event's id and first time
+        self._announced: set[Key] = set()  # announced, but not written yet
         self._connection: sqlite3.Connection | None = None
         self._inode = 0  # of the file that is open
+        self._own_only = keep.own_only  # as the file was opened
         self._lost_unwritten = 0
         self._moved = ""
         self._lock = threading.Lock()
@@ -61,10 +84,27 @@ class RecordWriter:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def record(self, event: Event) -> None:
-        """Take one packet's event (count 1). Never blocks on the disk."""
+    def knows(self, event: Event) -> bool:
+        """Whether an event continues a row that is there already, so that its sender need not be looked up."""
+        key = _key(event)
+        return key in self._pending or self._continues(key, event)
+
+    def record(self, event: Event, sender: Sender | None = None, mark: int = 0) -> None:
+        """Take one packet's event (count 1). Never blocks on the disk.
+
+        Args:
+            event: what happened.
+            sender: whose packet it is; None where that is not known, and if `knows(event)`.
+            mark: the packet's, without stunwall's bits.
+        """
+        key = _key(event)
         with self._lock:
-            self._take(_key(event), event)
+            if event.protocol and not (key in self._pending or self._continues(key, event)):
+                full = len(self._pending) >= PENDING_MAX
+                key, event = self._shares.row(key, event, sender, full=full)
+                if event.transport and key not in self._pending:
+                    self._senders[key] = sender, mark
+            self._take(key, event)
         self._wake.set()
 
     def retract(self, event: Event) -> None:
@@ -75,11 +115,14 @@ class RecordWriter:
             if known is not None and known.count > event.count:
                 self._pending[key] = replace(known, count=known.count - event.count)
 
-    def _take(self, key: _Key, event: Event) -> None:
+    def _take(self, key: Key, event: Event) -> None:
         known = self._pending.get(key)
         if known is not None:
-            self._pending[key] = replace(known, last_time=event.last_time, count=known.count + event.count)
-        elif len(self._pending) >= PENDING_MAX:
+            flows = known.flows + event.flows if _aggregates(key) else known.flows
+            self._pending[key] = replace(
+                known, last_time=event.last_time, count=known.count + event.count, flows=flows
+            )
+        elif len(self._pending) >= PENDING_MAX + (_AGGREGATES_MAX if _aggregates(key) else 0):
             self.lost += event.count
             self._lost_unwritten += event.count
         else:
@@ -97,9 +140,14 @@ class RecordWriter:
         self._write()  # opens the file, so that a problem with it is reported at the start
         while not self._stop.is_set():
             self._wake.wait()
-            self._wake.clear()
-            if not self._stop.wait(BATCH) and not self._write():
-                self._wake.set()  # try again in a second
+            end = time.monotonic() + BATCH
+            while (left := end - time.monotonic()) > 0 and not self._stop.is_set():
+                self._wake.clear()
+                self._identify_new()
+                if not self._stop.wait(min(left, _PAUSE)):
+                    self._wake.wait(max(0.0, end - time.monotonic()))
+            if not self._stop.is_set() and (not self._write() or self._pending):
+                self._wake.set()  # try again, or go on, in a second
         # The second try: the first may have moved a damaged file out of the way.
         if not self._write() and not self._write():
             self._complain(
@@ -108,9 +156,52 @@ class RecordWriter:
         if self._connection is not None:
             self._connection.close()
 
-    def _write(self) -> bool:
+    def _identify_new(self) -> None:
+        """Find out who sent the events that are new, and why the packets would have bypassed the VPN."""
         with self._lock:
-            batch, self._pending = self._pending, {}
+            new = [
+                (key, self._pending[key], *sent)
+                for key, sent in self._senders.items()
+                if key in self._pending
+            ]
+            self._senders.clear()
+        if not new:
+            return
+        end = time.monotonic() + _PATIENCE
+        try:
+            sent = [(self._identified(event, who, end), who, mark) for _, event, who, mark in new]
+        except Exception as error:  # noqa: BLE001 - whatever it was, the events have to be written
+            self._complain(f"it was not found out who sent some packets ({type(error).__name__}: {error})")
+            sent = [(event, who, mark) for _, event, who, mark in new]
+        try:
+            explained = self._explain(sent)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._complain(
+                f"it was not found out why some packets bypass the VPN ({type(error).__name__}: {error})"
+            )
+            explained = [event for event, *_ in sent]
+        for (key, *_), found in zip(new, explained, strict=True):
+            with self._lock:
+                if (known := self._pending.get(key)) is not None:  # else retracted
+                    self._pending[key] = replace(
+                        found, last_time=known.last_time, count=known.count, flows=known.flows
+                    )
+
+    def _identified(self, event: Event, sender: Sender | None, end: float) -> Event:
+        """Return an event with who sent it, if that can be found out before `end` of the monotonic clock."""
+        if event.incoming:
+            return event
+        if sender is not None and time.monotonic() > end:
+            return replace(event, uid=sender.uid, who=_TOO_MANY)
+        return self._identify(event, sender)
+
+    def _write(self) -> bool:
+        self._identify_new()
+        with self._lock:
+            # What came meanwhile is written in the next round.
+            rest = {key: self._pending[key] for key in self._senders if key in self._pending}
+            batch = {key: event for key, event in self._pending.items() if key not in rest}
+            self._pending = rest
             lost, self._lost_unwritten = self._lost_unwritten, 0
         now = time.time()
         self._recent = {key: seen for key, seen in self._recent.items() if now - seen[1] < WINDOW}
@@ -129,7 +220,7 @@ class RecordWriter:
         self._complain(self._moved)
         return True
 
-    def _write_singly(self, batch: dict[_Key, Event], lost: int, cause: Exception) -> bool:
+    def _write_singly(self, batch: dict[Key, Event], lost: int, cause: Exception) -> bool:
         """Write each event by itself, as one of them raised `cause`: that one is lost, and no other."""
         now, rest, unwritable = time.time(), dict(batch), 0
         for key, event in batch.items():
@@ -149,36 +240,41 @@ class RecordWriter:
         self._complain(f"{unwritable} packets could not be recorded ({type(cause).__name__}: {cause})")
         return True
 
-    def _continues(self, key: _Key, event: Event) -> bool:
+    def _continues(self, key: Key, event: Event) -> bool:
         return key in self._recent and event.time - self._recent[key][1] < WINDOW
 
-    def _store(self, batch: dict[_Key, Event], lost: int, now: float) -> None:
+    def _store(self, batch: dict[Key, Event], lost: int, now: float) -> None:
         """Write the batch in one transaction."""
         connection = self._opened()
-        new: dict[_Key, tuple[int, float]] = {}
+        new: dict[Key, tuple[int, float]] = {}
         with connection:
             for key, event in batch.items():
                 if self._continues(key, event):
-                    values = (event.last_time, event.count, self._recent[key][0])
+                    flows = event.flows if _aggregates(key) else 0
+                    values = (event.last_time, event.count, flows, self._recent[key][0])
                     if connection.execute(UPDATE, values).rowcount:  # else somebody deleted it
                         continue
-                cursor = connection.execute(INSERT, astuple(event))
+                cursor = connection.execute(INSERT, astuple(replace(event, flows=max(1, event.flows))))
                 new[key] = (int(cursor.lastrowid or 0), event.time)
             if lost:
                 connection.execute("INSERT INTO lost VALUES (?, ?)", (now, lost))
             if new or lost:
                 self._retain(connection, now)
+        if new:
+            self.stored([(number, batch[key]) for key, (number, _) in new.items()])
         if len(self._recent) + len(new) <= _RECENT_MAX:
             self._recent |= new
 
     def _opened(self) -> sqlite3.Connection:
-        """Return the connection, a new one if the file was removed or replaced under the old."""
-        if self._connection is not None and _inode(self._file) != self._inode:
+        """Return the connection, a new one if the file was removed or replaced under the old, or is for others now."""
+        own_only = self.keep.own_only
+        if self._connection is not None and (_inode(self._file) != self._inode or own_only != self._own_only):
             self._connection.close()
             self._connection = None
             self._inode = 0  # the new file may get the old one's number
         if self._connection is None:
-            self._connection = open_for_writing(self._file)
+            self._connection = open_for_writing(self._file, own_only)
+            self._own_only = own_only
             before, self._inode = self._inode, _inode(self._file)
             if before != self._inode:
                 self._recent = {}  # those are ids of another file
@@ -191,7 +287,7 @@ class RecordWriter:
         connection.execute("DELETE FROM events WHERE last_time < ?", (oldest,))
         connection.execute("DELETE FROM lost WHERE time < ?", (oldest,))
 
-    def _take_back(self, batch: dict[_Key, Event], lost: int) -> None:
+    def _take_back(self, batch: dict[Key, Event], lost: int) -> None:
         with self._lock:
             self._lost_unwritten += lost
             self._announced |= batch.keys()
@@ -225,7 +321,11 @@ class RecordWriter:
         return f"{self._file} was damaged ({error}): it was moved to {aside}, and a new one was started"
 
 
-def _key(event: Event) -> _Key:
+def _aggregates(key: Key) -> bool:
+    return key[0] == "aggregate"
+
+
+def _key(event: Event) -> Key:
     return (
         event.transport,
         event.source,

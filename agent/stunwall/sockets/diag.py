@@ -60,15 +60,17 @@ class SocketLookup:
         """Close the netlink socket."""
         self._query.close()
 
-    def find(self, datagram: Datagram, interface: int) -> Socket | None:
+    def find(self, datagram: Datagram, interface: str) -> Socket | None:
         """Return the socket that has sent a packet of this machine, None if there is none (any more). Never raises.
 
         Args:
             datagram: the packet. Its source is the socket's own address.
-            interface: the index of the interface by which it leaves: without it, sockets that are bound to an
-                interface are not found.
+            interface: by which it leaves: without it, sockets that are bound to an interface are not found.
         """
-        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, interface))
+        index = 0
+        with suppress(OSError):  # gone since
+            index = socket.if_nametoindex(interface)
+        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, index))
         return None if reply is None else parse(reply)
 
     def awaited(self, response: Datagram, interface: str) -> bool:
@@ -85,10 +87,7 @@ class SocketLookup:
             destination=response.source,
             destination_port=response.source_port,
         )
-        try:
-            found = self.find(asked, socket.if_nametoindex(interface))
-        except OSError:  # the interface is gone
-            return False
+        found = self.find(asked, interface)
         return found is not None and found.inode != 0
 
 

@@ -42,7 +42,7 @@ class Origins:
 
     def find(self, datagram: Datagram, arrival: Arrival) -> Origin:
         """Return the origin of a packet of this machine. Never raises for what is in the packet."""
-        own = self._sockets.find(datagram, _index(arrival.outgoing))
+        own = self._sockets.find(datagram, arrival.outgoing)
         route = self._routes.find(datagram, arrival.mark, None if own is None else own.uid)
         return Origin(
             route=_name(route),
@@ -70,12 +70,6 @@ class Origins:
                     return Program.WEBRTC
                 found = Program.OTHER
         return found
-
-
-def _index(name: str) -> int:
-    with suppress(OSError):  # gone since
-        return socket.if_nametoindex(name)
-    return 0
 
 
 def _name(index: int) -> str:

@@ -7,6 +7,7 @@ CAP_NET_ADMIN, which stunwalld has.
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,14 +32,17 @@ _HIERARCHIES = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _MEMBERS = "cgroup.procs"
 _FOLDERS = 4096  # cgroups that are looked through
 _PROCESSES = 512  # processes that are asked about, some 5 ms; with more, nothing is known
+# A walk through the hierarchy takes some 10 µs for each cgroup. Before the next one we rest so many times as long.
+_REST = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process: the name of its program, cut to 15 characters, and its user."""
+    """A process: the name of its program, cut to 15 characters, its user and its number."""
 
     name: str
     uid: int
+    pid: int
 
 
 class Processes:
@@ -48,6 +52,7 @@ class Processes:
         self._query = KernelQuery(_NETLINK_GENERIC)
         self._family: int | None = None
         self._folders: dict[int, Path] = {}
+        self._next_walk = 0.0  # seconds of the monotonic clock
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -60,25 +65,44 @@ class Processes:
             yield from (found for number in numbers if (found := self._process(number)) is not None)
 
     def _numbers(self, cgroup: int) -> list[int]:
-        hierarchy = next((each for each in _HIERARCHIES if (each / _MEMBERS).exists()), None)
+        hierarchy = _hierarchy()
         if hierarchy is None:  # no cgroup v2: all processes that are to be seen
             return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+        folder = self._folder(hierarchy, cgroup)
+        with suppress(OSError, ValueError):
+            if folder is not None:
+                return list(map(int, (folder / _MEMBERS).read_text().split()))
+        return []
+
+    def path(self, cgroup: int) -> str:
+        """Return the path of a cgroup below the root, by its inode; "" if it is the root, gone or not known."""
+        hierarchy = _hierarchy()
+        folder = None if hierarchy is None else self._folder(hierarchy, cgroup)
+        return "" if hierarchy is None or folder is None else str(folder.relative_to(hierarchy)).strip(".")
+
+    def _folder(self, hierarchy: Path, cgroup: int) -> Path | None:
+        """Return the folder of a cgroup, None if it is gone, or so new that it is found only by the next walk."""
         for again in (False, True):
             if again:
+                began = time.monotonic()
+                if began < self._next_walk:
+                    break
                 self._folders = _folders(hierarchy)
-            with suppress(OSError, KeyError, ValueError):
+                ended = time.monotonic()
+                self._next_walk = ended + _REST * (ended - began)
+            with suppress(OSError, KeyError):
                 folder = self._folders[cgroup]
                 # When a folder is gone, another one may get its place.
                 if folder.stat().st_ino == cgroup:
-                    return list(map(int, (folder / _MEMBERS).read_text().split()))
-        return []
+                    return folder
+        return None
 
     def _process(self, number: int) -> Process | None:
         if self._family is None:
             self._family = self._find_family()
         body = pack("=BBH", _GET, 1, 0) + attribute(_PID, pack("=I", number))
         reply = self._query.ask(self._family, body) if self._family else None
-        return None if reply is None else parse(reply)
+        return None if reply is None else parse(reply, number)
 
     def _find_family(self) -> int:
         """Return the number of taskstats, 0 if the kernel does not have it (CONFIG_TASKSTATS)."""
@@ -87,8 +111,8 @@ class Processes:
         return int.from_bytes(attributes(reply, _GENL_HEADER, len(reply)).get(_FAMILY_ID, b""), sys.byteorder)
 
 
-def parse(reply: bytes) -> Process | None:
-    """Return the process in an answer of taskstats, None if it has none, or is malformed."""
+def parse(reply: bytes, pid: int) -> Process | None:
+    """Return the process in an answer of taskstats about `pid`, None if it has none, or is malformed."""
     aggregate = attributes(reply, _GENL_HEADER, len(reply)).get(_AGGREGATE, b"")
     statistics = attributes(aggregate, 0, len(aggregate)).get(_STATISTICS, b"")
     try:
@@ -97,7 +121,11 @@ def parse(reply: bytes) -> Process | None:
         return None
     if version == _SHIFTED:
         return None
-    return Process(name.partition(b"\0")[0].decode(errors="replace"), uid)
+    return Process(name.partition(b"\0")[0].decode(errors="replace"), uid, pid)
+
+
+def _hierarchy() -> Path | None:
+    return next((each for each in _HIERARCHIES if (each / _MEMBERS).exists()), None)
 
 
 def _folders(hierarchy: Path) -> dict[int, Path]:

@@ -3,15 +3,13 @@
 import os
 import socket
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from stunwall import netlink
 from stunwall.model import Address, StunwallError
 from stunwall.netlink import Message
 from stunwall.vpn import fib, ip_versions, messages
+from stunwall.vpn.explain import Routing
 from stunwall.vpn.fib import Route, Rule
-from stunwall.vpn.inside import Evidence
-from stunwall.vpn.interfaces import Snapshot
 from stunwall.vpn.messages import Read
 from stunwall.vpn.network import Network
 from stunwall.vpn.walk import Fib
@@ -24,15 +22,6 @@ _TRIES = 5  # to read something that changes meanwhile
 
 class RoutingError(StunwallError):
     """The kernel's links, rules or routes could not be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """The network, what shows that interfaces lead out, and the rules and routes for the destinations."""
-
-    snapshot: Snapshot
-    evidence: Evidence
-    fib: Fib
 
 
 def read(destinations: Collection[Address], named: tuple[str, ...] = ()) -> Routing:

@@ -168,6 +168,8 @@ def fill_exceptions(contents: Contents, mask: int) -> str:
 
 def _conditions(rule: Allow) -> str:
     parts = []
+    if rule.until is not None:  # the kernel ends it, with or without the daemon
+        parts.append(f"meta time < {rule.until}")
     if rule.to is not None:
         parts.append(f"{'ip' if rule.to.version == 4 else 'ip6'} daddr {rule.to}")
     if rule.source is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from stunwall.wall import egress, listing, requirements, ruleset, state
-from stunwall.wall.egress import Egress
+from stunwall.wall.egress import BaseChain, Egress
 from stunwall.wall.nft import NOT_THERE, Nft, NftError, NftPermissionError
 from stunwall.wall.state import Wall
 
@@ -42,6 +42,8 @@ class SecondLock:
         """What the kernel lacks, "" if nothing."""
         self.failing = False
         """Whether `follow` is to be called again although the network has not changed."""
+        self.held = False
+        """Whether it was whole until `follow` last listed it: on every way out that there was by then."""
         self._nft = nft
         self._mask = mask
         self._problem = problem
@@ -59,11 +61,13 @@ class SecondLock:
         if self.unsupported or (not self.failing and gone is not None and not gone and wanted == self._made):
             return
         listed = gone is None or self.failing or self._made is None
-        self.failing = False
+        before = {} if self.failing or self._why or self._made is None else self._made.chains
+        self.held = self.failing = False
         self._why = _unlocked(wanted.unnameable)
         complaint = ""
         try:
             there = self._list(wanted) if listed else self._known(gone or ())
+            self.held = bool(before) and _covers(before, there, wanted)
             self._step(wanted, there)
         except NftError as error:
             complaint = self._why = self.unsupported or str(error)
@@ -153,6 +157,15 @@ class SecondLock:
                 complaint = complaint if NOT_THERE in str(error) else error
         if complaint is not None:
             raise complaint
+
+
+def _covers(before: Mapping[str, BaseChain], there: Mapping[str, str], wanted: Egress) -> bool:
+    """Return whether every way out had its chain already, and the kernel has it."""
+    return not wanted.unnameable and all(
+        before.get(name) == chain and there.get(name) == chain.device
+        for name, chain in wanted.chains.items()
+        if name.startswith("egress_")
+    )
 
 
 def _unlocked(names: Iterable[str]) -> str:

@@ -1,9 +1,13 @@
 """Runs the command `stunwall` with a private configuration, and a daemon that it can ask."""
 
+import os
+import pwd
+import secrets
 import selectors
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +16,8 @@ from typing import Any
 import pytest
 
 from stunwall.cli import main
-from stunwall.control.server import Control, Peer
+from stunwall.control.peer import Peer
+from stunwall.control.server import Control
 from unit.cli.command import Daemon, Result, Stunwall
 from unit.status import STATUS
 
@@ -24,11 +29,34 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def time_zone() -> Iterator[None]:
+    """Gives the process its time zone back, which a redacted command sets to UTC."""
+    before = os.environ.get("TZ")
+    yield
+    if before is None:
+        os.environ.pop("TZ", None)
+    else:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redaction on a host `deskhost` with a user `alice`, with the same key every time."""
+    users = [pwd.struct_passwd(("alice", "x", 4711, 4711, "", "/home/alice", "/bin/sh"))]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    monkeypatch.setattr(socket, "gethostname", lambda: "deskhost.example")
+    monkeypatch.setattr(secrets, "token_bytes", bytes)
+
+
 @pytest.fixture
 def stunwall(folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Stunwall:
     """Runs the command in this process, as the console script does."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):  # a tester's own desktop
+        monkeypatch.delenv(name, raising=False)
 
     def run(*arguments: str, config: Path | None = None) -> Result:
         monkeypatch.setattr(

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from stunwall.cli import allow
+from stunwall.text import date_time
 from stunwall.wall import state
 from stunwall.wall.nft import Nft, NftPermissionError
 from stunwall.wall.state import Rule, Wall
@@ -125,3 +129,31 @@ def test_allow_list_counts_packets_if_it_can_read_the_rules(
     assert packets == [1, 1234]
     monkeypatch.setattr(state, "read", lambda nft: None)
     assert stunwall("allow", "list").out == LISTED
+
+
+def test_an_exception_for_a_time_ends_then(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allow, "time", SimpleNamespace(time=lambda: 1000.5))
+    monkeypatch.setattr(state, "read", _not_permitted)
+    rules = [{"port": 1, "until": 1000 + left, "why": "w"} for left in (59, 61, 3660, 0)]
+    served.reply = {"allow": rules}
+    out = stunwall("allow", "add", "--port", "1", "--why", "w", "--for", "1h").out
+    assert served.asked == [{"command": "allow-add", "rule": {"port": 1, "until": 4600, "why": "w"}}]
+    lines = " ".join(out.split())
+    end = re.escape(date_time(1059))
+    assert re.match(rf"1 port 1: w \(ends {end}, less than a minute left\) 2", lines)
+    assert re.search(
+        r"2 port 1: w \(ends [^,]*, 1 min left\) 3 port 1: w \(ends [^,]*, 1 h 0 min left\)", lines
+    )
+    assert lines.endswith(f"4 port 1: w (ended {date_time(1000)})")
+    printed = json.loads(stunwall("allow", "list", "--json").out)["allow"]
+    assert [rule["until"] for rule in printed] == [rule["until"] for rule in rules]
+
+
+@pytest.mark.parametrize("length", ["1", "h", "-1h", "1d", "1.5h", "", "٣h"])
+def test_a_strange_length_is_refused(stunwall: Stunwall, served: Daemon, length: str) -> None:
+    result = stunwall("allow", "add", "--port", "1", "--why", "w", "--for", length)
+    assert result.code == 2
+    assert "90s, 30m or 2h" in result.err
+    assert served.asked == []

@@ -18,7 +18,7 @@ def test_config_check_shows_all_values(folder: Path, stunwall: Stunwall) -> None
     assert f'  state_dir = "{folder}"\n' in result.out
     values = json.loads(stunwall("config", "check", "--json").out)
     assert values["guard_ports"] == [3478, 5349]
-    assert values["log"] == {"keep_days": 90, "keep_rows": 1000000}
+    assert values["log"] == {"keep_days": 90, "keep_rows": 1000000, "own_only": False}
 
 
 def test_config_check_accepts_another_file_and_shows_its_exceptions(folder: Path, stunwall: Stunwall) -> None:

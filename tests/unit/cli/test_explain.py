@@ -373,6 +373,15 @@ def test_an_entry_is_explained_by_the_way_that_its_packet_took(
     assert "Why        " in shown.out
 
 
+def test_the_cause_of_that_time_is_said_if_the_packet_would_go_another_way_now(
+    machine: None, stunwall: Stunwall, folder: Path
+) -> None:
+    then = "its socket was bound (rule 7)"
+    record(folder, replace(event(40000), interface="wlan9", cause="source-bound", cause_text=then))
+    said = asked(stunwall, "1")
+    assert (said["cause"], said["why"]) == (Cause.CHANGED, f"{Cause.CHANGED.sentence}. At that time: {then}")
+
+
 def test_other_ways_in_which_it_may_have_left_are_named(
     machine: None, stunwall: Stunwall, folder: Path
 ) -> None:

@@ -41,3 +41,22 @@ def test_resume_says_whether_there_was_a_pause(
     assert stunwall("resume") == Result(0, words, "")
     assert json.loads(stunwall("resume", "--json").out) == {"was_paused": was}
     assert served.asked == [{"command": "resume"}] * 2
+
+
+@pytest.mark.parametrize(("name", "prompt"), [("DISPLAY", True), ("WAYLAND_DISPLAY", True), ("PATH", False)])
+def test_only_somebody_on_a_desktop_or_terminal_is_asked_for_a_password(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch, name: str, prompt: bool
+) -> None:
+    monkeypatch.setenv(name, "wayland-0")
+    served.reply = {"paused_until": 7, "was_paused": True}
+    stunwall("pause", "1h")
+    stunwall("resume")
+    assert [asked.get("interactive", False) for asked in served.asked] == [prompt, False]
+
+
+def test_a_refusal_says_why_and_is_permission_denied(stunwall: Stunwall, served: Daemon) -> None:
+    served.reply = {"error": "nothing was changed: the prompt\x1b[2J was dismissed", "refused": True}
+    result = stunwall("pause", "1h")
+    assert (result.code, result.out) == (4, "")
+    assert "nothing was changed" in result.err
+    assert "\x1b" not in result.err

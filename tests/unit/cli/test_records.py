@@ -43,7 +43,7 @@ def test_a_damaged_record_is_a_one_line_error(
             assert result.err == f"stunwall: {folder / FILE}: event 1 is damaged ({column})\n"
 
 
-@pytest.mark.parametrize("arguments", [["log"], ["show", "1"], ["log", "--follow"]])
+@pytest.mark.parametrize("arguments", [["log"], ["show", "1"], ["stats"], ["export"]])
 @pytest.mark.parametrize("content", [None, b"garbage" * 999, b""])
 def test_a_missing_or_unreadable_record_is_exit_code_1(
     folder: Path, stunwall: Stunwall, arguments: list[str], content: bytes | None

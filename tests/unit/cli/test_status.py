@@ -62,6 +62,32 @@ def test_the_exit_code_is_0_only_while_no_stun_can_leak(
     assert [vpn["interface"] for vpn in values["vpn"]] == (["wg0"] if daemon["interfaces"] else [])
 
 
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, {"text": "STUN protected", "alt": "protected", "class": "sealed"}),
+        ({"state": "paused"}, {"text": "STUN paused", "alt": "paused", "class": "leak"}),
+    ],
+)
+def test_a_status_bar_gets_one_line_and_no_failure(
+    folder: Path,
+    stunwall: Stunwall,
+    daemon: dict[str, Any],
+    changes: dict[str, Any],
+    shown: dict[str, str],
+) -> None:
+    record(folder, event())
+    daemon |= changes | {"problems": ["<b>&\x1b[2J"]}
+    result = stunwall("status", "--waybar")
+    assert (result.code, result.err, result.out.count("\n")) == (0, "", 1)
+    values = json.loads(result.out)
+    tooltip = values.pop("tooltip").splitlines()
+    assert values == shown
+    assert tooltip[0] in stunwall("status").out
+    assert tooltip[1] == "1 flow blocked today"
+    assert tooltip[-1] == "Problem: &lt;b&gt;&amp;?[2J"
+
+
 def test_without_a_vpn_it_says_why_an_interface_of_such_a_kind_does_not_count(
     stunwall: Stunwall, daemon: dict[str, Any]
 ) -> None:
@@ -157,13 +183,15 @@ def test_gaps_are_shown_with_the_program_and_the_duration(stunwall: Stunwall, da
     daemon["gaps"] = [
         {"start": start, "end": start + 0.0314, "who": "nft (pid 812)", "what": ["chain decide"]},
         {"start": start, "end": start + 2, "who": ""},
+        {"start": start, "end": start + 3, "who": "nft (pid 9)", "second_lock_held": True},
     ]
     result = stunwall("status")
     assert result.code == 0  # it is intact again
     gaps = re.sub(r"\s+", " ", result.out)
     known = r"Gap 2026-01-02 03:04:05 \S+, for 0.031 s: nft \(pid 812\) changed the wall \(chain decide\)"
     assert re.search(known, gaps)
-    assert "for 2.000 s: an unknown program changed the wall" in gaps
+    assert "for 2.000 s: an unknown program changed the wall Gap" in gaps
+    assert "for 3.000 s: nft (pid 9) changed the wall; the second lock held" in gaps
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,7 @@ why = "six"
 [[allow]]
 user = 1000
 app = "com.discordapp.Discord.desktop"
+until = 2026-12-24T18:00:00+01:00
 why = "seven"
 """
 
@@ -145,7 +146,7 @@ def test_every_key_is_read_into_its_type(tmp_path: Path) -> None:
             Allow("four", user=0, unit="user.slice/user-1000.slice/app\\x2da.scope"),
             Allow("five", source=ip_network("fd88::/64"), source_port=10000),
             Allow("six", unit="user.slice/user-1000.slice/session-[0-9]*.scope"),
-            Allow("seven", user=1000, app="com.discordapp.Discord"),
+            Allow("seven", user=1000, app="com.discordapp.Discord", until=1798131600),
         ),
     )
 
@@ -250,6 +251,14 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
         ),
         (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
         (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
+        (f"[[allow]]\nuntil = 1\n{WHY}", 1, "allow", "matches everything; give at least one of to, port"),
+        *(
+            (f"[[allow]]\nport = 1\nuntil = {end}\n{WHY}", 3, "allow.until", "a time with its UTC offset")
+            for end in (
+                *("2026-12-24T18:00:00", "2026-12-24", "18:00:00", "'2026-12-24T18:00:00Z'"),
+                *("true", "1.5", "-1", "9223372037", "9999-12-31T00:00:00Z"),
+            )
+        ),
         (
             "interfaces = ['wg0']\ninside = ['lan0', 'wg0']",
             2,

@@ -16,8 +16,9 @@ import pytest
 
 from stunwall.control import server
 from stunwall.control.client import ask, request
+from stunwall.control.peer import Peer
 from stunwall.control.protocol import FILE, ControlError, ControlPermissionError
-from stunwall.control.server import Control, Peer
+from stunwall.control.server import Control
 
 
 class Served:
@@ -403,7 +404,7 @@ def test_whoever_has_no_rights_is_not_accepted_again_at_once(
     with served.connect(), served.connect():
         served.serve()
     assert served.control.rest is None, "root is served as it comes"
-    monkeypatch.setattr(server, "_peer", lambda client: Peer(1000, False))
+    monkeypatch.setattr(server, "peer_of", lambda client: Peer(1000, False))
     waiting = [served.connect() for _ in range(3)]
     for client in waiting:
         client.sendall(REQUEST)

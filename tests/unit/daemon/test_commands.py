@@ -4,91 +4,22 @@ import json
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stunwall.config import Allow, Config
+from stunwall.config import Allow
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME as DROP_IN
-from stunwall.control.server import Peer
+from stunwall.configfile.errors import ConfigError
 from stunwall.daemon import commands
-from stunwall.daemon.commands import Commands
 from stunwall.model import Event
 from stunwall.wall import table
 from stunwall.wall.nft import Nft, NftError
-from stunwall.wall.pause import LONGEST, Pause
-
-ROOT, GUEST = Peer(0, True), Peer(1000, False)
-NFT = cast(Nft, None)  # nothing is loaded
-PORT = {"port": 3478, "why": "a test"}
-
-
-class Served:
-    """Commands in a folder, and what they told the daemon."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "stunwall.toml"
-        self.drop_in = folder / "conf.d" / DROP_IN
-        self.file.touch()
-        self.configured: list[Config] = []
-        self.recorded: list[tuple[str, str]] = []
-        self.refusal: Exception | None = None
-        self.cgroups: list[list[str] | None] = []
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin anew with what is on the disk."""
-        loaded = reader.load(self.file)
-        self.asked = 0  # how often the status was made
-        pause, cgroups = Pause(NFT), lambda: self.cgroups
-        self.commands = Commands(self.file, loaded, pause, self._configure, self._note, self._status, cgroups)
-
-    def _status(self) -> dict[str, Any]:
-        self.asked += 1
-        return {"state": "protected"}
-
-    def _note(self, verdict: str, reason: str) -> None:
-        self.recorded.append((verdict, reason))
-
-    def _configure(self, settings: Config) -> None:
-        if self.refusal:
-            raise self.refusal
-        self.configured.append(settings)
-
-    def ask(self, command: str, peer: Peer = ROOT, **given: Any) -> dict[str, Any]:
-        return self.commands.answer({"command": command} | given, peer)
-
-    def add(self, **rule: Any) -> dict[str, Any]:
-        return self.ask("allow-add", rule=rule)
-
-    def also(self, name: str, *ports: int) -> None:
-        """Another file of the user's."""
-        self.drop_in.parent.mkdir(exist_ok=True)
-        text = "".join(f'[[allow]]\nport = {port}\nwhy = "mine"\n' for port in ports)
-        (self.drop_in.parent / name).write_text(text)
-        self.restart()
-
-    def files(self) -> dict[str, bytes]:
-        """Everything on the disk."""
-        found = (file for file in self.file.parent.rglob("*") if file.is_file())
-        return {str(file.relative_to(self.file.parent)): file.read_bytes() for file in found}
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Served:
-    return Served(tmp_path)
-
-
-@pytest.fixture
-def paused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The seconds that the kernel was told."""
-    told: list[int] = []
-    monkeypatch.setattr(table, "pause", lambda nft, seconds, now: told.append(seconds))
-    return told
-
+from stunwall.wall.pause import LONGEST
+from unit.daemon.commands import GUEST, PORT, ROOT, Served
 
 # Who may
 
@@ -100,7 +31,7 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_a_peer_without_rights_may_do_nothing(served: Served, paused: list[int], command: Any) -> None:
     before = served.files()
     reply = served.ask(command, GUEST, seconds=60, rule=PORT, number=1)
-    assert reply == {"error": "only root and the group stunwall may change anything"}
+    assert reply == {"error": "only root and the group stunwall may change anything", "refused": True}
     assert (served.files(), served.configured, served.recorded, paused) == (before, [], [], [])
 
 
@@ -140,8 +71,11 @@ def test_those_without_rights_share_a_status(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("command", ["nonsense", "", None, 1, [], {}, "Status", "allow"])
 def test_an_unknown_command_is_told_the_known_ones(served: Served, command: Any) -> None:
-    assert "Known commands: status, pause, resume, reload, allow-list" in served.ask(command)["error"]
-    assert "unknown command" in served.commands.answer({}, ROOT)["error"]
+    assert (
+        "Known commands: status, events, subscribe, pause, resume, reload, allow-list"
+        in served.ask(command)["error"]
+    )
+    assert "unknown command" in str(served.commands.answer({}, ROOT))
 
 
 # Pause
@@ -153,7 +87,11 @@ def test_pause_and_resume_tell_the_kernel_and_the_record(served: Served, paused:
     assert served.ask("resume") == {"was_paused": True}
     assert served.ask("resume") == {"was_paused": False}
     assert paused == [60, 0, 0]
-    assert served.recorded == [("paused", "for 60 s, by user 0"), ("resumed", "by user 0")]
+    assert served.recorded == [
+        ("paused", "for 60 s, by user 0 (root), who needs no permission"),
+        ("resumed", "by user 0 (root), who needs no permission"),
+    ]
+    assert served.authors == [(0, "root")] * 2
 
 
 @pytest.mark.parametrize(
@@ -200,6 +138,7 @@ def test_what_is_added_is_in_force_and_stands_in_the_drop_in(served: Served) -> 
         {"to": "203.0.113.7/32"},
         {"to": "2001:db8::/32", "port": 1, "protocol": "tcp"},
         {"user": 1000, "interface": "eth0.7"},
+        {"port": 1, "until": 9223372036},
         {"unit": "user.slice/user-1000.slice"},
         {"port": 65535, "protocol": "udp", "user": 0, "unit": "x.service", "interface": "a@b"},
     ],
@@ -287,6 +226,9 @@ WRONG: list[dict[str, Any]] = [
     {"unit": 'a" accept; add table x', "why": "x"},
     {"user": "no such user", "why": "x"},
     {"user": -1, "why": "x"},
+    {"until": 1, "why": "x"},
+    {"port": 1, "until": True, "why": "x"},
+    {"port": 1, "until": "2026-12-24T18:00:00Z", "why": "x"},
     {"protocol": "sctp", "why": "x"},
     {"ports": 1, "why": "x"},
     {"mode": "block", "port": 1, "why": "x"},
@@ -434,6 +376,79 @@ def test_a_note_is_an_event_that_the_record_takes() -> None:
     event = Event.note(time.time(), "paused", "for 60 s")
     assert (event.verdict, event.reason, event.count) == ("paused", "for 60 s", 1)
     assert event.time == event.last_time > 0
+
+
+# Exceptions that end
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that the commands see: `clock.now` in Unix seconds."""
+    clock = SimpleNamespace(now=1000.0, monotonic=time.monotonic)
+    clock.time = lambda: clock.now
+    monkeypatch.setattr(commands, "time", clock)
+    return clock
+
+
+def test_an_exception_that_has_ended_is_removed_from_the_drop_in(
+    served: Served, clock: SimpleNamespace
+) -> None:
+    assert served.commands.due is None
+    served.add(port=1, until=1060, why="a minute")
+    served.add(port=2, until=1090, why="longer")
+    served.add(**PORT)
+    assert served.commands.due == 60
+    clock.now = 1059.9
+    served.commands.remove_ended()
+    assert len(served.ask("allow-list")["allow"]) == 3
+    clock.now = 1060
+    assert served.commands.due == 0
+    served.commands.remove_ended()
+    kept = [{"port": 2, "until": 1090, "why": "longer"}, PORT]
+    assert served.ask("allow-list")["allow"] == kept
+    assert [rule.plain() for rule in served.configured[-1].allow] == kept
+    assert served.commands.due == 30
+    clock.now = 5000  # it ends while no daemon runs
+    served.restart()
+    served.commands.remove_ended()
+    assert served.ask("allow-list")["allow"] == [PORT]
+    assert reader.load(served.file).allow == served.configured[-1].allow
+    assert served.commands.due is None
+
+
+def test_one_that_a_user_wrote_stays_in_its_file_and_is_not_looked_at_again(
+    served: Served, clock: SimpleNamespace
+) -> None:
+    served.also("50-mine.toml", 1)
+    file = served.drop_in.parent / "50-mine.toml"
+    file.write_text(file.read_text() + "until = 1060\n")
+    served.restart()
+    before = served.files()
+    clock.now = 2000
+    assert served.commands.due == 0
+    served.commands.remove_ended()
+    assert (served.files(), served.configured) == (before, [])
+    assert served.commands.due is None
+
+
+def test_removing_does_not_put_a_file_into_force_that_is_being_edited(
+    served: Served, clock: SimpleNamespace
+) -> None:
+    served.add(port=1, until=1060, why="w")
+    file = served.drop_in.parent / "50-mine.toml"
+    file.write_text('[[allow]]\nport = 2\nwhy = "not reloaded yet"\n')
+    clock.now = 2000
+    served.commands.remove_ended()
+    assert served.configured[-1].allow == ()
+
+
+def test_one_that_cannot_be_removed_is_told_once(served: Served, clock: SimpleNamespace) -> None:
+    served.add(port=1, until=1060, why="w")
+    served.file.write_text("mode = 1")
+    clock.now = 2000
+    with pytest.raises(ConfigError):
+        served.commands.remove_ended()
+    assert served.commands.due is None
 
 
 # Reload

@@ -2,13 +2,16 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from stunwall import reasons
 from stunwall.daemon import journal
 from stunwall.daemon.journal import Journal
+from stunwall.daemon.journal_socket import JournalSocket
 from stunwall.model import Event, Reason
 from unit.recorded import event
 
@@ -150,3 +153,39 @@ def test_a_packet_that_could_not_be_parsed_has_addresses_and_no_ports() -> None:
         "blocked a packet from 192.0.2.17 to 203.0.113.7 on eth0: it looks like STUN, but could not be parsed"
     )
     assert journal.sentence(unread) == said
+
+
+class Entries(JournalSocket):
+    """A journald that takes entries, or does not."""
+
+    def __init__(self, takes: bool) -> None:
+        self.takes = takes
+        self.sent: list[Mapping[str, str]] = []
+
+    def send(self, fields: Mapping[str, str]) -> bool:
+        self.sent.append(fields)
+        return self.takes
+
+
+def test_an_event_is_an_entry_with_its_fields(pipe: Pipe) -> None:
+    entries = Entries(takes=True)
+    to = Journal(pipe.writer, journal=True, entries=entries)
+    to.event(replace(event(), uid=1000, app="evil\nPRIORITY=0"))
+    to.notice("changed")
+    assert pipe.lines() == ["<5>changed"]
+    (fields,) = entries.sent
+    assert fields["MESSAGE"] == journal.sentence(event()).replace(" to ", " (evil?PRIORITY=0) to ")
+    assert fields["PRIORITY"] == "4"
+    assert fields["SYSLOG_IDENTIFIER"] == "stunwalld"
+    explained = reasons.explanation(event())
+    assert explained is not None
+    assert fields["MESSAGE_ID"] == explained.message_id
+    assert fields["STUNWALL_DESTINATION"] == "203.0.113.7"
+    assert fields["STUNWALL_UID"] == "1000"
+    assert fields["STUNWALL_APP"] == "evil?PRIORITY=0"
+    assert "STUNWALL_PACKET" not in fields
+
+
+def test_an_event_that_no_journald_takes_is_a_line(pipe: Pipe) -> None:
+    Journal(pipe.writer, journal=True, entries=Entries(takes=False)).event(event())
+    assert pipe.lines() == [f"<4>{journal.sentence(event())}"]

@@ -1,5 +1,6 @@
 """packets.py: what judge() returned is carried out, and what goes wrong on the way is counted."""
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,10 +9,12 @@ import pytest
 from stunwall.config import Config, Mode
 from stunwall.daemon import systemd
 from stunwall.daemon.packets import PacketHandler
-from stunwall.model import Arrival, Datagram, Event, Hook, Origin, Program, Refusal, Verdict
+from stunwall.model import Arrival, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
 from stunwall.policy import View
-from unit.build import TCP, ip4, tcp
+from stunwall.sockets.diag import Socket
+from unit.build import SOURCES, TCP, ip4, tcp
 from unit.build import packet as build
+from vectors import rfc5769
 from vectors.programs import message
 
 REQUEST = build("udp", message(0x0001), 4, 3478)
@@ -28,8 +31,14 @@ class Handled:
         sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
         refusals: Any = SimpleNamespace(send=self._send)
-        sockets: Any = SimpleNamespace(awaited=lambda response, interface: self.awaited)
-        writer: Any = SimpleNamespace(record=self._note("record"), retract=self._note("retract"))
+        sockets: Any = SimpleNamespace(
+            awaited=lambda response, interface: self.awaited, find=self._find_socket
+        )
+        self.known = False
+        self.senders: list[Sender | None] = []
+        writer: Any = SimpleNamespace(
+            knows=lambda event: self.known, record=self._record, retract=self._note("retract")
+        )
         origins: Any = SimpleNamespace(find=self._find)
         self.handler = PacketHandler(
             config, sync, probe, refusals, sockets, origins, writer, self.problems.append
@@ -37,6 +46,14 @@ class Handled:
 
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))
+
+    def _find_socket(self, datagram: Datagram, interface: str) -> Socket:
+        assert (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
+        return Socket(uid=1000, inode=4711, interface=0, cgroup=99, mark=0)
+
+    def _record(self, event: Event, sender: Sender | None, mark: int) -> None:
+        self.done.append(("record", event))
+        self.senders.append(sender)
 
     def _send(self, refusal: Refusal) -> None:
         if self.error is not None:
@@ -62,6 +79,15 @@ def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
     event = blocking.done[0][1]
     assert isinstance(event, Event)
     assert (event.verdict, event.packet) == ("blocked", REQUEST)
+
+
+def test_the_sender_of_a_new_flow_is_looked_up(blocking: Handled) -> None:
+    blocking.handle(REQUEST)
+    blocking.known = True
+    blocking.handle(REQUEST)
+    blocking.known = False
+    blocking.handler.handle(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
+    assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None, None]
 
 
 def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(blocking: Handled) -> None:
@@ -121,3 +147,20 @@ def test_nothing_else_is_looked_up(blocking: Handled) -> None:
     ):
         blocking.handle(packet, hook)
     assert "look up" not in [what for what, _ in blocking.done]
+
+
+def test_an_exposure_lasts_for_as_long_as_a_client_repeats_its_request(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    assert blocking.handler.exposed_left == 0
+    for version in (4, 6):
+        response = build("udp", rfc5769.IPV4_RESPONSE, version)
+        blocking.handler.handle(Arrival(response, "eth0", "", Hook.PREROUTING, 0, 1.0))
+        assert blocking.handler.exposed_left == 39.5
+        # The first one's, so that servers that take turns are one row of the ledger.
+        assert SOURCES[4] in blocking.handler.exposed_why
+        now += 30
+    now += 10
+    assert blocking.handler.exposed_left == 0

@@ -60,8 +60,10 @@ def test_each_gap_is_a_warning_that_names_the_program_and_the_duration(
     fake: FakeMachine, who: str, named: str
 ) -> None:
     gap = {"who": who, "start": 1.8e9, "end": 1.8e9 + 0.03125, "what": CHANGED}
-    fake.daemon = status(gaps=[gap])
-    (warning,) = fake.find("wall")[WARNING]
+    fake.daemon = status(gaps=[gap, gap | {"second_lock_held": True}])
+    warning, held = fake.find("wall")[WARNING]
+    assert "if it was up" in warning.why
+    assert held.why == "until then, the second lock kept STUN from leaving by any interface"
     assert warning.what.startswith(f"{named} changed it at ")
     assert warning.what.endswith(f"({', '.join(CHANGED)}); it was restored after 0.031 s")
     assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1.8e9)) in warning.what

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stunwall.control.client import ask
+from stunwall.control.peer import Peer
 from stunwall.control.protocol import FILE, ControlError
-from stunwall.control.server import Control, Peer
+from stunwall.control.server import Control, Subscribe
 from unit.cli.command import Stunwall
 from unit.damage import damaged
 from unit.status import STATUS
@@ -27,6 +28,8 @@ REQUESTS = [
         {"command": "pause", "seconds": 60},
         {"command": "allow-add", "rule": {"to": "10.0.0.0/8", "why": "x"}},
         {"command": "allow-remove", "number": 1},
+        {"command": "events", "after": 1, "limit": 2},
+        {"command": "subscribe"},
     )
 ]
 REPLY = json.dumps(STATUS).encode() + b"\n"
@@ -41,9 +44,9 @@ class Rounds:
         self.selector = selectors.DefaultSelector()
         self.control = Control(folder, self.selector, self._answer)
 
-    def _answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any], peer: Peer) -> dict[str, Any] | Subscribe:
         self.asked.append(request)
-        return {"state": "protected"}
+        return Subscribe() if request.get("command") == "subscribe" else {"state": "protected"}
 
     def serve(self) -> None:
         while ready := self.selector.select(timeout=0):

@@ -1,22 +1,28 @@
 """reader.py: what the command sees of a record that is written, broken or tampered with."""
 
 import os
+import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stunwall.config import Retention
 from stunwall.model import Event
 from stunwall.record import schema
+from stunwall.record.filter import Filter
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import RecordError, RecordPermissionError
 from unit.record import writing
 from unit.record.writing import event, running
-from unit.recorded import sql
+from unit.recorded import record as record_
+from unit.recorded import sql, version_1
 
 AGENT = Path(__file__).resolve().parents[3] / "agent"
 
@@ -62,7 +68,8 @@ def test_events_are_filtered_by_time_id_and_number_and_come_oldest_first(tmp_pat
     with closing(RecordReader(tmp_path)) as record:
 
         def ports(**given: float) -> list[int]:
-            return [each.source_port for _, each in record.events(**given)]  # type: ignore[arg-type]
+            wanted = Filter(since=given.pop("since", 0.0))
+            return [each.source_port for _, each in record.events(wanted, **given)]  # type: ignore[arg-type]
 
         assert ports() == [1, 2, 3, 4, 5]
         assert ports(since=writing.NOW + 3) == [3, 4, 5]
@@ -83,6 +90,13 @@ def test_an_event_is_found_by_its_id_and_no_number_is_too_strange_to_ask_for(tmp
         assert record.event(1) == event()
         for number in (0, -1, 2, 2**63 - 1, 2**63, 10**40, -(10**40)):
             assert record.event(number) is None
+
+
+def test_a_file_of_version_1_is_read_before_the_daemon_has_changed_it(tmp_path: Path) -> None:
+    version_1(tmp_path, event(1))
+    with closing(RecordReader(tmp_path)) as record:
+        assert [each for _, each in record.events()] == [event(1)]
+        assert record.event(1) == event(1)
 
 
 def test_an_empty_record_has_no_events(tmp_path: Path) -> None:
@@ -192,3 +206,41 @@ def test_tables_that_were_tampered_with_give_numbers_or_events_error(
             "event": lambda: record.event(1),
         }
         assert _read(asked[ask]) == answer
+
+
+def test_a_page_has_the_events_of_a_user_or_of_all_in_either_direction(tmp_path: Path) -> None:
+    record_(tmp_path, *(replace(event(port), uid=uid) for port, uid in enumerate((7, 8, 7, -1, 7), 1)))
+    with closing(RecordReader(tmp_path)) as record:
+
+        def ids(uid: int | None, limit: int = 9, **given: int) -> list[int]:
+            return [number for number, _ in record.page(uid, limit=limit, **given)]
+
+        assert ids(None) == [1, 2, 3, 4, 5]
+        assert ids(7) == [1, 3, 5]
+        assert ids(7, after=1) == [3, 5]
+        assert ids(7, after=1, limit=1) == [3]
+        assert ids(7, before=5) == [3, 1]
+        assert ids(7, before=10**30, limit=2) == [5, 3]
+        assert ids(None, before=3) == [2, 1]
+        assert ids(9) == []
+
+
+@pytest.mark.parametrize("which", ["id > 1 ORDER BY id ASC", "id < 9 ORDER BY id DESC"])
+def test_a_page_is_found_by_an_index_and_nothing_is_sorted(tmp_path: Path, which: str) -> None:
+    record_(tmp_path, event())
+    with closing(sqlite3.connect(tmp_path / schema.FILE)) as connection:
+        query = f"EXPLAIN QUERY PLAN SELECT * FROM events WHERE uid = 1 AND {which} LIMIT 1"
+        plan = [step[3] for step in connection.execute(query)]
+    assert plan == [f"SEARCH events USING INDEX events_uid (uid=? AND rowid{which[3]}?)"]
+
+
+@pytest.mark.parametrize("own_only", [False, True])
+def test_with_own_only_nobody_else_can_read_the_file(tmp_path: Path, own_only: bool) -> None:
+    with running(tmp_path, Retention(own_only=not own_only)) as run:
+        run.write(event(1))
+        run.recorder.keep = Retention(own_only=own_only)
+        run.write(event(2))
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob(f"{schema.FILE}*")}
+        assert modes == {0o600 if own_only else 0o640}
+        with closing(RecordReader(tmp_path)) as record:
+            assert record.last_id() == 2

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,13 +14,13 @@ from typing import Any
 import pytest
 
 from stunwall.config import Retention
-from stunwall.model import Event
+from stunwall.model import Event, Sender
 from stunwall.record import schema, writer
 from stunwall.record.reader import RecordReader
 from stunwall.record.writer import RecordWriter
 from unit.record import writing
 from unit.record.writing import Running, asides, event, held, locked, running, stored
-from unit.recorded import sql
+from unit.recorded import sql, version_1, without_summary
 
 AGENT = Path(__file__).resolve().parents[3] / "agent"
 
@@ -220,10 +221,29 @@ def test_a_flow_that_was_announced_while_it_could_not_be_written_is_announced_ag
     assert run.announced == [event(), event(after=61)]
 
 
+def test_what_is_too_much_for_the_memory_is_part_of_an_aggregate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PENDING_MAX", 3)
+    with running(tmp_path) as run:
+        with locked(tmp_path):
+            for port in range(30):
+                run.recorder.record(event(port))
+            run.until_said("locked")
+        run.until(lambda: run.complaints[-1] == "")
+    with closing(RecordReader(tmp_path)) as record:
+        assert [each.source_port for _, each in record.events(limit=4)][:3] == [0, 1, 2]
+        (rest,) = (each for _, each in record.events(after=3))
+        assert (rest.flows, rest.count, rest.destination) == (27, 27, "")
+        assert record.blocked(0) == (30, 30)
+        assert run.recorder.lost == 0
+
+
 def test_what_is_too_much_for_the_memory_is_counted_and_the_count_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PENDING_MAX", 3)
+    monkeypatch.setattr(writer, "_AGGREGATES_MAX", 0)
     with running(tmp_path) as run:
         with locked(tmp_path):
             for port in range(30):
@@ -239,6 +259,7 @@ def test_flows_that_come_while_a_write_fails_do_not_pile_up_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "PENDING_MAX", 3)
+    monkeypatch.setattr(writer, "_AGGREGATES_MAX", 0)
 
     class Busy(Running):
         def _announce(self, announced: Event) -> None:
@@ -301,21 +322,33 @@ def test_a_damaged_file_is_moved_aside_and_told_and_the_events_are_kept(tmp_path
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("PRAGMA user_version = 2", "its schema has version 2, this stunwall knows 1"),
+        ("PRAGMA user_version = 4", "its schema has version 4, this stunwall knows 3"),
         ("ALTER TABLE events DROP COLUMN interface", "no such column"),
-        ("DROP INDEX events_time; ALTER TABLE events DROP COLUMN last_time", "last_time"),
+        (
+            "DROP INDEX events_time; DROP INDEX events_exposed; ALTER TABLE events DROP COLUMN last_time",
+            "last_time",
+        ),
         ("ALTER TABLE events RENAME COLUMN method TO m", "no such column"),
         ("DROP TABLE events; CREATE TABLE events (id)", "no such column"),
     ],
 )
 def test_a_file_of_another_shape_is_moved_aside_whole(tmp_path: Path, script: str, words: str) -> None:
     _whole(tmp_path)
+    without_summary(tmp_path)
     sql(tmp_path, script)
     with running(tmp_path) as run:
         run.recorder.record(event(7))
         run.until(lambda: stored(tmp_path) == [event(7)])
     assert len(asides(tmp_path)) == 1
     assert words in run.complaints[-1]
+
+
+def test_a_file_of_version_1_keeps_its_entries_and_gets_the_new_columns(tmp_path: Path) -> None:
+    version_1(tmp_path, event(1))
+    with running(tmp_path) as run:
+        run.write(replace(event(7), uid=1000, user="alice"))
+        assert stored(tmp_path) == [event(1), replace(event(7), uid=1000, user="alice")]
+    assert asides(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"x"])
@@ -367,6 +400,7 @@ def test_a_folder_that_is_missing_is_told_and_the_events_wait_for_it(tmp_path: P
 
 
 FULL = """
+from dataclasses import replace
 from pathlib import Path
 from unit.record.writing import event, full_disk, running, stored
 from stunwall.record import writer
@@ -376,7 +410,8 @@ with running(folder) as run:
     run.write(event(1))
     with full_disk(folder):
         for port in range(2, 300):
-            run.recorder.record(event(port))
+            # Of many senders, as one alone does not get so many rows.
+            run.recorder.record(replace(event(port), source=f"192.0.2.{{port // 50}}"))
         run.until_said("Make room on the disk")
     run.until(lambda: len(stored(folder)) == 299)
 assert run.recorder.lost == 0
@@ -478,3 +513,44 @@ def test_what_was_taken_back_is_not_counted_as_lost(tmp_path: Path, monkeypatch:
         run.recorder.record(STRAYED)
         assert run.recorder.lost == 0
     assert [each.verdict for each in stored(tmp_path)] == ["blocked"]
+
+
+def test_who_sent_it_is_found_out_before_it_is_written_and_what_comes_meanwhile_waits(tmp_path: Path) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def identify(found: Event, sender: Sender | None) -> Event:
+        asked.set()
+        assert go_on.wait(30)
+        return replace(found, user="alice")
+
+    recorder = RecordWriter(tmp_path, Retention(), lambda event: None, lambda text: None, identify)
+    recorder.record(event(1))
+    assert asked.wait(30)
+    recorder.record(event(2))
+    go_on.set()
+    recorder.close()
+    assert [(each.source_port, each.user) for each in stored(tmp_path)] == [(1, "alice"), (2, "alice")]
+
+
+def test_with_too_many_at_once_the_user_is_known_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_PATIENCE", -1.0)
+    recorder = RecordWriter(tmp_path, Retention(), lambda event: None, lambda text: None)
+    recorder.record(event(1), Sender(1000, 7, 4711))
+    recorder.close()
+    (found,) = stored(tmp_path)
+    assert (found.uid, found.who) == (1000, writer._TOO_MANY)
+
+
+def test_who_sent_it_may_fail_to_be_found_out_and_it_is_written(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def identify(found: Event, sender: Sender | None) -> Event:
+        raise ValueError("odd")
+
+    recorder = RecordWriter(tmp_path, Retention(), lambda event: None, said.append, identify)
+    recorder.record(event(1))
+    recorder.close()
+    assert stored(tmp_path) == [event(1)]
+    assert any("not found out who sent some packets (ValueError: odd)" in text for text in said)

@@ -75,7 +75,7 @@ def test_a_udp_socket_is_found(way: Tun, lookup: SocketLookup, version: int, bou
         own.bind((OWN[version] if bound == "source" else ANY[version], 0))
         if bound == "connected":
             own.connect((OTHER[version], PORT))
-        found = lookup.find(sent(own, version), index(way))
+        found = lookup.find(sent(own, version), way.name)
         assert found is not None
         assert (found.uid, found.inode) == (os.getuid(), inode(own))
         assert found.interface == (index(way) if bound == "device" else 0)
@@ -88,7 +88,7 @@ def test_a_socket_is_found_among_others_of_its_port(way: Tun, lookup: SocketLook
     ):
         one.bind((OWN[4], 0))
         other.bind(("127.0.0.1", one.getsockname()[1]))
-        found = lookup.find(sent(one, 4), index(way))
+        found = lookup.find(sent(one, 4), way.name)
         assert found is not None
         assert found.inode == inode(one)
 
@@ -96,7 +96,7 @@ def test_a_socket_is_found_among_others_of_its_port(way: Tun, lookup: SocketLook
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_tcp_socket_is_found_while_it_connects(way: Tun, lookup: SocketLookup, version: int) -> None:
     with stream(version) as own:
-        found = lookup.find(sent(own, version, Transport.TCP), index(way))
+        found = lookup.find(sent(own, version, Transport.TCP), way.name)
         assert found is not None
         assert (found.uid, found.inode) == (os.getuid(), inode(own))
 
@@ -107,14 +107,14 @@ def test_a_tcp_socket_is_found_while_it_is_connected(lookup: SocketLookup) -> No
         with socket.create_connection(address) as own, server.accept()[0]:
             here = ip_address("127.0.0.1")
             packet = Datagram(Transport.TCP, here, here, own.getsockname()[1], address[1], b"")
-            found = lookup.find(packet, socket.if_nametoindex("lo"))
+            found = lookup.find(packet, "lo")
             assert found is not None
             assert found.inode == inode(own)
 
 
 def test_a_socket_that_listens_on_the_same_port_is_not_the_sender(way: Tun, lookup: SocketLookup) -> None:
     with socket.create_server(("0.0.0.0", 0)) as server:
-        assert lookup.find(sent(server, 4, Transport.TCP), index(way)) is None
+        assert lookup.find(sent(server, 4, Transport.TCP), way.name) is None
 
 
 @pytest.mark.parametrize("transport", list(Transport))
@@ -126,7 +126,7 @@ def test_an_ipv6_socket_that_sends_ipv4_is_found(
         own.setblocking(False)
         with suppress(BlockingIOError):
             own.connect((f"::ffff:{OTHER[4]}", PORT))
-        found = lookup.find(sent(own, 4, transport), index(way))
+        found = lookup.find(sent(own, 4, transport), way.name)
         assert found is not None
         assert found.inode == inode(own)
 
@@ -135,24 +135,24 @@ def test_a_udp_lite_socket_is_found_and_is_no_udp_socket(way: Tun, lookup: Socke
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, UDP_LITE) as own:
         own.bind(("0.0.0.0", 0))
         packet = sent(own, 4)
-        found = lookup.find(replace(packet, lite=True), index(way))
+        found = lookup.find(replace(packet, lite=True), way.name)
         assert found is not None
         assert found.inode == inode(own)
-        assert lookup.find(packet, index(way)) is None
+        assert lookup.find(packet, way.name) is None
 
 
 def test_a_socket_that_is_bound_to_another_interface_is_not_found(way: Tun, lookup: SocketLookup) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, way.name.encode())
         own.bind(("0.0.0.0", 0))
-        assert lookup.find(sent(own, 4), socket.if_nametoindex("lo")) is None
+        assert lookup.find(sent(own, 4), "lo") is None
 
 
 def test_the_mark_and_the_cgroup_are_told(way: Tun, lookup: SocketLookup, tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "cgroup2", "none", str(tmp_path)], check=True)
     with stream(4) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
-        found = lookup.find(sent(own, 4, Transport.TCP), index(way))
+        found = lookup.find(sent(own, 4, Transport.TCP), way.name)
         assert found is not None
         assert found.mark == MARK
         path = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
@@ -164,14 +164,14 @@ def test_a_socket_that_is_closed_is_gone_or_the_kernels(way: Tun, lookup: Socket
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.bind((OWN[4], 0))
         packet = sent(own, 4)
-    assert lookup.find(packet, index(way)) is None
+    assert lookup.find(packet, way.name) is None
 
 
 def test_a_socket_of_a_user_is_told_by_its_number(way: Tun, lookup: SocketLookup) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         os.fchown(own.fileno(), 1234, -1)
         own.bind((OWN[4], 0))
-        found = lookup.find(sent(own, 4), index(way))
+        found = lookup.find(sent(own, 4), way.name)
         assert found is not None
         assert found.uid == 1234
 
@@ -181,7 +181,7 @@ def test_an_answer_to_an_earlier_question_is_passed_over(way: Tun, lookup: Socke
         # As if the daemon had given up before it read the reply.
         body = diag._request(sent(one, 4, Transport.TCP), index(way))
         lookup._query._socket.send(struct.pack("=IHHII", 16 + len(body), 20, 1, 0xFFFF, 0) + body)
-        found = lookup.find(sent(other, 4, Transport.TCP), index(way))
+        found = lookup.find(sent(other, 4, Transport.TCP), way.name)
         assert found is not None
         assert found.inode == inode(other)
 
@@ -190,7 +190,7 @@ def test_a_question_that_cannot_be_asked_finds_nothing(lookup: SocketLookup, way
     with stream(4) as own:
         packet = sent(own, 4, Transport.TCP)
         lookup.close()
-        assert lookup.find(packet, index(way)) is None
+        assert lookup.find(packet, way.name) is None
 
 
 def reply(state: int = 1, attributes: bytes = b"") -> bytes:

@@ -42,6 +42,9 @@ def to(network: str) -> Allow:
 
 UDP, TCP = Transport.UDP, Transport.TCP
 
+# Unix seconds: the largest `until`, the year 2262.
+LATEST = 9223372036
+
 
 @pytest.mark.parametrize(
     ("rule", "server", "expected"),
@@ -79,6 +82,9 @@ UDP, TCP = Transport.UDP, Transport.TCP
         ),
         (Allow("w", to=ip_network(SERVER4), port=3478, protocol=UDP, user=1, interface=LINK), SERVER4, False),
         (Allow("w", port=3478, unit="not-there.service"), SERVER4, False),
+        (Allow("w", port=3478, until=1_000_000_000), SERVER4, False),
+        (Allow("w", port=3478, until=0), SERVER6, False),
+        (Allow("w", port=3478, until=LATEST), SERVER4, True),
         (Allow("w", source=ip_network(ADDRESS4)), SERVER4, True),
         (Allow("w", source=ip_network(ADDRESS4)), SERVER6, False),
         (Allow("w", source=ip_network("192.0.2.0/28")), SERVER4, False),
@@ -236,6 +242,7 @@ ALLOWS = st.builds(
     protocol=st.none() | st.sampled_from(Transport),
     user=st.none() | st.integers(0, 2**32 - 2),
     interface=st.none() | NAMES,
+    until=st.none() | st.integers(0, LATEST),
 )
 
 

@@ -39,6 +39,7 @@ class Made:
 
     contents: Contents
     pause_left: float = 0.0
+    second_lock_held: bool = True
 
     def filled(self) -> Filled:
         return Filled(elements(self.contents), self.pause_left, self.pause_left or -inf)
@@ -59,7 +60,7 @@ def repair(nft: Nft, made: Made, gaps: list[Gap], problems: list[str]) -> Iterat
         queue_rules.attach(nft, 4780, made.contents.additions)
 
     flush()
-    repair = Repair(nft, put_up, made.filled, gaps.append, problems.append)
+    repair = Repair(nft, put_up, made.filled, gaps.append, problems.append, lambda: made.second_lock_held)
     repair.start()
     yield repair
     repair.close()
@@ -91,7 +92,7 @@ CHANGES = {
     "add rule inet stunwall allow_programs accept": "chain allow_programs (has: accept)",
     "insert rule inet stunwall to_stunwalld accept": "chain to_stunwalld (has: accept)",
     "add rule inet stunwall to_stunwalld accept": "chain to_stunwalld (has: accept)",
-    "flush chain inet stunwall hand_over": "chain hand_over (lacks: limit rate over",
+    "flush chain inet stunwall hand_over": "chain hand_over (lacks: update @unanswered4",
     "delete chain inet stunwall mark_replies": "chain mark_replies (removed)",
     "delete chain inet stunwall snat_redirected\n"
     "add chain inet stunwall snat_redirected { type nat hook postrouting priority 7; }": "chain snat_redirected (has:",
@@ -130,6 +131,56 @@ def test_whatever_another_program_changes_is_a_gap_and_put_back(
     assert stands(nft, repair)
     repair.inspect()
     assert len(gaps) == 1
+
+
+BARE = {
+    "removed": "delete table inet stunwall",
+    "replaced by an empty one": "delete table inet stunwall\nadd table inet stunwall",
+    "emptied": "flush table inet stunwall",
+}
+NOT_BARE = {
+    "accepts": "flush table inet stunwall\nadd rule inet stunwall decide accept",
+    "replaced by one that marks": "delete table inet stunwall\nadd table inet stunwall\nadd chain inet stunwall c "
+    "{ type filter hook postrouting priority 0; }\nadd rule inet stunwall c meta mark set 0x80000000",
+    "pauses": "add element inet stunwall paused { 1-2222222222 }",
+}
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("change", BARE.values(), ids=BARE)
+def test_the_second_lock_held_if_it_was_whole_and_no_rule_was_left(
+    repair: Repair, made: Made, gaps: list[Gap], change: str, held: bool
+) -> None:
+    made.second_lock_held = held
+    other(change)
+    repair.inspect()
+    (gap,) = gaps
+    assert gap.second_lock_held is held
+    assert gap.sentence.endswith("; the second lock held") is held
+
+
+@pytest.mark.parametrize("change", NOT_BARE.values(), ids=NOT_BARE)
+def test_rules_of_others_may_let_stun_through_the_second_lock(
+    repair: Repair, gaps: list[Gap], change: str
+) -> None:
+    other(change)
+    repair.inspect()
+    (gap,) = gaps
+    assert not gap.second_lock_held
+
+
+def test_a_stepped_clock_does_not_change_the_length_of_a_gap(
+    repair: Repair, gaps: list[Gap], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([5000.0])
+    monkeypatch.setattr(time, "time", lambda: next(times, 9.0))
+    other("delete table inet stunwall")
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    repair.inspect()
+    took = time.clock_gettime(time.CLOCK_BOOTTIME) - before
+    (gap,) = gaps
+    assert gap.start == 5000.0
+    assert 0 < gap.end - gap.start <= took
 
 
 def test_a_rule_under_the_comment_of_ours_is_a_gap(repair: Repair, nft: Nft, gaps: list[Gap]) -> None:

@@ -137,13 +137,15 @@ def test_the_queue_rule_is_the_daemons() -> None:
 
 
 def test_the_door_ends_in_an_unconditional_drop() -> None:
-    assert rules("hand_over") == [
-        "limit rate over 500/second burst 500 packets counter name over_limit drop",
+    door = rules("hand_over")
+    assert door[-3:] == [
+        "limit rate over 2500/second burst 800 packets counter name over_limit drop",
         "jump to_stunwalld",
         "counter name unattended drop",
     ]
+    assert all(rule.endswith(" drop") for rule in door[:-3])
     assert rules("response")[-3:] == [
-        "limit rate over 50/second burst 50 packets counter name exposed drop",
+        "limit rate over 200/second burst 200 packets counter name exposed drop",
         "jump response_to_stunwalld",
         "counter name exposed drop",
     ]
@@ -217,7 +219,7 @@ def test_a_refusal_leaves_by_the_loopback_or_an_inside_interface_or_not_at_all()
         "oifname @inside accept",
         "counter drop",
     ]
-    assert rules("untrack_refusals") == ["meta mark $both notrack"]
+    assert rules("untrack_refusals") == ["meta mark $both jump answered", "meta mark $both notrack"]
 
 
 def test_redirected_flows_keep_their_address_when_the_vpn_goes() -> None:
@@ -267,7 +269,8 @@ def test_the_output_hook_drops_nothing_and_its_last_word_is_on_to_the_wall() -> 
         "meta mark set meta mark | $both",
         "jump may_leave",
         "meta mark set meta mark & $others",
-        "limit rate over 500/second burst 500 packets accept",
+        "update @redirect_users { meta skuid limit rate over 500/second burst 300 packets } accept",
+        "limit rate over 1000/second burst 600 packets accept",
         "jump output_to_stunwalld",
         "accept",
     ]
@@ -367,7 +370,7 @@ def test_loading_the_file_again_empties_its_own_chains_and_keeps_what_is_in_the_
         "inet stunwall classic_ipv4_lengths",
     ]
     assert "flush table" not in bare
-    assert set(re.findall(r"\b(delete \w+)", bare)) == {"delete chain", "delete counter"}
+    assert set(re.findall(r"\b(delete \w+)\b(?! @)", bare)) == {"delete chain", "delete counter"}
 
 
 def test_the_chains_and_counters_of_version_0_1_0_are_deleted() -> None:

@@ -65,6 +65,25 @@ def test_stun_that_the_first_lock_passed_leaves(lock: SecondLock, way: Way) -> N
     assert lock.state().dropped == 0
 
 
+def test_it_held_if_it_was_whole_before_it_was_looked_at(lock: SecondLock, way: Way, nft: Nft) -> None:
+    lock.follow(wanted())
+    assert not lock.held  # it was only just made
+    run_nft("flush", "ruleset")
+    lock.follow(wanted())
+    assert lock.held
+    second_lock.remove(nft)
+    lock.follow(wanted())
+    assert not lock.held
+    ip("link", "add", "ren0", "index", "101", "type", "veth", "peer", "ren1")
+    try:
+        lock.follow(wanted(LINK, "ren0"))
+        assert not lock.held  # there was a way out without it
+        lock.follow(wanted(LINK, "ren0"))
+        assert lock.held
+    finally:
+        ip("link", "delete", "ren0")
+
+
 def test_nobody_else_changes_it(lock: SecondLock, way: Way) -> None:
     lock.follow(wanted())
     run_nft("flush", "ruleset")

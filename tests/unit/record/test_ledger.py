@@ -1,0 +1,161 @@
+"""record/ledger.py with made clocks: a stepped wall clock, a crash, a reboot, and sleep."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stunwall.cli.ledger import Exposure, to_present
+from stunwall.config import Retention
+from stunwall.record.ledger import Kind, Ledger, Moment, Span, Store, until_start, wall_removed
+from stunwall.record.reader import RecordReader
+from stunwall.record.schema import FILE, open_for_writing
+
+DAY = 86400.0
+KEEP = Retention()
+
+
+def at(awake: float, wall: float | None = None, boot: str = "one") -> Moment:
+    return Moment(1_000_000 + awake if wall is None else wall, awake, boot)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(open_for_writing(tmp_path / FILE)) as opened:
+        yield opened
+
+
+def rows(connection: sqlite3.Connection) -> list[tuple[str, float]]:
+    return connection.execute("SELECT kind, seconds FROM ledger ORDER BY id").fetchall()
+
+
+@pytest.mark.parametrize("wall", [0.0, 1_000_000.0, 9_000_000.0], ids=["back", "still", "forward"])
+def test_a_stepped_wall_clock_does_not_change_a_length(connection: sqlite3.Connection, wall: float) -> None:
+    store = Store(connection)
+    store.advance(at(100), Kind.PAUSED, "why")
+    store.advance(at(160, wall), Kind.SEALED, "")
+    store.advance(at(400), Kind.SEALED, "")
+    assert rows(connection) == [("paused", 60.0), ("sealed", 240.0)]
+
+
+def test_a_gap_in_the_past_splits_the_row_and_is_never_longer_than_it(connection: sqlite3.Connection) -> None:
+    store = Store(connection)
+    store.advance(at(100), Kind.SEALED, "")
+    store.advance(at(200), Kind.WALL_GONE, "nft", past=10)
+    store.advance(at(205), Kind.WALL_GONE, "nft", past=DAY)
+    assert rows(connection) == [
+        *(("sealed", 90.0), ("wall-gone", 10.0), ("sealed", 0.0), ("wall-gone", 5.0), ("sealed", 0.0)),
+    ]
+
+
+def span(kind: Kind, awake: float = 100, seconds: float = 50) -> Span:
+    return Span(kind, "why", "one", 1_000_000 + awake - seconds, seconds, awake)
+
+
+@pytest.mark.parametrize(
+    ("last", "stood", "found"),
+    [
+        (Kind.SEALED, True, Kind.SEALED),
+        (Kind.SEALED, False, Kind.WALL_GONE),
+        (Kind.EXPOSED, True, Kind.SEALED),
+        (Kind.EXPOSED, False, Kind.WALL_GONE),
+        (Kind.PAUSED, True, Kind.PAUSED),
+        (Kind.OPEN, True, Kind.OPEN),
+        (Kind.STOPPED, True, Kind.STOPPED),
+        (Kind.WALL_GONE, True, Kind.WALL_GONE),
+    ],
+)
+def test_a_crash_within_a_boot(last: Kind, stood: bool, found: Kind) -> None:
+    after = until_start(span(last), at(130, wall=5.0), stood)
+    assert (after.kind, after.seconds) == (found, 30.0)
+
+
+@pytest.mark.parametrize("last", [kind for kind in Kind if kind is not Kind.STOPPED])
+def test_a_reboot_is_unknown_even_if_the_wall_stands(last: Kind) -> None:
+    after = until_start(span(last), at(20, wall=1_000_500, boot="two"), wall_stood=True)
+    assert (after.kind, after.seconds) == (Kind.UNKNOWN, 400.0)
+
+
+def test_a_reboot_with_a_clock_that_went_back_is_as_long_as_the_boot_at_least() -> None:
+    after = until_start(span(Kind.SEALED), at(20, wall=3.0, boot="two"), wall_stood=True)
+    assert (after.kind, after.seconds) == (Kind.UNKNOWN, 20.0)
+
+
+def test_old_rows_go_and_the_last_stays(connection: sqlite3.Connection) -> None:
+    store = Store(connection)
+    for number, kind in enumerate((Kind.PAUSED, Kind.SEALED, Kind.PAUSED, Kind.SEALED)):
+        store.advance(at(number * DAY), kind, "")
+    store.advance(at(40 * DAY), Kind.SEALED, "")
+    store.retain(2 * DAY)
+    assert rows(connection) == [("sealed", 37 * DAY)]
+
+
+def test_the_thread_writes_what_a_killed_daemon_left_and_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    for kind in (Kind.PAUSED, Kind.SEALED):
+        ledger = Ledger(tmp_path, lambda: KEEP, said.append)
+        ledger.start(wall_stood=True)
+        ledger.enter(kind, "why")
+        ledger.close()
+    with closing(RecordReader(tmp_path)) as record:
+        assert [each.kind for each in record.spans()] == [Kind.PAUSED, Kind.SEALED]
+    assert not any(said)
+
+
+def test_the_ledger_leaves_the_file_to_those_who_may_read_it(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, lambda: Retention(own_only=True), print)
+    ledger.start(wall_stood=True)
+    ledger.enter(Kind.SEALED)
+    ledger.close()
+    assert wall_removed(tmp_path, wall_stood=True) == ""
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_row_is_a_complaint_and_not_the_end_of_the_thread(tmp_path: Path) -> None:
+    with closing(open_for_writing(tmp_path / FILE)) as connection, connection:
+        connection.execute("INSERT INTO ledger VALUES (1, 'x', '', '', 0, 0, 0)")
+    said: list[str] = []
+    ledger = Ledger(tmp_path, lambda: KEEP, said.append)
+    ledger.start(wall_stood=True)
+    ledger.enter(Kind.SEALED)
+    ledger.close()
+    assert "cannot write the exposure ledger" in said[-1]
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", [Kind.SEALED, Kind.EXPOSED])
+def test_silence_is_unknown_whether_or_not_the_daemon_answers(kind: Kind, running: bool) -> None:
+    found = to_present([span(kind)], at(900), running)
+    assert [(each.kind, each.seconds) for each in found] == [(kind, 50), (Kind.UNKNOWN, 800)]
+
+
+def test_only_a_daemon_that_answers_is_still_sealed() -> None:
+    (sealed,) = to_present([span(Kind.SEALED)], at(160), running=True)
+    assert sealed.seconds == 110
+    assert to_present([span(Kind.SEALED)], at(160), running=False) == [span(Kind.SEALED)]
+
+
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("kind", [Kind.PAUSED, Kind.OPEN, Kind.WALL_GONE, Kind.STOPPED])
+def test_what_is_not_sealed_lasts_until_now(kind: Kind, running: bool) -> None:
+    (lasting,) = to_present([span(kind, seconds=0)], at(900, wall=5.0), running)
+    assert (lasting.kind, lasting.seconds) == (kind, 800)
+
+
+def test_an_open_state_that_has_just_begun_is_known() -> None:
+    found = Exposure(to_present([span(Kind.OPEN, seconds=0)], at(103), running=True), 0)
+    assert found.sentence == "Sealed for 0 % of 3 s; open 1 time, 3 s; nothing proven."
+
+
+def test_a_restart_of_the_machine_is_unknown_until_the_daemon_writes() -> None:
+    found = to_present([span(Kind.PAUSED)], at(20, wall=1_000_500, boot="two"), running=True)
+    assert [each.kind for each in found] == [Kind.PAUSED, Kind.UNKNOWN]
+
+
+def test_the_sentence_never_rounds_up_to_all() -> None:
+    spans = [span(Kind.SEALED, seconds=30 * DAY), span(Kind.PAUSED, seconds=1)]
+    said = Exposure(spans, 0).sentence
+    assert said == "Sealed for 99.99 % of 30 d 0 h; paused 1 time, 1 s; nothing proven."
+    assert Exposure(spans[:1], 2).sentence == "Sealed for 100 % of 30 d 0 h; 2 proven exposures."
