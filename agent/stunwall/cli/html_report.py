@@ -22,6 +22,7 @@ from stunwall.doctor import checks
 from stunwall.model import Reason, StunwallError
 from stunwall.record.filter import Filter
 from stunwall.record.reader import RecordReader
+from stunwall.record.summary import QUARTER
 from stunwall.redact.redaction import Redaction
 from stunwall.text import date_time
 
@@ -57,7 +58,7 @@ def report(
     """
     from stunwall.cli.page import render  # takes 50 ms
 
-    start = filters.time_of(since, "--since")
+    start = filters.time_of(since, "--since") // QUARTER * QUARTER
     hidden = redaction(not no_redact)
     page = _page(context.obj, reader.load(context.obj), start, hidden)
     _write(html, render(page))
@@ -96,21 +97,27 @@ def _summed(
     record: RecordReader, start: float, now: float, hidden: Redaction | None
 ) -> tuple[timeline.Bars, dict[int, dict[str, int]], list["Table"]]:
     """Return the bars, the flows in each by application, and the tables of sums."""
-    from stunwall.cli.page import sums
+    from stunwall.cli.page import ROWS, sums
 
     wanted, bars = Filter(since=start), timeline.cut(start, now)
     flows: dict[int, dict[str, int]] = {}
     apps: Sums = {}
     days: Sums = {}
-    for bar, value, flows_, packets in record.bars(wanted, bars.start, bars.width):
+    for bar, value, flows_, packets in record.bars(start, bars.start, bars.width):
         app, at = shown(value, hidden), min(bar, bars.count - 1)  # an entry may be of a wrong clock
         in_bar = flows.setdefault(at, {})
         in_bar[app] = in_bar.get(app, 0) + flows_
         for counted, key in ((apps, app), (days, bars.named(at)[:10])):
             before = counted.get(key, (0, 0))
             counted[key] = before[0] + flows_, before[1] + packets
-    to = [(name(each), each.flows, each.packets) for each in totals(record, wanted, By.DESTINATION, hidden)]
-    why = [(_why(each.value), each.flows, each.packets) for each in totals(record, wanted, By.REASON, hidden)]
+    to = [
+        (name(each), each.flows, each.packets)
+        for each in totals(record, wanted, By.DESTINATION, hidden, ROWS)
+    ]
+    why = [
+        (_why(each.value), each.flows, each.packets)
+        for each in totals(record, wanted, By.REASON, hidden, ROWS)
+    ]
     tables = [
         sums("Applications", "Application", sorted(_rows(apps), key=lambda row: (-row[1], row[0]))),
         sums("Destinations", "Destination", to),

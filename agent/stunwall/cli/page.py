@@ -10,7 +10,8 @@ from stunwall.cli.timeline import HEIGHT, WIDTH, Timeline
 from stunwall.doctor.findings import Finding
 from stunwall.text import printable
 
-_ROWS = 31  # of a table of sums; the rest is counted
+ROWS = 31
+"""Rows of a table of sums; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Page:
 
 def sums(title: str, column: str, rows: Sequence[tuple[str, int, int]]) -> Table:
     """Return a table of (value, flows, packets), of which the first rows are shown."""
-    left = len(rows) - _ROWS
-    note = f"and {left:,} more, with {sum(flows for _, flows, _ in rows[_ROWS:]):,} flows" if left > 0 else ""
-    return Table(title, (column, "Flows", "Packets"), rows[:_ROWS], note)
+    left = len(rows) - ROWS
+    note = f"and {left:,} more, with {sum(flows for _, flows, _ in rows[ROWS:]):,} flows" if left > 0 else ""
+    return Table(title, (column, "Flows", "Packets"), rows[:ROWS], note)
 
 
 def render(page: Page) -> str:

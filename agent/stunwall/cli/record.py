@@ -10,9 +10,10 @@ from stunwall.control.protocol import ControlError
 from stunwall.model import Event
 from stunwall.record.filter import Filter
 from stunwall.record.plain import entry
-from stunwall.record.reader import CONTAINER, LABELLED, RecordReader
+from stunwall.record.reader import LABELLED, RecordReader
 from stunwall.record.schema import RecordError, RecordPermissionError
 from stunwall.record.shares import WINDOW
+from stunwall.record.summary import CONTAINER
 from stunwall.text import sender
 
 _ALL = Filter()

@@ -14,7 +14,8 @@ from stunwall.config import Config
 from stunwall.doctor.findings import Finding
 from stunwall.model import Event
 from stunwall.record.filter import Filter
-from stunwall.record.reader import CONTAINER, LABELLED, RecordReader
+from stunwall.record.reader import LABELLED, RecordReader
+from stunwall.record.summary import CONTAINER
 from stunwall.redact.addresses import KEY
 from stunwall.redact.redaction import Redaction
 from stunwall.stun.services import service
@@ -56,14 +57,18 @@ class Total(NamedTuple):
 
 
 def totals(
-    record: RecordReader | OwnRecord, wanted: Filter, by: str, hidden: Redaction | None
+    record: RecordReader | OwnRecord, wanted: Filter, by: str, hidden: Redaction | None, named: int
 ) -> list[Total]:
-    """Return what RecordReader.totals yields, redacted if there is a redaction. Raises RecordError."""
+    """Return what RecordReader.totals yields, redacted if there is a redaction. Raises RecordError.
+
+    Only the first `named` have names; a pseudonym takes time.
+    """
     asked = LABELLED if by == "app" and hidden is not None else by
+    found = list(record.totals(wanted, asked))
     return [
         Total(shown(value, hidden), service(value) if by == "destination" else "", flows, packets)
-        for value, flows, packets in record.totals(wanted, asked)
-    ]
+        for value, flows, packets in found[:named]
+    ] + [Total("", "", flows, packets) for _, flows, packets in found[named:]]
 
 
 def shown(value: str, hidden: Redaction | None) -> str:

@@ -59,7 +59,7 @@ def stats(
     """
     wanted = filters.chosen(since, until, app, unit, user, to, verdict, reason, interface)
     with closing(open_record(reader.load(context.obj))) as record:
-        _print(by, totals(record, wanted, by, redaction(redact)), limit, as_json)
+        _print(by, totals(record, wanted, by, redaction(redact), limit), limit, as_json)
 
 
 def _print(by: By, found: list[Total], limit: int, as_json: bool) -> None:

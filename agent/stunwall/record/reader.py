@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from heapq import nlargest
 from math import inf
 from pathlib import Path
@@ -29,24 +30,17 @@ from stunwall.record.schema import (
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 _ALL = Filter()
 _KINDS = frozenset(Kind)
-_APP = (
-    "coalesce(nullif(app, ''), nullif(container, ''), iif(unit GLOB '*.service', unit, NULL), "
-    "nullif(replace(executable, rtrim(executable, replace(executable, '/', '')), ''), ''), nullif(unit, ''), "
-    "nullif(incoming, ''), 'unknown')"
-)
-LABELLED, CONTAINER = "labelled app", "container:"
-"""As `app`, but the names of containers are preceded by this text: nothing else tells them from other names."""
-# What entries can be summed up by, in SQL; the programs as in `text.sender`.
+LABELLED = "labelled app"
+"""As `app`, but the names of containers are preceded by summary.CONTAINER."""
+# What entries can be summed up by, in SQL.
 GROUPS = {
-    "app": _APP,
-    LABELLED: _APP.replace("nullif(container, '')", f"'{CONTAINER}' || nullif(container, '')"),
+    "app": summary.PROGRAM,
+    LABELLED: summary.LABELLED_PROGRAM,
     "destination": "destination",
     "day": "date(last_time, 'unixepoch', 'localtime')",
     "reason": "reason",
     "verdict": "verdict",
 }
-_OF_KIND = ("app", LABELLED, "reason", "verdict")  # groups that a kind belongs to as a whole
-_TABLES = {"destination": "destinations", "day": "quarters"}  # tables with the sums of the others
 _FEW = 10_000  # entries that are rather read one by one
 
 
@@ -139,41 +133,68 @@ class RecordReader:
             f"SELECT {GROUPS[by]} AS value, total({self._column('flows')}), total(count) "  # noqa: S608
             f"FROM {source} GROUP BY value ORDER BY 2 DESC, value"
         )
-        for value, flows, packets in self._rows(query, values):
+        for value, flows, packets in self._rows(query, tuple(values)):
             yield str(value), int(flows), int(packets)
 
-    def bars(self, wanted: Filter, start: float, width: float) -> Iterator[tuple[int, str, int, int]]:
+    def bars(self, since: float, start: float, width: float) -> Iterator[tuple[int, str, int, int]]:
         """Yield (bar, value, flows, packets) for each value of GROUPS[LABELLED] in each bar of `width` seconds.
 
-        Bar 0 begins at `start`, in Unix seconds. Raises RecordError.
+        Bar 0 begins at `start`; of entries that were seen at or after `since`. Both are Unix seconds, and begin a
+        quarter of an hour. Raises RecordError.
         """
-        condition, values = self._condition(wanted)
-        bar, source = "cast((last_time - ?) / ? AS INTEGER)", f"events WHERE protocol != '' AND {condition}"
+        program, source = summary.LABELLED_PROGRAM, "events WHERE protocol != '' AND last_time >= ?"
         if self._summed:
-            (of_kind, some), (beyond, others) = wanted.kind(), self._beyond(wanted)
-            source = f"{summary.by_kind(beyond, bar)} WHERE protocol != '' AND {of_kind}"
-            bar, values = "also", [*others, *some]
+            program, source = "program", "quarters WHERE last_time >= ?"
         query = (
-            f"SELECT {bar} AS bar, {GROUPS[LABELLED]} AS value, "  # noqa: S608
+            f"SELECT cast((last_time - ?) / ? AS INTEGER) AS bar, {program} AS value, "  # noqa: S608
             f"total({self._column('flows')}), total(count) FROM {source} GROUP BY bar, value"
         )
-        for at, value, flows, packets in self._rows(query, (start, width, *values)):
+        for at, value, flows, packets in self._rows(query, (start, width, since)):
             yield at, str(value), int(flows), int(packets)
 
-    def _sums(self, wanted: Filter, by: str) -> tuple[str, tuple[object, ...]]:
-        """Return the smallest table that can be summed up so, with what has to hold of its rows, and parameters."""
+    def _sums(self, wanted: Filter, by: str) -> Condition:
+        """Return the smallest table that can be summed up so, with what has to hold of its rows."""
         condition, values = self._condition(wanted)
         if not self._summed:
-            return f"events WHERE protocol != '' AND {condition}", tuple(values)
-        if by in _TABLES and wanted == _ALL:
-            return _TABLES[by], ()
-        if by in _OF_KIND:
-            (of_kind, some), (beyond, others) = wanted.kind(), self._beyond(wanted)
-            kinds = "kinds" if beyond == "1" else summary.by_kind(beyond)
-            return f"{kinds} WHERE protocol != '' AND {of_kind}", (*others, *some)
-        if by == "destination" and not (wanted.since or wanted.until or wanted.port):
-            return f"{summary.TO} WHERE {condition}", tuple(values)
-        return f"{summary.ROWS} WHERE protocol != '' AND {condition}", tuple(values)
+            return f"events WHERE protocol != '' AND {condition}", values
+        if by == "destination":
+            found = self._destinations(wanted)
+        elif by == "day":
+            found = self._days(wanted)
+        else:
+            found = self._kinds(wanted)
+        return found or (f"{summary.ROWS} WHERE protocol != '' AND {condition}", values)
+
+    def _destinations(self, wanted: Filter) -> Condition | None:
+        if wanted == _ALL:
+            return "destinations", []
+        if wanted == Filter(since=wanted.since, until=wanted.until):
+            return summary.of_time("day_destinations", "destination", wanted)
+        if wanted.since or wanted.until or wanted.port:
+            return None
+        condition, values = wanted.where()
+        return f"{summary.TO} WHERE {condition}", values
+
+    def _days(self, wanted: Filter) -> Condition | None:
+        of_kind, values = wanted.kind()
+        # Quarters tell programs apart, but no kinds: does the filter want all or nothing of each program?
+        programs = f"SELECT program FROM kinds WHERE {of_kind}"  # noqa: S608
+        others = f"SELECT count(*) FROM kinds WHERE program IN ({programs}) AND NOT ({of_kind})"  # noqa: S608
+        if wanted.to or wanted.port or self._numbers(others, (*values, *values))[0]:
+            return None
+        return summary.of_time("quarters", "last_time", wanted)
+
+    def _kinds(self, wanted: Filter) -> Condition:
+        of_kind, values = wanted.kind()
+        beyond, others = self._beyond(wanted)
+        if beyond == "1":
+            return f"kinds WHERE protocol != '' AND {of_kind}", values
+        if wanted == replace(wanted, to=(), port=0):
+            return summary.by_kind(summary.of_time("days", "kind", wanted))
+        table = "entries" if wanted.since or wanted.until or wanted.port else "destinations"
+        rows = f"(SELECT kind, flows, count FROM {table} WHERE {beyond})"  # noqa: S608
+        source, found = summary.by_kind((rows, others))
+        return f"{source} WHERE protocol != '' AND {of_kind}", [*found, *values]
 
     def _beyond(self, wanted: Filter) -> Condition:
         """Return the condition for `entries`, once what it needs is there."""

@@ -37,15 +37,21 @@ def missing(
     `refused(text)` tries a ruleset without loading it, and returns what the kernel said against it. `load(module)`
     returns how to load a module.
     """
-    for name, rule, option, module in _PIECES + (_REDIRECT_PIECES if redirect else ()):
-        chain = f"chain probe {{\n{rule}\n}}\n" if rule else ""
-        complaint = refused(f"table inet stunwall_probe {{\n{chain}}}\n")
-        if complaint:
+    pieces = _PIECES + (_REDIRECT_PIECES if redirect else ())
+    if not refused(_table(*(rule for _, rule, *_ in pieces))):
+        return None
+    for name, rule, option, module in pieces:
+        if complaint := refused(_table(rule)):
             return (
                 f"the kernel lacks {name}. It needs {option} (module {module}): {load(module)}. "
                 f"nft said: {complaint}"
             )
     return None
+
+
+def _table(*rules: str) -> str:
+    chains = "".join(f"chain probe{number} {{\n{rule}\n}}\n" for number, rule in enumerate(rules) if rule)
+    return f"table inet stunwall_probe {{\n{chains}}}\n"
 
 
 _EGRESS = 'chain probe {\ntype filter hook egress device "lo" priority 0\n}\n'
