@@ -61,11 +61,15 @@ COMMANDS = {
     "stats --by reason": (),
     "stats --by verdict": (),
     "stats --since 7d": (),
+    "stats --since 30d --by destination": (),
+    "stats --by day --app firefox": (),
+    "stats --to 203.0.113.0/24": (),
     "stats --app firefox --by destination": (),
     "exposure": (),
     "status": (),
     "export --since 1h": (),
     "config check": (),
+    "report": ("--html", "{folder}/report.html"),
 }
 # Programs by how often they are seen, from the most frequent.
 APPS = (
@@ -144,7 +148,7 @@ def measured(agent: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
     for number in range(rounds + 1):
         python = seconds("-c", "pass")
         for command, more in COMMANDS.items():
-            words = (*command.split(), *(word.format(newest=newest) for word in more))
+            words = (*command.split(), *(word.format(newest=newest, folder=folder) for word in more))
             took = seconds("-m", "stunwall.cli", "--config", str(folder / "c.toml"), *words) - python
             if number:  # the first round makes the bytecode
                 found.setdefault(command, []).append(took)

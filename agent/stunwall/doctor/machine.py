@@ -5,13 +5,16 @@ import pwd
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from stunwall import hints
 from stunwall.config import Config
 from stunwall.control.protocol import Status
 from stunwall.doctor.findings import Finding
 from stunwall.model import StunwallError
+from stunwall.wall import inspection
 
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 _INTERFACES = Path("/sys/class/net")
@@ -71,6 +74,11 @@ class Machine:
     def then_restart(self) -> str:
         """The end of a sentence that says to restart the daemon after something else."""
         return hints.then_restart(self.systemd)
+
+    @cached_property
+    def ruleset(self) -> list[dict[str, Any]]:
+        """The objects of every table, as inspection.read_ruleset has them. Raises NftError."""
+        return inspection.read_ruleset()
 
     @staticmethod
     def output(*command: str) -> str:

@@ -10,7 +10,6 @@ from stunwall.doctor.findings import Finding, note, ok, problem, warning
 from stunwall.doctor.machine import Machine
 from stunwall.model import REDIRECT_TABLE
 from stunwall.queue import nfqueue
-from stunwall.wall import inspection
 
 _PROC = Path("/proc")
 # On Debian and most others; on Fedora and its relatives.
@@ -28,7 +27,7 @@ def queue(machine: Machine) -> Iterator[Finding]:
     if port is not None and (machine.daemon is None or port != machine.daemon["pid"]):
         alone = False
         yield _reader(machine, port)
-    ruleset = inspection.read_ruleset()
+    ruleset = machine.ruleset
     claims = other_rules.queue_claims(ruleset)
     for claim in claims:
         if claim.value == number:
@@ -73,7 +72,7 @@ def _reader(machine: Machine, port: int) -> Finding:
 def marks(machine: Machine) -> Iterator[Finding]:
     """Whether other programs use bits of `mark_mask`, in their rules or in routing rules."""
     mask = machine.mark_mask
-    ruleset = inspection.read_ruleset()
+    ruleset = machine.ruleset
     printed = [machine.output("ip", family, "-j", "rule") for family in ("-4", "-6")]
     rules = [rule for text in printed for rule in json.loads(text or "[]")]
     claims = other_rules.mark_claims(ruleset, mask) + other_rules.routing_claims(rules, mask, REDIRECT_TABLE)
@@ -102,7 +101,7 @@ def marks(machine: Machine) -> Iterator[Finding]:
 
 def programs(machine: Machine) -> Iterator[Finding]:
     """Which other programs have rules or queues here, and what that means for stunwall."""
-    for presence in known_programs.present(inspection.read_ruleset(), machine.interfaces()):
+    for presence in known_programs.present(machine.ruleset, machine.interfaces()):
         what = f"found {presence.name} ({presence.seen})"
         yield note("neighbours", what, presence.advice.why, presence.advice.next)
     for number, port in nfqueue.listeners().items():
