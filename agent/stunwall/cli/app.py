@@ -55,6 +55,7 @@ _COMMANDS = {
     "show": "show:show",
     "explain": "explain:explain",
     "exposure": "exposure:exposure",
+    "check": "check:check",
     "notify": "notify:notify",
     "vpn": "vpn:vpn",
     "rules": "rules:rules",
