@@ -119,6 +119,8 @@ def _trial(way: Way, transport: Transport, variants: Sequence[Variant]) -> _Tria
 def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
     for hops in range(1, HOPS_MAX + 1):
         left = [each for each in trials if not each.reported]
+        if not left:
+            return
         for tries in range(1, TRIES + 1):
             for trial in left:
                 trial.repeat()

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from stunwall.check import messages, run
+from stunwall.check.messages import Variant
 from stunwall.check.verdict import Result, Verdict, overall
 from stunwall.check.ways import Kind, Way
 from stunwall.cli import terminal
 from stunwall.cli.options import Json, Redact
 from stunwall.cli.redacted import redaction
+from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.text import count, printable
 from stunwall.vpn import iproute
@@ -44,26 +46,27 @@ def check(
         bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
     ] = False,
 ) -> None:
-    """Show on the wire whether STUN can bypass the VPN.
+    """Prove on the wire whether STUN can bypass the VPN.
 
-    For each way to send (any socket; one bound to an address or an interface;
-    with a mark, as root) it sends a STUN request and, beside it, a packet that
-    is no STUN. Both end at the next router, which reports what it sees: if only
-    the other packet is reported, the way is sealed. No server is asked.
+    A socket can be bound to nothing, to an address or to an interface, and as
+    root it can have a mark. For each of these ways, over UDP and TCP, this sends
+    a STUN request and a packet that is not STUN. Both end at the next router,
+    which reports that: if it reports the other packet alone, STUN was blocked.
+    No server is asked, and no permission is needed.
+
+    \b
+    Examples:
+      stunwall check
+      stunwall check --forecast
+      sudo stunwall check --all
 
     \b
     Exit codes:
-      0  sealed: by no way STUN left outside the VPN
+      0  sealed: no STUN left outside the VPN
       1  leak: STUN left outside the VPN
-      5  inconclusive: by some way nothing could be shown
+      5  inconclusive: for some way, no router reported anything
     """
-    config = reader.load(context.obj)
-    found, own = run.forecast(Named(config.interfaces, config.inside))
-    if not forecast and sys.stderr.isatty():
-        typer.echo(f"Trying {count(len(found), 'way')} ...", err=True)
-    variants = messages.VARIANTS if everything else messages.USUAL
-    results = [] if forecast else run.examine(found, own, variants)
-    said = _plain(found, results)
+    said = _examined(reader.load(context.obj), None if forecast else _variants(everything))
     if hidden := redaction(redact):
         said = hidden.value(said)
     if as_json:
@@ -71,6 +74,20 @@ def check(
     else:
         _show(said)
     raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if not forecast else 0)
+
+
+def _variants(everything: bool) -> Sequence[Variant]:
+    return messages.VARIANTS if everything else messages.USUAL
+
+
+def _examined(config: Config, variants: Sequence[Variant] | None) -> dict[str, Any]:
+    """Return what is found, with None nothing but the forecast."""
+    found, own = run.forecast(Named(config.interfaces, config.inside))
+    if variants is None:
+        return _plain(found, [])
+    if sys.stderr.isatty():
+        typer.echo(f"Trying {count(len(found), 'way')} ...", err=True)
+    return _plain(found, run.examine(found, own, variants))
 
 
 def _plain(found: Sequence[Way], results: Sequence[Result]) -> dict[str, Any]:
