@@ -53,13 +53,14 @@ _stunwall() {
     options="--json --help"
     case $path in
         "watch ") options="--redact --help" ;;
-        "") words="status log stats export report watch show explain exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "") words="status log stats export report watch show explain check exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
         "status ") options="--redact --json --waybar --help" ;;
         "log "*) options="--redact --json --follow -f $filters --limit -n --help" ;;
         "stats "*) options="--redact --json --by $filters --limit -n --help" ;;
         "export "*) options="--redact --format --output $filters --help" ;;
         "notify "*) options="--for --json --help" ;;
         "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
+        "check "*) options="--redact --all --forecast --json --help" ;;
         "exposure "*) options="--redact --since --json --help" ;;
         "report "*) options="--html --since --no-redact --help" ;;
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;

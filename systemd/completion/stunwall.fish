@@ -49,6 +49,7 @@ complete --command stunwall --condition '__stunwall_at' --arguments report --des
 complete --command stunwall --condition '__stunwall_at' --arguments watch --description 'Watch the state and what is blocked, full-screen'
 complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
 complete --command stunwall --condition '__stunwall_at' --arguments explain --description 'Explain why a packet bypasses the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments check --description 'Prove on the wire whether STUN can bypass the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments exposure --description 'Show for how long STUN could leak'
 complete --command stunwall --condition '__stunwall_at' --arguments notify --description 'Show desktop notifications of what is blocked'
 complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces are the VPN, inside or a way out'
@@ -60,7 +61,7 @@ complete --command stunwall --condition '__stunwall_at' --arguments reload --des
 complete --command stunwall --condition '__stunwall_at' --arguments allow --description 'Manage exceptions'
 complete --command stunwall --condition '__stunwall_at' --arguments config --description 'Check the configuration'
 
-for command in status log stats show explain exposure notify vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
+for command in status log stats show explain check exposure notify vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
     complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'Print JSON'
 end
 complete --command stunwall --condition '__stunwall_in status' --long-option waybar --description 'Print one line for a status bar'
@@ -107,6 +108,9 @@ complete --command stunwall --condition '__stunwall_in explain' --long-option re
 complete --command stunwall --condition '__stunwall_in report' --long-option html --require-parameter --force-files --description 'The file to write'
 complete --command stunwall --condition '__stunwall_in report' --long-option since --exclusive --arguments '2h 1d 7d 30d' --description 'Only the time since then'
 complete --command stunwall --condition '__stunwall_in report' --long-option no-redact --description 'Show addresses, users and other names as they are'
+complete --command stunwall --condition '__stunwall_in check' --long-option redact --description 'Replace addresses, users and other names'
+complete --command stunwall --condition '__stunwall_in check' --long-option all --description 'Try every kind of message'
+complete --command stunwall --condition '__stunwall_in check' --long-option forecast --description 'Send nothing; show which way packets would take'
 complete --command stunwall --condition '__stunwall_in exposure' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in vpn' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in doctor' --long-option redact --description 'Replace addresses, users and other names'

@@ -117,8 +117,12 @@ class Agent:
         return self._run(CLI, *arguments)
 
     def _run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        assignments = [f"{name}={value}" for name, value in _ENVIRONMENT.items()]
-        return self._lab.client.run("env", *assignments, *self.command(module), *arguments)
+        return self._lab.client.run(*self.environment, *self.command(module), *arguments)
+
+    @property
+    def environment(self) -> list[str]:
+        """What precedes a command line of one of stunwall's modules."""
+        return ["env", *(f"{name}={value}" for name, value in _ENVIRONMENT.items())]
 
     def command(self, module: str) -> list[str]:
         """The command line that runs one of stunwall's modules with this configuration."""

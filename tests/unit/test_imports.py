@@ -30,6 +30,7 @@ ROOMS = {
     "wall": {"model", "config", "hints", "netlink"},
     "queue": {"model"},
     "sockets": {"model", "netlink"},
+    "check": {"model", "stun", "vpn"},
     "record": {"model", "config", "hints"},
     "bus": {"model"},
     "polkit": {"model", "text", "bus"},
@@ -45,7 +46,7 @@ ROOMS = {
     },
     "cli": {
         *("model", "config", "reasons", "text", "hints", "stun", "redact"),
-        *("configfile", "vpn", "wall", "record", "control", "doctor", "notify"),
+        *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check"),
     },
 }
 PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}

@@ -28,6 +28,7 @@ First steps:
   stunwall watch               watch state and attempts, full-screen
   stunwall show 12             show one entry in full, with its packet decoded
   stunwall explain 12          find out why it bypassed the VPN
+  stunwall check               prove on the wire whether STUN can leak
   stunwall exposure            show for how long STUN could leak, and why
   stunwall report --html FILE  write a page to send to someone
   stunwall notify              show desktop notifications of what is blocked
@@ -37,11 +38,12 @@ First steps:
 
 \b
 Exit codes:
-  0  success; for `status`: no STUN can leak; for `exposure`: always sealed
-  1  failure; for `status`: STUN can leak; for `exposure`: not always sealed
+  0  success; for `status`, `check` and `exposure`: no leak
+  1  failure; for `status`, `check` and `exposure`: a leak
   2  wrong command line
   3  invalid configuration
   4  permission denied: use sudo, or join the group stunwall
+  5  for `check`: inconclusive
 """
 
 # Where each command is: the module in this folder, and the function in it, or the group of commands.
@@ -54,6 +56,7 @@ _COMMANDS = {
     "watch": "watch:watch",
     "show": "show:show",
     "explain": "explain:explain",
+    "check": "check:check",
     "exposure": "exposure:exposure",
     "notify": "notify:notify",
     "vpn": "vpn:vpn",

@@ -1,0 +1,142 @@
+"""Sends packets that end at a router nearby, and waits for who reports them (ICMP; RECVERR in ip(7)). Any user may."""
+
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Self
+
+from stunwall.check.ways import Way
+from stunwall.model import FAMILIES, Address, Transport
+
+# linux/in.h, linux/in6.h, linux/tcp.h, linux/socket.h: not all are in Python's socket module.
+_RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
+_TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
+_SO_MARK = 36
+_FASTOPEN_NO_COOKIE = 34
+_MSG_ERRQUEUE, _MSG_FASTOPEN = 0x2000, 0x20000000
+_ORIGIN_ICMP = (2, 3)  # linux/errqueue.h: SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_OFFENDER = 16  # bytes of struct sock_extended_err: then comes the reporter's struct sockaddr
+_RECEIVE = 2048  # bytes
+
+
+@dataclass(slots=True)
+class Probe:
+    """One packet, and what became of it."""
+
+    way: Way
+    name: str
+    transport: Transport
+    port: int
+    make: Callable[[], bytes]
+    """Returns the payload, with a random part."""
+    seen_by: Address | None = None
+    """The router that reported that the packet ended there: it has left this machine."""
+    refused: str = ""
+    """Why this machine did not send it, or who on it answered."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing else is to be expected."""
+        return self.seen_by is not None or bool(self.refused)
+
+    def again(self) -> Self:
+        """Return the same packet, which is still to be sent."""
+        return replace(self, seen_by=None, refused="")
+
+
+def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Address]) -> None:
+    """Send all of them, in their order, so that they end after `hops` routers, and wait for reports.
+
+    Returns after `seconds`, or once all is known. `own`: the machine's addresses: what they report was never sent.
+    """
+    end = time.monotonic() + seconds
+    poll = select.poll()
+    with ExitStack() as stack:
+        waiting: dict[int, tuple[Probe, socket.socket]] = {}
+        for probe in probes:
+            try:
+                made = stack.enter_context(_open(probe, hops))
+                _begin(probe, made)
+            except PermissionError:
+                probe.refused = "dropped by this machine's rules"
+                continue
+            except OSError as error:
+                probe.refused = f"this machine did not send it: {error.strerror}"
+                continue
+            waiting[made.fileno()] = probe, made
+            poll.register(made, select.POLLIN)
+        while waiting and (left := end - time.monotonic()) > 0:
+            for descriptor, _ in poll.poll(left * 1000):
+                probe, made = waiting[descriptor]
+                _take(probe, made, own)
+                if probe.done:
+                    poll.unregister(descriptor)
+                    del waiting[descriptor]
+
+
+def _open(probe: Probe, hops: int) -> socket.socket:
+    packet = probe.way.packet
+    kind = socket.SOCK_DGRAM if probe.transport is Transport.UDP else socket.SOCK_STREAM
+    made = socket.socket(FAMILIES[packet.version], kind | socket.SOCK_NONBLOCK)
+    try:
+        made.setsockopt(*_RECVERR[packet.version], 1)
+        made.setsockopt(*_TTL[packet.version], hops)
+        if probe.transport is Transport.TCP:
+            # A connection's first packet carries the payload (tcp(7), RFC 7413): nobody needs to answer.
+            made.setsockopt(socket.IPPROTO_TCP, _FASTOPEN_NO_COOKIE, 1)
+        if packet.mark:
+            made.setsockopt(socket.SOL_SOCKET, _SO_MARK, packet.mark)
+        if probe.way.device:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(probe.way.device))
+        if packet.source is not None:
+            made.bind((str(packet.source), 0))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _begin(probe: Probe, made: socket.socket) -> None:
+    to = str(probe.way.packet.destination), probe.port
+    if probe.transport is Transport.UDP:
+        made.connect(to)  # over IPv6, others are not told of errors
+        made.send(probe.make())
+    else:
+        with suppress(BlockingIOError):  # EINPROGRESS
+            made.sendto(probe.make(), _MSG_FASTOPEN, to)
+
+
+def _take(probe: Probe, made: socket.socket, own: frozenset[Address]) -> None:
+    """Read what the kernel has for a socket."""
+    with suppress(BlockingIOError):
+        _, said, _, _ = made.recvmsg(_RECEIVE, _RECEIVE, _MSG_ERRQUEUE)
+        for level, kind, data in said:
+            if (level, kind) == _RECVERR[probe.way.packet.version]:
+                _report(probe, data, own)
+        return
+    try:
+        if made.recv(_RECEIVE):
+            probe.refused = "answered by this machine"  # no server has that address
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        probe.refused = f"refused by this machine ({error.strerror})"
+
+
+def _report(probe: Probe, data: bytes, own: frozenset[Address]) -> None:
+    number, origin = struct.unpack_from("=IB", data)
+    if origin not in _ORIGIN_ICMP:
+        probe.refused = f"this machine did not send it: {os.strerror(number)}"
+        return
+    length, at = (4, 4) if probe.way.packet.version == 4 else (16, 8)  # in struct sockaddr_in, sockaddr_in6
+    reporter = ip_address(data[_OFFENDER + at : _OFFENDER + at + length])
+    if reporter in own or reporter == probe.way.packet.destination:
+        probe.refused = "refused by this machine"
+    else:
+        probe.seen_by = reporter

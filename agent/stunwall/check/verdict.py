@@ -1,0 +1,79 @@
+"""What a check has shown. No I/O."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stunwall.check.probe import Probe
+from stunwall.check.ways import Way
+from stunwall.model import Address, Transport
+
+
+class Verdict(StrEnum):
+    """What is shown of one way, or of all."""
+
+    SEALED = "sealed"
+    LEAK = "leak"
+    INCONCLUSIVE = "inconclusive"
+    THROUGH = "through-vpn"
+    """STUN gets through the VPN: calls work."""
+    BLOCKED = "blocked-in-vpn"
+    """The VPN carries other packets, but no STUN: calls do not work."""
+    NOT_SENT = "not-sent"
+    """There is nothing to be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one way has shown for a transport protocol, in a word and a sentence."""
+
+    way: Way
+    transport: Transport
+    verdict: Verdict
+    why: str
+
+
+def judge(stun: Sequence[Probe], control: Probe, vpn_hops: frozenset[Address]) -> tuple[Verdict, str]:
+    """Return what a way has shown.
+
+    Args:
+        stun: the messages, which were sent before the control.
+        control: the packet that is no STUN.
+        vpn_hops: the routers that have reported packets that went into the VPN.
+    """
+    seen = [(each.name, each.seen_by) for each in stun if each.seen_by is not None]
+    if control.way.into_vpn:
+        if seen:
+            others = ", ".join(each.name for each in stun if each.seen_by is None)
+            rest = f" (not reported: {others})" if others else ""
+            return Verdict.THROUGH, f"STUN gets through the VPN, as far as {seen[0][1]}{rest}"
+        if control.seen_by is not None:
+            return Verdict.BLOCKED, f"the VPN carries other packets as far as {control.seen_by}, but no STUN"
+        return Verdict.INCONCLUSIVE, _mute(control)
+    outside = [(name, router) for name, router in seen if router not in vpn_hops or router == control.seen_by]
+    if outside:
+        names = ", ".join(name for name, _ in outside)
+        return Verdict.LEAK, f"{names} left this machine outside the VPN: {outside[0][1]} has seen it"
+    if seen:
+        return Verdict.SEALED, f"STUN was moved into the VPN, as far as {seen[0][1]}"
+    if control.seen_by is not None:
+        said = next((each.refused for each in stun if each.refused), "no STUN left this machine")
+        return Verdict.SEALED, f"{said}; {control.seen_by} has seen the packet beside it, which is no STUN"
+    return Verdict.INCONCLUSIVE, _mute(control)
+
+
+def _mute(control: Probe) -> str:
+    if control.refused:
+        return f"nothing can be shown: also a packet that is no STUN was {control.refused}"
+    return "nothing can be shown: the routers there report nothing"
+
+
+def overall(results: Iterable[Result]) -> Verdict:
+    """Return whether STUN can bypass the VPN: SEALED, LEAK or INCONCLUSIVE."""
+    tried = [each for each in results if each.verdict is not Verdict.NOT_SENT]
+    outside = [each for each in tried if not each.way.into_vpn]
+    if any(each.verdict is Verdict.LEAK for each in outside):
+        return Verdict.LEAK
+    if not tried or any(each.verdict is Verdict.INCONCLUSIVE for each in outside):
+        return Verdict.INCONCLUSIVE
+    return Verdict.SEALED

@@ -1,0 +1,93 @@
+"""The ways in which a program can send a packet, and where it would leave by them. No I/O."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from ipaddress import ip_address
+
+from stunwall.model import Address
+from stunwall.vpn import explain
+from stunwall.vpn.cause import Cause, Explanation
+from stunwall.vpn.explain import Routing
+from stunwall.vpn.inside import Named
+from stunwall.vpn.walk import Packet
+
+# Documentation addresses, which no server has (RFC 5737 §3, RFC 3849 §2): what is sent there ends on its way.
+DESTINATIONS: dict[int, Address] = {4: ip_address("203.0.113.9"), 6: ip_address("2001:db8:ffff::9")}
+WAYS_MAX = 40  # of an IP version: a machine may have thousands of addresses
+
+
+class Kind(StrEnum):
+    """What is special about the socket."""
+
+    UNBOUND = "unbound"
+    SOURCE = "source"
+    DEVICE = "device"
+    MARK = "mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to send: the packet, and where rules and routes take it."""
+
+    kind: Kind
+    packet: Packet
+    device: str
+    """The name of the interface that the socket is bound to, or ""."""
+    explanation: Explanation
+    interfaces: tuple[str, ...]
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it leaves the machine: into the VPN, or outside it."""
+        return self.explanation.cause not in (Cause.LOCAL, Cause.INSIDE, Cause.NO_ROUTE)
+
+    @property
+    def into_vpn(self) -> bool:
+        """Whether it goes into the VPN."""
+        return self.explanation.cause is Cause.VPN
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether only root can send so (SO_MARK in socket(7): CAP_NET_ADMIN)."""
+        return self.kind is Kind.MARK
+
+
+def ways(found: Routing, version: int, named: Named, uid: int) -> list[Way]:
+    """Return the ways of a user's programs to DESTINATIONS over an IP version, at most WAYS_MAX of them.
+
+    `found`: with the routes there. `named`: the interfaces that the configuration names.
+    """
+    plain = Packet(DESTINATIONS[version], uid=uid)
+    packets = [(Kind.UNBOUND, plain), *_bound(found, plain)][:WAYS_MAX]
+    links = found.fib.links
+
+    def way(kind: Kind, packet: Packet) -> Way:
+        explanation = explain.explain(packet, found, named)
+        device = links[packet.device].name if packet.device else ""
+        return Way(kind, packet, device, explanation, tuple(explain.names(explanation.path, found)))
+
+    return [way(kind, packet) for kind, packet in packets]
+
+
+def _bound(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
+    yield from ((Kind.SOURCE, replace(plain, source=address)) for address in _addresses(found, plain.version))
+    for link in found.snapshot.links:
+        # Without an address of that IP version nothing is sent there.
+        if link.up and any(_usable(each, plain.version) for each in _of(found, link.index)):
+            yield Kind.DEVICE, replace(plain, device=link.index)
+    marks = (rule.mark for rule in found.fib.rules if rule.mark and not rule.invert)
+    yield from ((Kind.MARK, replace(plain, mark=mark)) for mark in dict.fromkeys(marks))
+
+
+def _addresses(found: Routing, version: int) -> Iterable[Address]:
+    up = [link.index for link in found.snapshot.links if link.up]
+    return dict.fromkeys(each for index in up for each in _of(found, index) if _usable(each, version))
+
+
+def _of(found: Routing, index: int) -> tuple[Address, ...]:
+    return found.snapshot.all_addresses.get(index, ())
+
+
+def _usable(address: Address, version: int) -> bool:
+    return address.version == version and not (address.is_loopback or address.is_link_local)

@@ -1,0 +1,183 @@
+"""`stunwall check`: shows on the wire whether STUN can bypass the VPN."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from stunwall.check import messages, run
+from stunwall.check.messages import Variant
+from stunwall.check.verdict import Result, Verdict, overall
+from stunwall.check.ways import Kind, Way
+from stunwall.cli import terminal
+from stunwall.cli.options import Json, Redact
+from stunwall.cli.redacted import redaction
+from stunwall.config import Config
+from stunwall.configfile import reader
+from stunwall.text import count, printable
+from stunwall.vpn import iproute
+from stunwall.vpn.inside import Named
+
+EXIT_CODES = {Verdict.SEALED: 0, Verdict.LEAK: 1, Verdict.INCONCLUSIVE: 5}
+_COLOURS = {
+    Verdict.SEALED: typer.colors.GREEN,
+    Verdict.THROUGH: typer.colors.GREEN,
+    Verdict.LEAK: typer.colors.RED,
+    Verdict.BLOCKED: typer.colors.YELLOW,
+    Verdict.INCONCLUSIVE: typer.colors.YELLOW,
+}
+_GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
+_WORD = max(map(len, Verdict)) + 2  # columns
+_NEXT = {
+    Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
+    Verdict.INCONCLUSIVE: "try it in another network: the routers of this one do not report packets that end there",
+}
+
+
+def check(
+    context: typer.Context,
+    as_json: Json = False,
+    redact: Redact = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Try every kind of message, not only STUN's Binding Request.")
+    ] = False,
+    forecast: Annotated[
+        bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
+    ] = False,
+) -> None:
+    """Prove on the wire whether STUN can bypass the VPN.
+
+    A socket can be bound to nothing, to an address or to an interface, and as
+    root it can have a mark. For each of these ways, over UDP and TCP, this sends
+    a STUN request and a packet that is not STUN. Both end at the next router,
+    which reports that: if it reports the other packet alone, STUN was blocked.
+    No server is asked, and no permission is needed.
+
+    \b
+    Examples:
+      stunwall check
+      stunwall check --forecast
+      sudo stunwall check --all
+
+    \b
+    Exit codes:
+      0  sealed: no STUN left outside the VPN
+      1  leak: STUN left outside the VPN
+      5  inconclusive: for some way, no router reported anything
+    """
+    said = _examined(reader.load(context.obj), None if forecast else _variants(everything))
+    if hidden := redaction(redact):
+        said = hidden.value(said)
+    if as_json:
+        terminal.print_json(said)
+    else:
+        _show(said)
+    raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if not forecast else 0)
+
+
+def _variants(everything: bool) -> Sequence[Variant]:
+    return messages.VARIANTS if everything else messages.USUAL
+
+
+def _examined(config: Config, variants: Sequence[Variant] | None) -> dict[str, Any]:
+    """Return what is found, with None nothing but the forecast."""
+    found, own = run.forecast(Named(config.interfaces, config.inside))
+    if variants is None:
+        return _plain(found, [])
+    if sys.stderr.isatty():
+        typer.echo(f"Trying {count(len(found), 'way')} ...", err=True)
+    return _plain(found, run.examine(found, own, variants))
+
+
+def _plain(found: Sequence[Way], results: Sequence[Result]) -> dict[str, Any]:
+    """Return the fields of the JSON."""
+    return {
+        "verdict": overall(results).value if results else "",
+        "ways": [
+            _way(way) | {"shown": [_shown(each) for each in results if each.way is way]} for way in found
+        ],
+    }
+
+
+def _way(way: Way) -> dict[str, Any]:
+    packet, path = way.packet, way.explanation.path
+    return {
+        "ip_version": packet.version,
+        "kind": way.kind.value,
+        "source": str(packet.source) if way.kind is Kind.SOURCE else "",
+        "device": way.device,
+        "mark": packet.mark,
+        "interfaces": list(way.interfaces),
+        "into_vpn": way.into_vpn,
+        "cause": way.explanation.cause.value,
+        "why": way.explanation.cause.sentence,
+        "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
+    }
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    return {"protocol": result.transport.value, "verdict": result.verdict.value, "why": result.why}
+
+
+def _show(said: dict[str, Any]) -> None:
+    ways = said["ways"]
+    names = [_name(way) for way in ways]
+    exits = [", ".join(way["interfaces"]) or "-" for way in ways]
+    wide, by = (max(map(len, column)) + 2 for column in (["WAY", *names], ["LEAVES BY", *exits]))
+    if not said["verdict"]:
+        typer.echo(f"{'WAY':<{wide}}{'LEAVES BY':<{by}}WHY")
+        for name, out, way in zip(names, exits, ways, strict=True):
+            rule = f" (rule {way['rule']})" if way["rule"] else ""
+            typer.echo(f"{name:<{wide}}{out:<{by}}{printable(way['why'] + rule)}")
+        return
+    _headline(said)
+    typer.echo(f"{'WAY':<{wide}}{'LEAVES BY':<{by}}{'UDP':<{_WORD}}TCP")
+    for name, out, way in zip(names, exits, ways, strict=True):
+        words = "".join(_word(Verdict(each["verdict"])) for each in way["shown"])
+        typer.echo(f"{name:<{wide}}{out:<{by}}{words}".rstrip())
+    _details(names, ways)
+    if advice := _NEXT.get(said["verdict"]):
+        typer.echo(f"\nNext: {advice}")
+
+
+def _word(verdict: Verdict) -> str:
+    shown = "-" if verdict is Verdict.NOT_SENT else verdict.value
+    return typer.style(shown, fg=_COLOURS.get(verdict)) + " " * (_WORD - len(shown))
+
+
+def _details(names: Sequence[str], ways: Sequence[dict[str, Any]]) -> None:
+    """Print why a way is not as it should be."""
+    said: dict[str, list[str]] = {}
+    for name, way in zip(names, ways, strict=True):
+        for each in way["shown"]:
+            if Verdict(each["verdict"]) not in _GOOD:
+                said.setdefault(each["why"], []).append(f"{name}, {each['protocol'].upper()}")
+    for why, where in said.items():
+        typer.echo(f"\n{terminal.wrapped('; '.join(where), 0)}:\n  {terminal.wrapped(why, 2)}")
+
+
+def _headline(said: dict[str, Any]) -> None:
+    verdict = Verdict(said["verdict"])
+    shown = [each for way in said["ways"] if not way["into_vpn"] for each in way["shown"]]
+    tried = [each for each in shown if each["verdict"] != Verdict.NOT_SENT]
+    sealed = sum(each["verdict"] == Verdict.SEALED for each in tried)
+    through = any(each["verdict"] == Verdict.THROUGH for way in said["ways"] for each in way["shown"])
+    text = {
+        Verdict.SEALED: "no STUN left outside the VPN",
+        Verdict.LEAK: "STUN left this machine outside the VPN",
+        Verdict.INCONCLUSIVE: "not every way could be shown to be sealed",
+    }[verdict]
+    calls = "; STUN gets through the VPN" if through else ""
+    word = typer.style(verdict.value.upper(), fg=_COLOURS[verdict], bold=True)
+    typer.echo(f"{word}: {text} ({sealed} of {len(tried)} ways outside it sealed){calls}\n")
+
+
+def _name(way: dict[str, Any]) -> str:
+    bound = {
+        Kind.UNBOUND: "any socket",
+        Kind.SOURCE: f"bound to {way['source']}",
+        Kind.DEVICE: f"bound to {way['device']}",
+        Kind.MARK: f"mark {way['mark']:#x}",
+    }[Kind(way["kind"])]
+    return f"IPv{way['ip_version']}, {bound}"

@@ -1,0 +1,140 @@
+"""check/run.py: with routers that limit and lose their reports, no way that leaks is ever called sealed."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+import pytest
+
+from stunwall.check import messages, probe, run
+from stunwall.check.probe import Probe
+from stunwall.check.verdict import Verdict, overall
+from stunwall.check.ways import DESTINATIONS, Kind, Way
+from stunwall.model import Address, Transport
+from stunwall.vpn.cause import Cause, Explanation
+from stunwall.vpn.walk import Outcome, Packet, Path
+
+ROUTER, VPN_ROUTER = ip_address("192.0.2.1"), ip_address("10.0.0.1")
+BURST = 6  # of reports, then one a second (icmp_ratelimit)
+
+
+def way(number: int, cause: Cause = Cause.SOURCE_BOUND, kind: Kind = Kind.SOURCE) -> Way:
+    packet = Packet(DESTINATIONS[4], source=ip_address(f"192.0.2.{number}"))
+    exit_ = "wg0" if cause is Cause.VPN else "eth0"
+    return Way(kind, packet, "", Explanation(cause, Path(Outcome.ROUTED, (1,))), (exit_,))
+
+
+@dataclass
+class Network:
+    """In place of the wire: what is sent at each try, and who reports it."""
+
+    leaking: Callable[[Probe], bool] = lambda packet: False
+    tokens: float = 1000.0
+    lost: float = 0.0
+    """The part of the packets that are lost."""
+    distance: int = 1
+    """Of the first router that reports anything."""
+    moved: bool = False
+    """STUN is moved into the VPN."""
+    refused: str = ""
+    """What is said of STUN that does not leave."""
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    tries: int = 0
+
+    def send(self, probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Address]) -> None:
+        self.tries += 1
+        self.tokens = min(self.tokens + seconds, 1000)
+        for packet in probes:
+            leaves = packet.way.into_vpn or not packet.name or self.leaking(packet)
+            router = VPN_ROUTER if packet.way.into_vpn else ROUTER
+            if not leaves and self.moved:
+                leaves, router = True, VPN_ROUTER
+            if not leaves:
+                packet.refused = self.refused
+            elif hops >= self.distance and self.tokens >= 1 and self.dice.random() >= self.lost:
+                packet.seen_by = router
+                self.tokens -= 1
+
+
+@pytest.fixture(autouse=True)
+def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+
+
+def verdicts(monkeypatch: pytest.MonkeyPatch, network: Network, *found: Way) -> list[Verdict]:
+    monkeypatch.setattr(probe, "send", network.send)
+    return [each.verdict for each in run.examine(found, frozenset(), messages.USUAL)]
+
+
+OUTSIDE = tuple(way(number) for number in range(10, 14))
+
+
+def test_where_only_the_other_packets_are_reported_the_way_is_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network()
+    assert verdicts(monkeypatch, network, *OUTSIDE) == [Verdict.SEALED] * 8
+    assert network.tries == run.CONFIRMED
+
+
+def test_what_this_machine_refuses_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(refused="answered by this machine")
+    assert verdicts(monkeypatch, network, *OUTSIDE) == [Verdict.SEALED] * 8
+    assert network.tries == 1
+
+
+@pytest.mark.parametrize("tokens", [0.0, 0.95, 1.0, 3.5, BURST])
+def test_a_router_that_limits_its_reports_makes_no_leak_sealed(
+    monkeypatch: pytest.MonkeyPatch, tokens: float
+) -> None:
+    """As routers do: 6 at once, then one a second, or fewer after an earlier check."""
+    network = Network(leaking=lambda packet: True, tokens=tokens)
+    found = verdicts(monkeypatch, network, *OUTSIDE)
+    assert Verdict.LEAK in found
+    assert Verdict.SEALED not in found
+
+
+def test_lost_packets_make_no_leak_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One packet in ten is lost: of a hundred leaking ways, a single pair would call nine sealed."""
+    found = []
+    for seed in range(25):
+        network = Network(leaking=lambda packet: True, lost=0.1, dice=random.Random(seed))
+        found += verdicts(monkeypatch, network, *OUTSIDE)
+    assert found.count(Verdict.SEALED) == 0
+
+
+def test_one_leaking_way_is_found_among_sealed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(packet: Probe) -> bool:
+        return packet.way is OUTSIDE[2] and packet.transport is Transport.TCP
+
+    found = verdicts(monkeypatch, Network(leaking=leaking, tokens=BURST), *OUTSIDE)
+    assert [each is Verdict.LEAK for each in found] == [False] * 5 + [True] + [False] * 2
+
+
+def test_a_second_or_third_router_is_asked_if_the_first_is_mute(monkeypatch: pytest.MonkeyPatch) -> None:
+    for distance in (2, 3):
+        assert verdicts(monkeypatch, Network(distance=distance), OUTSIDE[0]) == [Verdict.SEALED] * 2
+
+
+def test_where_no_router_reports_anything_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network(distance=4)
+    assert verdicts(monkeypatch, network, *OUTSIDE) == [Verdict.INCONCLUSIVE] * 8
+    assert network.tries == run.HOPS_MAX
+
+
+def test_stun_that_is_moved_into_the_vpn_does_not_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    vpn = way(9, Cause.VPN, Kind.UNBOUND)
+    found = verdicts(monkeypatch, Network(moved=True), vpn, OUTSIDE[0])
+    assert found == [Verdict.THROUGH] * 2 + [Verdict.SEALED] * 2
+
+
+def test_one_way_into_the_vpn_is_tried_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = verdicts(monkeypatch, Network(), *(way(number, Cause.VPN) for number in (8, 9)))
+    assert found == [Verdict.THROUGH] * 2 + [Verdict.NOT_SENT] * 2
+
+
+def test_what_does_not_leave_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network()
+    inside = replace(OUTSIDE[0], explanation=Explanation(Cause.INSIDE, OUTSIDE[0].explanation.path))
+    assert verdicts(monkeypatch, network, inside) == [Verdict.NOT_SENT] * 2
+    assert overall(run.examine([inside], frozenset(), messages.USUAL)) is Verdict.INCONCLUSIVE
