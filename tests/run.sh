@@ -106,26 +106,32 @@ case $part in
     all)
         # Images and packages are built beside the unit tests, which mostly wait.
         said=$(mktemp -d)
-        machines=
+        lanes=
         setsid python -m vm.prepare >"$said/prepare" 2>&1 &
         prepare=$!
-        begin() { # begin KERNEL [pytest options]
-            setsid "$root/tests/run.sh" vm --kernel "$@" >"$said/$1" 2>&1 &
-            machines="$machines -$!"
+        begin() { # begin NAME COMMAND: in the background, with what it prints in a file
+            name=$1; shift
+            setsid "$@" >"$said/$name" 2>&1 &
+            lanes="$lanes -$!"
         }
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
         # KILL, as `unshare` heeds nothing less; its namespaces end with it.
-        trap 'kill -KILL $machines 2>/dev/null || true; kill -- -$prepare 2>/dev/null || true; rm -rf "$said"' EXIT
+        trap 'kill -KILL $lanes 2>/dev/null || true; kill -- -$prepare 2>/dev/null || true; rm -rf "$said"' EXIT
         failed=0
         checks
         isolated python -m pytest tests/unit "$@" || failed=$?
         wait "$prepare" || { cat "$said/prepare" >&2; fail "the virtual machines' images and packages could not be built"; }
-        # Emulated machines beside tests that mostly wait; what they say comes after the rest.
-        begin 6.1 -m "not any_kernel and not thorough" "$@"
-        begin 6.12 -m "not older and not thorough" "$@"
-        isolated python -m pytest tests/lab tests/browser "$@" || failed=$?
-        for machine in $machines; do wait "${machine#-}" || failed=$?; done
+        # Emulated machines beside tests that mostly wait; the browsers, which take much at once, when one of them has ended.
+        # What these say comes after the rest.
+        # shellcheck disable=SC2016 # for the inner shell
+        begin 6.1 sh -c '
+            "$0" vm --kernel 6.1 -m "not any_kernel and not thorough" "$@" || failed=$?
+            "$0" browser "$@" || failed=$?
+            exit "${failed-0}"' "$root/tests/run.sh" "$@"
+        begin 6.12 "$root/tests/run.sh" vm --kernel 6.12 -m "not older and not thorough" "$@"
+        isolated python -m pytest tests/lab "$@" || failed=$?
+        for lane in $lanes; do wait "${lane#-}" || failed=$?; done
         cat "$said"/*
         exit "$failed"
         ;;

@@ -20,7 +20,7 @@ from lab.observe import NO_LEAK
 from lab.topology import Lab
 from lab.wire import MARKER_PORT, Wire
 
-SECONDS = 20
+SECONDS = 10
 BYTES = 10_000 * SECONDS  # each side offers 50,000 a second; a busy machine moves fewer
 GAP = 5000  # milliseconds without a message
 FRAMES = 2 * SECONDS  # each side offers 15 a second
