@@ -2,7 +2,7 @@
 
 Its rows follow each other without a hole. A row's length comes from CLOCK_BOOTTIME, which nobody can set and which
 runs while the machine sleeps (clock_gettime(2)), so that a stepped wall clock neither hides nor invents a time. No such
-clock runs across a reboot, but that time is unknown anyway.
+clock runs across a reboot, but that time is unknown anyway, until the wall was loaded.
 """
 
 import queue
