@@ -166,7 +166,7 @@ def test_without_the_daemon_it_is_sealed_since_the_wall_was_loaded(lab: Lab, boo
         after = load_wall(lab)
         if again:
             until(lambda: time.time() > after + 1, WAIT, "a second")
-            lab.client.nft("delete table inet stunwall")
+            lab.client.nft("flush table inet stunwall")
             before = time.time()
             after = load_wall(lab)
         until(lambda: time.time() > after + 1, WAIT, "a second")
