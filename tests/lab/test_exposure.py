@@ -182,6 +182,15 @@ def test_without_the_daemon_it_is_sealed_since_the_wall_was_loaded(lab: Lab, boo
         assert before - JIFFY <= end < starting
 
 
+def test_a_wall_that_an_upgrade_loads_again_is_sealed_throughout(lab: Lab) -> None:
+    with Agent(lab) as agent:
+        until(lambda: seconds(agent, "sealed") > 0, WAIT, "the ledger")
+        agent.kill()
+        load_wall(lab)
+        restart(agent)
+        assert kinds(agent) == []
+
+
 def test_a_wall_without_its_age_is_unknown_until_the_daemon_starts(lab: Lab) -> None:
     with Agent(lab) as agent:
         lose_daemon_and_wall(lab, agent)
