@@ -87,9 +87,9 @@ class FoundWall:
     @property
     def since(self) -> float:
         """From when on it has been up for certain, by CLOCK_BOOTTIME: sleep makes that later, never earlier."""
-        return (
-            self.read - self.age if self.age <= self.read else self.read
-        )  # not before the system was started
+        if self.age > self.read:  # before the system was started
+            return self.read
+        return self.read - self.age
 
 
 def until_start(last: Span, started: Moment, wall: FoundWall | None) -> list[Span]:
