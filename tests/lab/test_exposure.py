@@ -2,14 +2,17 @@
 
 import json
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM
 from typing import Any
 
 import pytest
 
-from lab.agent import Agent
+from lab.agent import RULES, Agent
 from lab.deadline import until
 from lab.leaks import DEVICE
 from lab.messages import binding_request
@@ -17,8 +20,10 @@ from lab.observe import status
 from lab.second_lock import owned_by_another, up, without_rules
 from lab.topology import Lab
 from lab.wire import Wire
+from stunwall.record.schema import FILE
 
 WAIT = 15  # seconds
+JIFFY = 0.01  # seconds, at 100 Hz: the kernel counts time-outs in them
 
 pytestmark = pytest.mark.usefixtures("vpn")
 
@@ -124,6 +129,79 @@ def test_a_crash_is_not_sealed_if_the_wall_was_removed(lab: Lab) -> None:
         restart(agent)
         assert kinds(agent) == ["paused", "wall-gone"]
         print(agent.cli("exposure").stdout)
+
+
+def lose_daemon_and_wall(lab: Lab, agent: Agent) -> None:
+    """Kills the daemon when it has written to the ledger, and removes the wall."""
+    until(lambda: seconds(agent, "sealed") > 0, WAIT, "the ledger")
+    agent.kill()
+    lab.client.nft("delete table inet stunwall")
+
+
+def load_wall(lab: Lab) -> float:
+    """Loads the rules as the unit does at boot, and returns when, by the clock."""
+    lab.client.nft(Path(RULES).read_text())
+    return time.time()
+
+
+def rebooted(agent: Agent) -> None:
+    """Lets the ledger look as if the machine had been started since its last row."""
+    with closing(sqlite3.connect(agent.folder / "state" / FILE)) as record, record:
+        assert record.execute("UPDATE ledger SET boot = 'before', start = 0, kind = 'sealed'").rowcount
+
+
+def last_unsealed(agent: Agent) -> tuple[str, float]:
+    """The kind of the last time that was not sealed, and when it ended."""
+    found: dict[str, Any] = json.loads(agent.cli("exposure", "--json").stdout)
+    last = found["spans"][-1]
+    return last["kind"], last["start"] + last["seconds"]
+
+
+@pytest.mark.parametrize("boot", ["another", "the same"])
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+def test_without_the_daemon_it_is_sealed_since_the_wall_was_loaded(lab: Lab, boot: str, again: bool) -> None:
+    with Agent(lab) as agent:
+        lose_daemon_and_wall(lab, agent)
+        before = time.time()
+        after = load_wall(lab)
+        if again:
+            until(lambda: time.time() > after + 1, WAIT, "a second")
+            lab.client.nft("flush table inet stunwall")
+            before = time.time()
+            after = load_wall(lab)
+        until(lambda: time.time() > after + 1, WAIT, "a second")
+        if boot == "another":
+            rebooted(agent)
+        starting = time.time()
+        restart(agent)
+        kind, end = last_unsealed(agent)
+        print(
+            f"{kind} until {end - after:.3f} s after the wall was loaded, {starting - end:.3f} s before the start"
+        )
+        assert kind == "unknown"
+        assert before - JIFFY <= end < starting
+
+
+def test_a_wall_that_an_upgrade_loads_again_is_sealed_throughout(lab: Lab) -> None:
+    with Agent(lab) as agent:
+        until(lambda: seconds(agent, "sealed") > 0, WAIT, "the ledger")
+        agent.kill()
+        load_wall(lab)
+        restart(agent)
+        assert kinds(agent) == []
+
+
+def test_a_wall_without_its_age_is_unknown_until_the_daemon_starts(lab: Lab) -> None:
+    with Agent(lab) as agent:
+        lose_daemon_and_wall(lab, agent)
+        load_wall(lab)
+        lab.client.nft("flush set inet stunwall loaded")
+        rebooted(agent)
+        starting = time.time()
+        restart(agent)
+        kind, end = last_unsealed(agent)
+        assert kind == "unknown"
+        assert end > starting
 
 
 def test_a_stop_is_not_sealed_unless_the_wall_is_left(lab: Lab) -> None:

@@ -57,6 +57,12 @@ def ask(
     return None if reply is None else reply.hex()
 
 
+def ledger() -> list[tuple[str, float]]:
+    """Each row's kind, and CLOCK_BOOTTIME at its end."""
+    with closing(sqlite3.connect(RECORD, uri=True)) as record:
+        return record.execute("SELECT kind, awake FROM ledger ORDER BY id").fetchall()
+
+
 def send_marker(family: int, marker: str) -> None:
     with connect(Here(), (ECHO_SERVER[family], MARKER_PORT), Binding(device=PHYSICAL)) as sock:
         sock.send(bytes.fromhex(marker))

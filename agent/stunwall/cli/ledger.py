@@ -69,7 +69,7 @@ def to_present(spans: list[Span], at: Moment, running: bool) -> list[Span]:
         return []
     last = spans[-1]
     if last.boot != at.boot:
-        return [*spans, ledger.until_start(last, at, wall_stood=False)]
+        return [*spans, *ledger.until_start(last, at, None)]
     silent = max(0.0, at.awake - last.awake)
     lasting = replace(last, seconds=last.seconds + silent)
     if last.kind not in NEEDS_DAEMON:  # without a daemon, too: nothing ends it

@@ -14,12 +14,13 @@ from stunwall.configfile.reader import DEFAULT_FILE, load
 from stunwall.daemon import loop
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.journal_socket import JournalSocket
+from stunwall.daemon.parts import find_wall
 from stunwall.model import StunwallError
 from stunwall.queue import nfqueue
 from stunwall.record import ledger
 from stunwall.vpn import ip_versions
 from stunwall.vpn.policy_route import PolicyRoute
-from stunwall.wall import second_lock, state, table
+from stunwall.wall import second_lock, table
 from stunwall.wall.nft import Nft
 
 
@@ -39,14 +40,14 @@ def take_down(journal: Journal, state_dir: Path) -> None:
     Raises StunwallError, if one runs: it would put all of it back.
     """
     with closing(Nft()) as nft:
-        wall = state.read(nft)
+        wall, found = find_wall(nft)
         if wall is not None and wall.queue is not None and (port := nfqueue.listener(wall.queue)):
             raise StunwallError(
                 f"stunwalld runs (process {port}): stop it first, then this removes what is left"
             )
         PolicyRoute(0, 0, ip_versions.available(), journal.notice).close()
         table.remove(nft)
-        if failed := ledger.wall_removed(state_dir, wall is not None):
+        if failed := ledger.wall_removed(state_dir, found):
             journal.notice(failed)
         second_lock.remove(nft)
     journal.notice("the wall is removed: STUN is free to leave by any interface")

@@ -19,7 +19,7 @@ from stunwall.model import FAMILIES, GAP, Event, StunwallError
 from stunwall.queue import nfqueue
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
-from stunwall.record.ledger import Kind, Ledger
+from stunwall.record.ledger import FoundWall, Kind, Ledger
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
@@ -32,6 +32,7 @@ from stunwall.wall.pause import Pause
 from stunwall.wall.reference import Filled
 from stunwall.wall.repair import Gap, Repair
 from stunwall.wall.second_lock import SecondLock
+from stunwall.wall.state import Wall
 
 
 class Parts:
@@ -83,12 +84,12 @@ class Parts:
 
     def put_up_wall(self) -> None:
         """Put the wall up, and go on with a pause that a daemon before this one began. Raises StunwallError."""
-        wall = state.read(self.nft)
+        wall, found = find_wall(self.nft)
         if wall is not None and wall.paused:
             self.pause.take_over(wall.paused)
             self._paused_why = "begun before stunwalld started"
         self.repair.start()
-        self.ledger.start(wall is not None and bool(wall.rules))
+        self.ledger.start(found)
         if self.second_lock.unsupported:
             self.journal.notice(f"there is no second lock: {self.second_lock.unsupported}")
 
@@ -208,6 +209,19 @@ class Parts:
         """Whether STUN may leave since no VPN is up."""
         view = self.sync.view
         return view.known and not view.vpn and self.config.when_vpn_down is WhenVpnDown.ALLOW
+
+
+def find_wall(nft: Nft) -> tuple[Wall | None, FoundWall | None]:
+    """Return the wall as it is, None if there is no table, and the same for the ledger, None if it has no rules.
+
+    Raises NftError.
+    """
+    listing = state.read_listing(nft)
+    read = time.clock_gettime(time.CLOCK_BOOTTIME)
+    if listing is None:
+        return None, None
+    wall = state.wall(listing)
+    return wall, FoundWall(read, state.age(listing), state.filled(listing)) if wall.rules else None
 
 
 def _take_queue(config: Config) -> nfqueue.Queue:

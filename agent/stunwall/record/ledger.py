@@ -2,7 +2,7 @@
 
 Its rows follow each other without a hole. A row's length comes from CLOCK_BOOTTIME, which nobody can set and which
 runs while the machine sleeps (clock_gettime(2)), so that a stepped wall clock neither hides nor invents a time. No such
-clock runs across a reboot, but that time is unknown anyway.
+clock runs across a reboot, but that time is unknown anyway, until the wall was loaded.
 """
 
 import queue
@@ -22,6 +22,7 @@ from stunwall.record.schema import FILE, SQLITE_ERRORS, open_for_writing
 
 BEAT = 60.0  # seconds between heartbeats at the least: what stays unknown after a loss of power
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_WALL_ALONE = "stunwalld did not run, the wall was up"
 _INSERT = "INSERT INTO ledger VALUES (NULL, :kind, :why, :boot, :start, :seconds, :awake)"
 
 
@@ -71,29 +72,63 @@ def now() -> Moment:
     return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _BOOT.read_text().strip())
 
 
-def until_start(last: Span, started: Moment, wall_stood: bool) -> Span:
-    """Return what is known of the time from the last row to a start of the daemon.
+@dataclass(frozen=True, slots=True)
+class FoundWall:
+    """The wall as a daemon finds it at its start, before it loads its own.
+
+    `read`: when, by CLOCK_BOOTTIME. `age`: the seconds since its rules were loaded, without those of sleep, 0 if not
+    known. `filled`: whether a daemon has used it: then it is the one that the last daemon left, with its pause.
+    """
+
+    read: float
+    age: float
+    filled: bool
+
+    @property
+    def since(self) -> float:
+        """From when on it has been up for certain, by CLOCK_BOOTTIME: sleep makes that later, never earlier."""
+        if self.age > self.read:  # before the system was started
+            return self.read
+        return self.read - self.age
+
+
+def until_start(last: Span, started: Moment, wall: FoundWall | None) -> list[Span]:
+    """Return what is known of the time from the last row to a start of the daemon, oldest first.
 
     Args:
-        wall_stood: whether the kernel had the table when the daemon started, before it loaded its own.
+        wall: None if it was missing.
     """
-    since = last.start + last.seconds
-    if last.boot != started.boot:
-        seconds = max(started.wall - since, started.awake)
-        kind, why = Kind.UNKNOWN, "the machine was restarted"
-        if last.kind is Kind.STOPPED:
-            kind, why = last.kind, last.why
-        return Span(kind, why, started.boot, since, seconds, started.awake)
+    begin = last.start + last.seconds
+    if last.boot == started.boot:
+        seconds = max(0.0, started.awake - last.awake)
+    else:
+        seconds = max(started.wall - begin, started.awake)
+    # If a daemon has used the table, its pause may have been there since the table was loaded.
+    sealed = 0.0 if wall is None or wall.filled else min(seconds, max(0.0, started.awake - wall.since))
+    kind, why = _without_daemon(last, started.boot, wall)
+    loaded = begin + seconds - sealed
+    spans = (
+        Span(kind, why, started.boot, begin, seconds - sealed, started.awake - sealed),
+        Span(Kind.SEALED, _WALL_ALONE, started.boot, loaded, sealed, started.awake),
+    )
+    return [span for span in spans if span.seconds]
+
+
+def _without_daemon(last: Span, boot: str, wall: FoundWall | None) -> tuple[Kind, str]:
+    """Return kind and reason of the time from the last row until the start, or until the wall was loaded anew."""
+    if last.boot != boot and last.kind is not Kind.STOPPED:
+        return Kind.UNKNOWN, "the machine was restarted"
     match last.kind:
-        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN if wall_stood:
-            kind, why = Kind.SEALED, "stunwalld did not run, the wall was still up at its next start"
-        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN:
-            kind, why = Kind.WALL_GONE, "stunwalld did not run, and the wall was missing at its next start"
         case Kind.PAUSED | Kind.OPEN | Kind.WALL_GONE | Kind.STOPPED:
-            kind, why = last.kind, last.why
+            return last.kind, last.why
+        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN if wall is None:
+            return Kind.WALL_GONE, "stunwalld did not run, and the wall was missing at its next start"
+        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN if wall.filled:
+            return Kind.SEALED, _WALL_ALONE
+        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN:
+            return Kind.UNKNOWN, "stunwalld did not run, and the wall was removed and loaded again"
         case _:
             assert_never(last.kind)
-    return Span(kind, why, started.boot, since, max(0.0, started.awake - last.awake), started.awake)
 
 
 class Ledger:
@@ -112,14 +147,14 @@ class Ledger:
         self._current: tuple[Kind, str] | None = None
         self._next_beat = 0.0
         self._waiting: list[tuple[Moment, Kind, str, float]] = []
-        self._wall_stood = False
+        self._wall: FoundWall | None = None
         self._started = False  # the time before the start is written
         self._jobs = queue.SimpleQueue[tuple[Moment, Kind, str, float] | None]()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
-    def start(self, wall_stood: bool) -> None:
-        """Begin; `wall_stood` as for until_start()."""
-        self._wall_stood = wall_stood
+    def start(self, wall: FoundWall | None) -> None:
+        """Begin; `wall` as for until_start()."""
+        self._wall = wall
         self._thread.start()
 
     def enter(self, kind: Kind, why: str = "") -> None:
@@ -155,7 +190,7 @@ class Ledger:
                 with connection:
                     store = Store(connection)
                     if not self._started:
-                        store.begin(self._waiting[0][0], self._wall_stood)
+                        store.begin(self._waiting[0][0], self._wall)
                     for at, kind, why, seconds in self._waiting:
                         store.advance(at, kind, why, seconds)
                     store.retain(keep.keep_days * 86400)
@@ -167,8 +202,11 @@ class Ledger:
         self._complain("")
 
 
-def wall_removed(folder: Path, wall_stood: bool) -> str:
-    """Write that the wall was removed while no daemon runs. Return why that failed, "" if it did not."""
+def wall_removed(folder: Path, wall: FoundWall | None) -> str:
+    """Write that the wall was removed while no daemon runs. Return why that failed, "" if it did not.
+
+    `wall`: as it was before.
+    """
     file = folder / FILE
     if not file.exists():
         return ""
@@ -178,7 +216,7 @@ def wall_removed(folder: Path, wall_stood: bool) -> str:
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
                 store, at = Store(connection), now()
-                store.begin(at, wall_stood)
+                store.begin(at, wall)
                 store.advance(at, Kind.STOPPED, "stunwalld was stopped, and the wall removed")
     except _TROUBLE as error:
         return f"cannot write the exposure ledger to {file} ({error})"
@@ -191,19 +229,19 @@ class Store:
     def __init__(self, connection: Connection) -> None:
         self._execute = connection.execute
 
-    def begin(self, at: Moment, wall_stood: bool) -> None:
+    def begin(self, at: Moment, wall: FoundWall | None) -> None:
         """Write the time since the last daemon's last row."""
         if (last := self._last()) is None:
             return
         number, span = last
-        after = until_start(span, at, wall_stood)
-        if (after.kind, after.why) != (span.kind, span.why):
-            self._insert(after)
-            return
-        self._execute(
-            "UPDATE ledger SET seconds = seconds + ?, awake = ?, boot = ? WHERE id = ?",
-            (after.seconds, after.awake, after.boot, number),
-        )
+        for after in until_start(span, at, wall):
+            if (after.kind, after.why) != (span.kind, span.why):
+                self._insert(after)
+                continue
+            self._execute(
+                "UPDATE ledger SET seconds = seconds + ?, awake = ?, boot = ? WHERE id = ?",
+                (after.seconds, after.awake, after.boot, number),
+            )
 
     def advance(self, at: Moment, kind: Kind, why: str, past: float = 0.0) -> None:
         """Lengthen the last row until `at`, or until `past` seconds before; then begin one if it is another kind.

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stunwall.wall import listing, queue_rules
-from stunwall.wall.contents import TABLE
+from stunwall.wall.contents import CHECKSUM, TABLE
 from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIMEOUT = 3650 * 86400  # seconds, of the element of `loaded` in stunwall.nft
 _EXPIRES = re.compile(r"expires ((?:\d+(?:ms|[smhd]))+)")
 
 
@@ -69,6 +70,19 @@ def wall(found: Listing) -> Wall:
         queue=_queue(queued),
         paused=int(max(map(expires, found.elements.get("paused", ())), default=0)),
     )
+
+
+def age(found: Listing) -> float:
+    """Return how long ago stunwall.nft was loaded, in seconds without those of sleep, 0 if that is not known."""
+    elements = found.elements.get("loaded", ())
+    if len(elements) != 1 or not re.fullmatch(rf"0x00000001 timeout 3650d {_EXPIRES.pattern}", elements[0]):
+        return 0.0  # not, or not only, what the file puts there
+    return max(0.0, _TIMEOUT - expires(elements[0]))
+
+
+def filled(found: Listing) -> bool:
+    """Return whether a daemon has filled the table since it was made."""
+    return bool(found.elements.get(CHECKSUM))
 
 
 def expires(element: str) -> float:

@@ -3,13 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stunwall.cli.ledger import Exposure, to_present
 from stunwall.config import Retention
-from stunwall.record.ledger import Kind, Ledger, Moment, Span, Store, until_start, wall_removed
+from stunwall.record.ledger import FoundWall, Kind, Ledger, Moment, Span, Store, until_start, wall_removed
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import FILE, open_for_writing
 
@@ -54,33 +55,81 @@ def span(kind: Kind, awake: float = 100, seconds: float = 50) -> Span:
     return Span(kind, "why", "one", 1_000_000 + awake - seconds, seconds, awake)
 
 
+LEFT = FoundWall(read=25, age=3, filled=True)  # by the last daemon
+
+
+def found(last: Span, at: Moment, wall: FoundWall | None) -> list[tuple[Kind, float]]:
+    return [(each.kind, each.seconds) for each in until_start(last, at, wall)]
+
+
 @pytest.mark.parametrize(
-    ("last", "stood", "found"),
+    ("last", "stood", "missing"),
     [
-        (Kind.SEALED, True, Kind.SEALED),
-        (Kind.SEALED, False, Kind.WALL_GONE),
-        (Kind.EXPOSED, True, Kind.SEALED),
-        (Kind.EXPOSED, False, Kind.WALL_GONE),
-        (Kind.PAUSED, True, Kind.PAUSED),
-        (Kind.OPEN, True, Kind.OPEN),
-        (Kind.STOPPED, True, Kind.STOPPED),
-        (Kind.WALL_GONE, True, Kind.WALL_GONE),
+        (Kind.SEALED, Kind.SEALED, Kind.WALL_GONE),
+        (Kind.EXPOSED, Kind.SEALED, Kind.WALL_GONE),
+        (Kind.UNKNOWN, Kind.SEALED, Kind.WALL_GONE),
+        *((kind, kind, kind) for kind in (Kind.PAUSED, Kind.OPEN, Kind.STOPPED, Kind.WALL_GONE)),
     ],
 )
-def test_a_crash_within_a_boot(last: Kind, stood: bool, found: Kind) -> None:
-    after = until_start(span(last), at(130, wall=5.0), stood)
-    assert (after.kind, after.seconds) == (found, 30.0)
+def test_a_crash_within_a_boot(last: Kind, stood: Kind, missing: Kind) -> None:
+    assert found(span(last), at(130, wall=5.0), LEFT) == [(stood, 30.0)]
+    assert found(span(last), at(130, wall=5.0), None) == [(missing, 30.0)]
 
 
-@pytest.mark.parametrize("last", [kind for kind in Kind if kind is not Kind.STOPPED])
-def test_a_reboot_is_unknown_even_if_the_wall_stands(last: Kind) -> None:
-    after = until_start(span(last), at(20, wall=1_000_500, boot="two"), wall_stood=True)
-    assert (after.kind, after.seconds) == (Kind.UNKNOWN, 400.0)
+@pytest.mark.parametrize(
+    ("last", "before"),
+    [
+        (Kind.SEALED, Kind.UNKNOWN),
+        (Kind.EXPOSED, Kind.UNKNOWN),
+        (Kind.PAUSED, Kind.PAUSED),
+        (Kind.OPEN, Kind.OPEN),
+        (Kind.STOPPED, Kind.STOPPED),
+    ],
+)
+def test_a_wall_that_was_loaded_anew_meanwhile_is_sealed_from_then_on(last: Kind, before: Kind) -> None:
+    wall = FoundWall(read=128, age=8, filled=False)
+    assert found(span(last), at(130, wall=5.0), wall) == [(before, 20.0), (Kind.SEALED, 10.0)]
+
+
+@pytest.mark.parametrize("last", Kind)
+def test_a_reboot_is_unknown_until_the_wall_was_loaded(last: Kind) -> None:
+    before = Kind.STOPPED if last is Kind.STOPPED else Kind.UNKNOWN
+    started = at(20, wall=1_000_500, boot="two")
+    wall = FoundWall(read=19, age=15, filled=False)
+    assert found(span(last), started, wall) == [(before, 384.0), (Kind.SEALED, 16.0)]
+    assert found(span(last), started, None) == [(before, 400.0)]
+
+
+def test_a_reboot_is_unknown_if_another_daemon_has_run_that_the_ledger_does_not_know() -> None:
+    started = at(20, wall=1_000_500, boot="two")
+    assert found(span(Kind.SEALED), started, replace(LEFT, read=19)) == [(Kind.UNKNOWN, 400.0)]
 
 
 def test_a_reboot_with_a_clock_that_went_back_is_as_long_as_the_boot_at_least() -> None:
-    after = until_start(span(Kind.SEALED), at(20, wall=3.0, boot="two"), wall_stood=True)
-    assert (after.kind, after.seconds) == (Kind.UNKNOWN, 20.0)
+    started = at(20, wall=3.0, boot="two")
+    wall = FoundWall(read=20, age=15, filled=False)
+    assert found(span(Kind.SEALED), started, wall) == [(Kind.UNKNOWN, 5.0), (Kind.SEALED, 15.0)]
+
+
+def test_sleep_makes_the_time_shorter_in_which_the_wall_was_up_for_certain() -> None:
+    # Loaded 5 s after the start of the system, which then slept for 1000 s.
+    wall = FoundWall(read=1030, age=25, filled=False)
+    after = found(span(Kind.SEALED), at(1030, wall=1_002_000, boot="two"), wall)
+    assert after[-1] == (Kind.SEALED, 25.0)
+
+
+@pytest.mark.parametrize("age", [0, 20.1, 9 * DAY], ids=["not known", "before the boot", "much more"])
+def test_an_age_that_cannot_be_is_unknown(age: float) -> None:
+    wall = FoundWall(read=20, age=age, filled=False)
+    assert found(span(Kind.SEALED), at(20, wall=1_000_500, boot="two"), wall) == [(Kind.UNKNOWN, 400.0)]
+
+
+def test_both_parts_of_the_time_until_a_start_are_written(connection: sqlite3.Connection) -> None:
+    store = Store(connection)
+    store.advance(at(100), Kind.STOPPED, "why")
+    store.begin(at(130), FoundWall(read=130, age=10, filled=False))
+    store.advance(at(140), Kind.SEALED, "")
+    assert rows(connection) == [("stopped", 20.0), ("sealed", 20.0), ("sealed", 0.0)]
 
 
 def test_old_rows_go_and_the_last_stays(connection: sqlite3.Connection) -> None:
@@ -96,7 +145,7 @@ def test_the_thread_writes_what_a_killed_daemon_left_and_goes_on(tmp_path: Path)
     said: list[str] = []
     for kind in (Kind.PAUSED, Kind.SEALED):
         ledger = Ledger(tmp_path, lambda: KEEP, said.append)
-        ledger.start(wall_stood=True)
+        ledger.start(LEFT)
         ledger.enter(kind, "why")
         ledger.close()
     with closing(RecordReader(tmp_path)) as record:
@@ -106,10 +155,10 @@ def test_the_thread_writes_what_a_killed_daemon_left_and_goes_on(tmp_path: Path)
 
 def test_the_ledger_leaves_the_file_to_those_who_may_read_it(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, lambda: Retention(own_only=True), print)
-    ledger.start(wall_stood=True)
+    ledger.start(LEFT)
     ledger.enter(Kind.SEALED)
     ledger.close()
-    assert wall_removed(tmp_path, wall_stood=True) == ""
+    assert wall_removed(tmp_path, LEFT) == ""
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
 
 
@@ -118,7 +167,7 @@ def test_a_damaged_row_is_a_complaint_and_not_the_end_of_the_thread(tmp_path: Pa
         connection.execute("INSERT INTO ledger VALUES (1, 'x', '', '', 0, 0, 0)")
     said: list[str] = []
     ledger = Ledger(tmp_path, lambda: KEEP, said.append)
-    ledger.start(wall_stood=True)
+    ledger.start(LEFT)
     ledger.enter(Kind.SEALED)
     ledger.close()
     assert "cannot write the exposure ledger" in said[-1]

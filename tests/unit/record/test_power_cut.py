@@ -15,10 +15,11 @@ import pytest
 
 from stunwall.config import Retention
 from stunwall.record import ledger
-from stunwall.record.ledger import Kind, Ledger, Moment, Span
+from stunwall.record.ledger import FoundWall, Kind, Ledger, Moment, Span
 from stunwall.record.reader import RecordReader
 from stunwall.record.schema import FILE, open_for_writing
 
+LEFT = FoundWall(read=0.0, age=0.0, filled=True)
 LOG = FILE + "-wal"
 FRAME = 24 + 4096  # bytes of a frame: its header and a page
 SYNCED = 100.0  # CLOCK_BOOTTIME of what the disk has for certain
@@ -35,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[Moment]:
 def write(folder: Path, clock: list[Moment], kinds: dict[float, Kind]) -> None:
     """Write, as a daemon does, what was so from each second of the boot on."""
     written = Ledger(folder, Retention, print)
-    written.start(wall_stood=True)
+    written.start(LEFT)
     for awake, kind in kinds.items():
         clock.append(Moment(1000.0 + awake, awake, "one"))
         written.enter(kind, "why")
@@ -47,7 +48,7 @@ def after_boot(folder: Path, clock: list[Moment]) -> list[Span]:
     clock.append(Moment(1500.0, 20.0, "two"))
     complaints: list[str] = []
     written = Ledger(folder, Retention, complaints.append)
-    written.start(wall_stood=True)
+    written.start(LEFT)
     written.enter(Kind.SEALED)
     written.close()
     assert complaints == [""]
@@ -131,6 +132,6 @@ def test_a_closed_row_is_synced_before_the_ledger_goes_on(
     with closing(open_for_writing(tmp_path / FILE)):
         levels.clear()
         write(tmp_path, clock, {0.0: Kind.PAUSED, 60.0: Kind.SEALED})
-        assert ledger.wall_removed(tmp_path, wall_stood=True) == ""
+        assert ledger.wall_removed(tmp_path, LEFT) == ""
     assert levels
     assert set(levels) == {2}  # FULL: the log is synced at each commit (https://www.sqlite.org/pragma.html)

@@ -48,6 +48,7 @@ def test_as_the_daemon_leaves_it_it_is_intact(nft: Nft) -> None:
         ("flush set inet stunwall guard_ports", "set guard_ports"),
         ("add rule inet stunwall allow_rules accept", "chain allow_rules (has: accept)"),
         ("insert rule inet stunwall to_stunwalld accept", "chain to_stunwalld (has: accept)"),
+        ("flush set inet stunwall loaded", "set loaded (lacks: 0x00000001)"),
         ("add table inet stunwall { flags dormant; }", "the table (flags dormant)"),
     ],
 )

@@ -366,6 +366,7 @@ def test_loading_the_file_again_empties_its_own_chains_and_keeps_what_is_in_the_
     assert bare.index("delete chain") > bare.index(f"flush chain inet stunwall {OLD_CHAINS[-1]}\n")
     # Of the sets it flushes only those that it fills itself.
     assert re.findall(r"flush set (.*)", bare) == [
+        "inet stunwall loaded",
         "inet stunwall classic_lengths",
         "inet stunwall classic_ipv4_lengths",
     ]

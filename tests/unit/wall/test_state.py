@@ -67,6 +67,27 @@ def test_when_an_element_times_out(element: str, seconds: float) -> None:
     assert state.expires(element) == seconds
 
 
+@pytest.mark.parametrize(
+    ("elements", "age"),
+    [
+        ("0x00000001 timeout 3650d expires 3649d23h59m18s500ms", 41.5),
+        ("0x00000001 timeout 3650d expires 3650d", 0),
+        ("0x00000001 timeout 3651d expires 3649d", 0),
+        ("0x00000001 timeout 3650d", 0),
+        ("0x00000002 timeout 3650d expires 3649d", 0),
+        ("0x00000001 timeout 3650d expires 3649d, 0x00000002", 0),
+    ],
+    ids=["ours", "just loaded", "longer", "for ever", "another", "two"],
+)
+def test_the_age_is_known_only_from_the_element_of_the_file(elements: str, age: float) -> None:
+    text = f"table inet stunwall {{\n\tset loaded {{\n\t\telements = {{ {elements} }}\n\t}}\n}}\n"
+    assert state.age(listing.parse(text)) == age
+
+
+def test_without_the_set_the_age_is_not_known() -> None:
+    assert state.age(listing.parse(TEXT)) == 0
+
+
 def test_what_is_expected_is_each_rule_of_the_text_by_chain() -> None:
     text = """
     table x {

@@ -131,13 +131,31 @@ def test_loading_replaces_everything_but_the_named_counters(nft: Nft, way: Way) 
     table.load(nft, EMPTY, MASK)
     wall = loaded()
     assert damage() == ()
-    others = {"checksum", "classic_lengths", "classic_ipv4_lengths"}
+    others = {"checksum", "loaded", "classic_lengths", "classic_ipv4_lengths"}
     limited = {name for name, elements in wall.sets.items() if "limit rate" in str(elements)}
     assert limited >= {"unanswered4", "sockets4"}  # what packets have put there
     filled = {name: elements for name, elements in wall.sets.items() if elements}
     assert {name: filled[name] for name in filled.keys() - others - limited} == {"guard_ports": (3478, 5349)}
     assert wall.counters["unattended"] == 1
     assert "10.9.8.7" not in listed()
+
+
+def test_loading_the_file_again_begins_its_age_anew_and_keeps_that_a_daemon_filled_it(nft: Nft) -> None:
+    def found() -> tuple[float, bool]:
+        listing = state.read_listing(nft)
+        assert listing is not None
+        return state.age(listing), state.filled(listing)
+
+    run_nft("-f", str(ruleset.file()))
+    old = "1 timeout 3650d expires 3649d23h50m"  # as if ten minutes had passed
+    run_nft("-f", "-", text=f"flush set {TABLE} loaded\nadd element {TABLE} loaded {{ {old} }}\n")
+    until(lambda: found()[0] > 600)
+    assert not found()[1]
+    run_nft("-f", str(ruleset.file()))
+    until(lambda: 0 < found()[0] < 600)
+    table.load(nft, FULL, MASK)
+    run_nft("-f", str(ruleset.file()))
+    assert found()[1]
 
 
 def test_removing_leaves_nothing_and_may_be_repeated(nft: Nft) -> None:
