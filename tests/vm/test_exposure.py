@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lab.deadline import until
 from vm.early import SLOW
 from vm.image import Image
@@ -14,6 +16,7 @@ def seconds_at(machine: Machine, unit: str, moment: str) -> float:
     return int(machine.run("systemctl", "show", "-P", f"{moment}TimestampMonotonic", unit)) / 1_000_000
 
 
+@pytest.mark.any_kernel
 def test_a_boot_is_sealed_from_the_wall_on(
     lab: MachineLab, built: Image, checkout: Path, machine: Machine, kernel: str
 ) -> None:
