@@ -66,8 +66,9 @@ def _print(findings: list[Finding]) -> None:
                 result.value.upper().ljust(8), fg=_COLOURS[result], bold=result is Result.PROBLEM
             )
             typer.echo(f"{head} {terminal.wrapped(f'{finding.check}: {finding.what}', 9)}")
-            terminal.rows([("         why", finding.why)] if finding.why else [], 15)
-            terminal.rows([("         next", finding.next)] if finding.next else [], 15)
+            for name, text in (("why", finding.why), ("next", finding.next)):
+                if text:
+                    terminal.rows([(f"         {name}", text)], 15)
     counts = Counter(finding.result for finding in findings)
     said = [count(counts[result], result.value) for result in (Result.PROBLEM, Result.WARNING)]
     sudo = "" if os.geteuid() == 0 else " (try sudo)"

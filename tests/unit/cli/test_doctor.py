@@ -75,6 +75,11 @@ def test_serious_findings_come_first_and_the_last_line_counts_them(
     assert ended.out.endswith(f"\n1 problem and 1 warning; 2 checks passed, 1 could not be done{advice}.\n")
 
 
+def test_only_the_count_follows_a_blank_line(doctor: Doctor) -> None:
+    out = doctor(found=[Finding("wall", OK, "intact"), Finding("vpn", OK, "known")]).out
+    assert out.splitlines().count("") == 1
+
+
 def test_no_line_is_wider_than_the_terminal(doctor: Doctor) -> None:
     long = "a long sentence about something that was found, " * 4
     ended = doctor(found=[Finding("disk", PROBLEM, long, long, long)])
