@@ -33,7 +33,9 @@ polkit.addRule(function(action, subject) {
     if (action.id == "org.stunwall.allow") return polkit.Result.NO;
 });
 """
-ALLOWS = 'polkit.addRule(function(action, subject) { if (subject.user == "nobody") return polkit.Result.YES; });'
+ALLOWS = """
+polkit.addRule(function(action, subject) { if (subject.user == "nobody") return polkit.Result.YES; });
+"""
 ADD = ("allow", "add", "--port", "7", "--why", "w")
 
 
