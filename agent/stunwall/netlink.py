@@ -48,6 +48,18 @@ def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
     return found
 
 
+def first(data: bytes, start: int, end: int, kind: int) -> bytes:
+    """Return the first attribute of a type between two offsets, b"" if there is none before one that is cut short."""
+    while start + _ATTRIBUTE.size <= end:
+        length, its = _ATTRIBUTE.unpack_from(data, start)
+        if length < _ATTRIBUTE.size or start + length > end:
+            break
+        if its & _TYPE == kind:
+            return data[start + _ATTRIBUTE.size : start + length]
+        start += length + 3 & ~3
+    return b""
+
+
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a message to the kernel."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body

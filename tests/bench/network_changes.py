@@ -12,6 +12,7 @@ STUN that is refused. Printed are medians, and the 99th percentile of the time u
 """
 
 import argparse
+import os
 import socket
 import statistics
 import subprocess
@@ -21,8 +22,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
+from lab.addresses import NOBODY
 from lab.agent import PACKAGE
 from lab.deadline import until
 from lab.messages import binding_request
@@ -32,7 +35,8 @@ from unit.tun import Tun, ip
 SIZES = ("10:1000", "10:10000", "10:100000", "1000:1000", "1000:100000")
 OUT, VPN, SERVER = "bo0", "bv0", ("203.0.113.7", 3478)
 CHANGES, PACE = 20, 0.2  # of each kind; seconds from one to the next
-STUN_PACE = 0.01  # seconds
+STUN_PACE = 0.02  # seconds
+FLOWS = 60  # that take turns, as the wall lets a flow ask once a second
 PATIENCE = 60  # seconds
 
 
@@ -54,24 +58,29 @@ class Stun(threading.Thread):
         super().__init__(daemon=True)
         self.times: list[float] = []
         """Milliseconds."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, OUT.encode())
-        self._socket.settimeout(PATIENCE)
+        os.seteuid(NOBODY)  # so that its flows take no one else's rows of the record
+        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(FLOWS)]
+        os.seteuid(0)
+        for each in self._sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, OUT.encode())
+            each.settimeout(2)
         self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(STUN_PACE):
+        for each in cycle(self._sockets):
+            if self._ended.wait(STUN_PACE):
+                return
             start = time.perf_counter()
             with suppress(OSError):  # while there is no wall, nobody answers
-                self._socket.sendto(binding_request(), SERVER)
-                self._socket.settimeout(2)
-                self._socket.recv(2048)
+                each.sendto(binding_request(), SERVER)
+                each.recv(2048)
                 self.times.append((time.perf_counter() - start) * 1e3)
 
     def end(self) -> None:
         self._ended.set()
         self.join()
-        self._socket.close()
+        for each in self._sockets:
+            each.close()
 
 
 @contextmanager
@@ -96,8 +105,8 @@ def machine(links: int, routes: int, into: str) -> Iterator[None]:
 
 
 @contextmanager
-def daemon(agent: Path, lan: bool) -> Iterator[int]:
-    """A stunwalld that is ready; its pid."""
+def daemon(agent: Path, lan: bool) -> Iterator[tuple[int, Path]]:
+    """A stunwalld that is ready: its pid, and the folder of its files."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "stunwall.toml"
         file.write_text(f'state_dir = "{folder}/s"\nrun_dir = "{folder}/r"\nallow_lan = {str(lan).lower()}\n')
@@ -115,7 +124,7 @@ def daemon(agent: Path, lan: bool) -> Iterator[int]:
             )
             if running.poll() is not None:
                 raise RuntimeError("".join(said))
-            yield running.pid
+            yield running.pid, Path(folder)
         finally:
             running.terminate()
             running.wait()
@@ -190,7 +199,7 @@ def repair() -> float:
 
 def measure(agent: Path, size: str, lan: bool, into: str) -> str:
     links, routes = map(int, size.split(":"))
-    with machine(links, routes, into), daemon(agent, lan) as pid:
+    with machine(links, routes, into), daemon(agent, lan) as (pid, _):
         time.sleep(3)  # what is still going on
         idle, quiet = measured(pid, lambda number: None)
         route, route_p99 = measured(pid, change_route)

@@ -11,6 +11,7 @@ import pytest
 
 from lab.addresses import NOBODY, STUN_SERVER
 from lab.agent import CLI, Agent
+from lab.bus import Program
 from lab.cgroups import Cgroups
 from lab.deadline import until
 from lab.desktop import Desktop
@@ -98,11 +99,14 @@ def count(process: Process, word: str) -> int:
     return sum(line.startswith(word) for line in process.lines)
 
 
-def test_only_the_notification_service_says_what_the_user_has_chosen(lab: Lab, cgroups: Cgroups) -> None:
+@pytest.mark.parametrize("program", Program)
+def test_only_the_notification_service_says_what_the_user_has_chosen(
+    lab: Lab, cgroups: Cgroups, program: Program
+) -> None:
     with (
         SOURCE_RULE.made(lab, AF_INET),
         group_exists(),
-        Desktop(lab, GROUP_ID) as desktop,
+        Desktop(lab, GROUP_ID, program=program) as desktop,
         Agent(lab) as agent,
     ):
         let_others_in(agent)

@@ -15,6 +15,7 @@ import pytest
 
 from lab.addresses import NOBODY
 from lab.agent import CLI, PACKAGE, Agent
+from lab.bus import Program
 from lab.cgroups import Cgroups
 from lab.deadline import until
 from lab.desktop import Desktop
@@ -33,6 +34,10 @@ polkit.addRule(function(action, subject) {
     if (action.id == "org.stunwall.allow") return polkit.Result.NO;
 });
 """
+ALLOWS = """
+polkit.addRule(function(action, subject) { if (subject.user == "nobody") return polkit.Result.YES; });
+"""
+ADD = ("allow", "add", "--port", "7", "--why", "w")
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +171,7 @@ def test_without_a_rule_members_read_but_change_nothing(lab: Lab, package: Path)
     with group_exists(), SystemBus(lab, ""), Agent(lab) as agent:
         let_others_in(agent)
         assert stunwall(lab, package, agent, "allow", "list").returncode == 0
-        changes = (("pause", "1h"), ("allow", "add", "--port", "7", "--why", "w"), ("reload",))
+        changes = (("pause", "1h"), ADD, ("reload",))
         for change in changes:
             refused = stunwall(lab, package, agent, *change)
             assert refused.returncode == 4, refused
@@ -179,18 +184,38 @@ def test_without_a_rule_members_read_but_change_nothing(lab: Lab, package: Path)
             assert agent.cli(*change).returncode == 0, "root is not asked"
 
 
-def test_with_a_rule_a_member_may_do_what_it_allows_and_the_record_says_so(lab: Lab, package: Path) -> None:
-    with group_exists(), SystemBus(lab, RULE), Agent(lab) as agent:
+@pytest.mark.parametrize("program", Program)
+def test_with_a_rule_a_member_may_do_what_it_allows_and_nothing_else(
+    lab: Lab, package: Path, program: Program
+) -> None:
+    with group_exists(), SystemBus(lab, RULE, program), Agent(lab) as agent:
         let_others_in(agent)
         assert stunwall(lab, package, agent, "pause", "1h").returncode == 0
         assert ask(agent, STATUS)["state"] == "paused"
-        refused = stunwall(lab, package, agent, "allow", "add", "--port", "7", "--why", "w")
+        refused = stunwall(lab, package, agent, *ADD)
         assert (refused.returncode, "its rules forbid it" in refused.stderr) == (4, True), refused
-        assert stunwall(lab, package, agent, "resume").returncode == 0
-        until(lambda: len(events(agent)) == 2, RECORDED, "both in the record")
-        paused, _ = events(agent)
-        assert (paused["verdict"], paused["uid"], paused["user"]) == ("paused", NOBODY, "nobody")
-        assert paused["reason"] == f"for 3600 s, by user {NOBODY} (nobody), allowed by polkit"
+
+
+def test_the_record_says_who_changed_what_and_by_what_right(lab: Lab, package: Path) -> None:
+    with group_exists(), SystemBus(lab, ALLOWS), Agent(lab) as agent:
+        let_others_in(agent)
+        agent.drop_in("50-lab.toml", "allow_lan = true\n")
+        changes = (("pause", "1h"), ADD, ("allow", "remove", "1"), ("reload",))
+        for change in changes:
+            done = stunwall(lab, package, agent, *change)
+            assert done.returncode == 0, done
+        agent.drop_in("50-lab.toml", "")
+        assert agent.cli("reload").returncode == 0
+        until(lambda: len(events(agent)) == len(changes) + 1, RECORDED, "all in the record")
+        by_polkit = f"by user {NOBODY} (nobody), allowed by polkit"
+        said = [(each["verdict"], each["reason"], each["uid"], each["user"]) for each in events(agent)]
+        assert said == [
+            ("paused", f"for 3600 s, {by_polkit}", NOBODY, "nobody"),
+            ("allowed", f"port 7: w; {by_polkit}", NOBODY, "nobody"),
+            ("revoked", f"port 7: w; by user {NOBODY}, a member of the group stunwall", NOBODY, ""),
+            ("reloaded", f"allow_lan; {by_polkit}", NOBODY, "nobody"),
+            ("reloaded", "allow_lan; by user 0 (root), who needs no permission", 0, "root"),
+        ]
 
 
 def test_where_no_polkit_runs_members_may_change_as_root(lab: Lab, package: Path) -> None:

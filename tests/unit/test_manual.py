@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from stunwall import config, judge, reasons
-from stunwall.cli import explanation, log, report, status
+from stunwall.cli import explanation, filters, log, report, status
 from stunwall.cli.app import app
 from stunwall.config import EXCEPTION_KEYS, Config
 from stunwall.configfile import reader
@@ -228,7 +228,7 @@ def test_exactly_the_recorded_verdicts_are_described() -> None:
     noted = {ast.literal_eval(name) if isinstance(name, ast.Constant) else GAP for name in calls}
     assert {"paused", "resumed", GAP} <= noted
     described = [tag.removeprefix("Cm ") for tag in lists(MAIN.section("JSON", "Entries of the record"))[1]]
-    assert sorted(described) == sorted({*Verdict, *noted, EXPOSED})
+    assert sorted(described) == sorted({*Verdict, *noted, EXPOSED}) == filters.verdicts()
 
 
 def test_exactly_the_recorded_reasons_are_described_in_the_same_words() -> None:

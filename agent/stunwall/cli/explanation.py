@@ -55,7 +55,7 @@ def answer(packet: Packet, found: Routing, config: Config) -> dict[str, Any]:
         "uid": packet.uid,
         "incoming": incoming.name if incoming is not None and packet.incoming != LOOPBACK else "",
         "way": _way(explanation, found, config),
-        "interfaces": names(path, found),
+        "interfaces": names(path, found.fib),
         "cause": explanation.cause.value,
         "why": explanation.cause.sentence,
         "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
@@ -97,7 +97,7 @@ def of_event(event: Event, config: Config) -> dict[str, Any]:
     ways = [
         answer(possible, found, config)
         for possible in _possible(packet, source, event.interface, found)
-        if event.interface in names(walk(found.fib, possible), found)
+        if event.interface in names(walk(found.fib, possible), found.fib)
     ]
     if not ways:
         now = answer(sent_from(packet, source, found), found, config)
@@ -151,7 +151,7 @@ def show(said: dict[str, Any]) -> None:
 
 
 def _way(explanation: Explanation, found: Routing, config: Config) -> str:
-    ways = " or ".join(names(explanation.path, found))
+    ways = " or ".join(names(explanation.path, found.fib))
     if explanation.cause is Cause.VPN:
         return f"into the VPN by {ways}; stunwall leaves it alone"
     if explanation.cause is Cause.INSIDE:

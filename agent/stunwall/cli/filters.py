@@ -2,21 +2,20 @@
 
 import re
 import time
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Annotated
 
 import typer
 
-from stunwall.model import EXPOSED, GAP, Reason, Verdict
+from stunwall.model import EXPOSED, Reason, Verdict
 from stunwall.record.filter import Filter, Network
 from stunwall.stun.services import SERVICES
 
 FORMS = "30m, 2h, 7d, 2026-01-01 or 2026-01-01T12:30"
 AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_VERDICTS = sorted({*map(str, Verdict), EXPOSED, GAP, "allowed", "revoked", "reloaded", "paused", "resumed"})
-_REASONS = sorted(map(str, Reason))
 _LARGEST = 2**31  # numbers of users are below that
 
 TimeSince = Annotated[
@@ -50,15 +49,23 @@ def chosen(
         user=user,
         to=networks,
         port=port,
-        verdict=_one_of(verdict, _VERDICTS, "--verdict"),
-        reason=_one_of(reason, _REASONS, "--reason"),
+        verdict=_one_of(verdict, verdicts, "--verdict"),
+        reason=_one_of(reason, lambda: sorted(Reason), "--reason"),
         interface=interface,
     )
 
 
-def _one_of(given: str, known: list[str], option: str) -> str:
-    if given and given not in known:
-        raise typer.BadParameter(f"expected one of: {', '.join(known)}", param_hint=option)
+def verdicts() -> list[str]:
+    """Return every verdict that the record can have, also of events about no packet."""
+    from stunwall.reasons import EXPLANATIONS  # not above: without --verdict, nothing here needs them
+
+    noted = {each.code for each in EXPLANATIONS} - {*Reason}
+    return sorted({*Verdict, EXPOSED, *noted})
+
+
+def _one_of(given: str, known: Callable[[], Sequence[str]], option: str) -> str:
+    if given and given not in (names := known()):
+        raise typer.BadParameter(f"expected one of: {', '.join(names)}", param_hint=option)
     return given
 
 

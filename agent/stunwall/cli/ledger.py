@@ -37,10 +37,9 @@ class Exposure:
                     f"{kind} {count(len(of_kind), 'time')}, {length(sum(s.seconds for s in of_kind))}"
                 )
         sealed = sum(span.seconds for span in self.spans if span.kind is Kind.SEALED)
-        # Rounded down: 100 % is said only if nothing is missing.
-        percent = int(10000 * sealed / total) / 100 if said else 100
+        share = percent(sealed / total if said else 1)
         said.append(count(self.proven, "proven exposure") if self.proven else "nothing proven")
-        return f"Sealed for {percent:g} % of {length(total)}; {'; '.join(said)}."
+        return f"Sealed for {share} of {length(total)}; {'; '.join(said)}."
 
     def redacted(self, hidden: Redaction) -> "Exposure":
         """Return the same without what it tells of the user."""
@@ -92,10 +91,19 @@ def within(spans: list[Span], seconds: float) -> list[Span]:
     return kept[::-1]
 
 
+def percent(share: float) -> str:
+    """Return a share in percent: "100 %" only of all, "0 %" only of nothing, and decimals only near to all."""
+    if 0 < share < 0.01:
+        return "less than 1 %"
+    if 0.99 < share < 1:
+        return f"{int(10000 * share) / 100:g} %"
+    return f"{int(100 * share)} %"
+
+
 def length(seconds: float) -> str:
     """Return a length of time in its two largest units."""
     if seconds < 60:
-        return f"{seconds:.3g} s"
+        return f"{int(seconds)} s" if seconds >= 1 else f"{seconds:.1g} s"
     minutes, hours, days = int(seconds // 60), int(seconds // 3600), int(seconds // 86400)
     if days:
         return f"{days} d {hours % 24} h"

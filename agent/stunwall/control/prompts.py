@@ -141,7 +141,7 @@ class Prompts:
             return
         self._selector.unregister(client)
         if isinstance(decided, str):
-            reply = _refusal(f"polkit did not allow it ({decided}). With sudo, polkit is not asked")
+            reply = _refusal(f"polkit did not allow it ({decided}). To skip polkit, use sudo")
         elif not lives:
             reply = _refusal("the process that asked has ended")
         else:

@@ -1,26 +1,26 @@
 """Why recorded packets would have bypassed the VPN, found in the record's thread."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 
-from stunwall.config import Config
 from stunwall.model import FAMILIES, Event, StunwallError
+from stunwall.policy import View
 from stunwall.vpn import routing
 from stunwall.vpn.explain import Sent, destinations, explain_events
-from stunwall.vpn.inside import Named
 
-# Reading takes some milliseconds, and a second with 100,000 routes. Before the next time we rest so many times as long,
+# Reading takes some milliseconds, and 350 with 100,000 routes. Before the next time we rest so many times as long,
 # so that it takes a tenth of a core at the most.
 _REST = 10
 _BUSY = "rules and routes were not looked at, as that had just been done for other packets"
 
 
 class Causes:
-    """Adds the cause to events. For one thread, which may wait; `config` may be replaced."""
+    """Adds the cause to events. For one thread, which may wait. `view()` returns what the daemon decides by."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, view: Callable[[], View]) -> None:
+        self._view = view
         self._next = 0.0  # seconds of the monotonic clock
 
     def explain(self, sent: list[Sent]) -> list[Event]:
@@ -50,12 +50,12 @@ class Causes:
             for event, *_ in sent
             for address in destinations(ip_address(event.destination), ip_address(event.source))
         }
-        named = Named(self.config.interfaces, self.config.inside)
+        view = self._view()
         try:
-            now = routing.read(asked, self.config.interfaces)
+            fib = routing.read_fib(asked)
         except StunwallError as error:
             return [replace(event, cause_text=str(error)) for event, *_ in sent]
-        return explain_events(sent, now, named)
+        return explain_events(sent, fib, view.vpn, view.inside)
 
 
 def _is_asked(event: Event, version: int) -> bool:

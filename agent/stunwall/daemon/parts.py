@@ -99,7 +99,6 @@ class Parts:
         self.sync.configure(config)
         self.writer.keep = config.log
         self.packets.config = config
-        self.causes.config = config
         self.origins.name_programs(config.webrtc_programs)
         changed = ", ".join(changed_keys(self.config, config)) or "nothing"
         self.config = config
@@ -123,14 +122,13 @@ class Parts:
         who = Who()
         self.agents = UserAgents(who.identify)
         stack.callback(who.close)
-        self.causes = Causes(self.config)
         writer = RecordWriter(
             self.config.state_dir,
             self.config.log,
             self.journal.event,
             partial(self.problems.report, "record"),
             self.agents.identify,
-            self.causes.explain,
+            Causes(lambda: self.sync.view).explain,
         )
         stack.callback(writer.close)
         return writer

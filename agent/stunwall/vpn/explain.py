@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from stunwall.model import Address, Event, Sender, Transport
-from stunwall.vpn import cause, inside, interfaces, iproute
+from stunwall.vpn import cause, interfaces, iproute
 from stunwall.vpn.cause import Cause, Explanation
-from stunwall.vpn.inside import Evidence, Named
+from stunwall.vpn.inside import Evidence, Named, inside_names
 from stunwall.vpn.interfaces import Snapshot
 from stunwall.vpn.walk import LOOPBACK, Fib, Packet, Path, walk
 
@@ -39,7 +39,7 @@ def explain(packet: Packet, found: Routing, named: Named) -> Explanation:
 def _vpn_and_inside(found: Routing, named: Named) -> tuple[frozenset[int], frozenset[int]]:
     """Return the indexes of the links that are the VPN, and of those that are inside."""
     vpn = interfaces.vpn_names(found.snapshot, named.interfaces)
-    behind = inside.inside_names(found.snapshot, vpn, named, found.evidence)
+    behind = inside_names(found.snapshot, vpn, named, found.evidence)
     links = found.snapshot.links
     return (
         frozenset(link.index for link in links if link.name in vpn),
@@ -47,27 +47,31 @@ def _vpn_and_inside(found: Routing, named: Named) -> tuple[frozenset[int], froze
     )
 
 
-def names(path: Path, found: Routing) -> list[str]:
+def names(path: Path, fib: Fib) -> list[str]:
     """Return the interfaces that a packet leaves by."""
-    return [found.fib.links[index].name for index in path.interfaces if index in found.fib.links]
+    return [fib.links[index].name for index in path.interfaces if index in fib.links]
 
 
-def explain_events(sent: Iterable[Sent], found: Routing, named: Named) -> list[Event]:
+def explain_events(
+    sent: Iterable[Sent], fib: Fib, vpn: frozenset[str], inside: frozenset[str]
+) -> list[Event]:
     """Return events with their cause, which is CHANGED where by this routing the packet would leave elsewhere.
 
     Args:
         sent: events about packets with addresses of one IP version, which left, or would have left, by their
             interface; what is known of the socket, None if that is gone, and for a forwarded packet; and the mark.
-        found: with the routes to `destinations` of the packets.
-        named: the interfaces that the configuration names.
+        fib: with the routes to `destinations` of the packets.
+        vpn: the names of the interfaces that are the VPN.
+        inside: those of the interfaces that lead only to machines behind this one.
     """
-    vpn, behind = _vpn_and_inside(found, named)
+    ours = frozenset(index for index, link in fib.links.items() if link.name in vpn)
+    behind = frozenset(index for index, link in fib.links.items() if link.name in inside)
 
     def explained(event: Event, sender: Sender | None, mark: int) -> Event:
-        for packet in _possible(event, sender, mark, found):
-            if event.interface in names(walk(found.fib, packet), found):
-                why = cause.explain(found.fib, packet, vpn, behind)
-                return replace(event, cause=why.cause.value, cause_text=_sentence(why, found))
+        for packet in _possible(event, sender, mark, fib):
+            if event.interface in names(walk(fib, packet), fib):
+                why = cause.explain(fib, packet, ours, behind)
+                return replace(event, cause=why.cause.value, cause_text=_sentence(why, fib))
         if sender is None and not event.incoming:
             return replace(event, cause_text=_UNKNOWN)
         return replace(event, cause=Cause.CHANGED.value, cause_text=Cause.CHANGED.sentence)
@@ -75,7 +79,7 @@ def explain_events(sent: Iterable[Sent], found: Routing, named: Named) -> list[E
     return [explained(*each) for each in sent]
 
 
-def _possible(event: Event, sender: Sender | None, mark: int, found: Routing) -> Iterator[Packet]:
+def _possible(event: Event, sender: Sender | None, mark: int, fib: Fib) -> Iterator[Packet]:
     """Yield the packet as it may have been sent: forwarded; or from a socket that is not bound, or to its source."""
     source = ip_address(event.source)
     packet = Packet(
@@ -87,9 +91,7 @@ def _possible(event: Event, sender: Sender | None, mark: int, found: Routing) ->
         mark=mark,
     )
     if event.incoming:
-        incoming = next(
-            (link.index for link in found.snapshot.links if link.name == event.incoming), LOOPBACK
-        )
+        incoming = next((index for index, link in fib.links.items() if link.name == event.incoming), LOOPBACK)
         yield replace(packet, source=source, incoming=incoming)
         return
     if sender is not None and sender.device:
@@ -99,13 +101,13 @@ def _possible(event: Event, sender: Sender | None, mark: int, found: Routing) ->
     yield replace(packet, source=source)
 
 
-def _sentence(why: Explanation, found: Routing) -> str:
+def _sentence(why: Explanation, fib: Fib) -> str:
     """Return the cause with the rule and the route that decide."""
     rule, route = why.path.rule, why.path.route
     said = [
         *([f"rule {rule.priority}: {iproute.rule(rule)}"] if rule is not None else []),
         *(
-            [f"route {iproute.route(route, found.fib.links)} in table {iproute.table(route.table)}"]
+            [f"route {iproute.route(route, fib.links)} in table {iproute.table(route.table)}"]
             if route is not None
             else []
         ),

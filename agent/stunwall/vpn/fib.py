@@ -4,12 +4,13 @@ messages.py reads less of them, as it follows every change on a machine with 100
 """
 
 import struct
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import ip_network
 from typing import NamedTuple
 
+from stunwall import netlink
 from stunwall.config import Network
 from stunwall.model import FAMILIES, Address
 from stunwall.netlink import Message, attributes
@@ -28,7 +29,8 @@ _DEAD = 0x1  # RTNH_F_DEAD
 # struct fib_rule_hdr and struct rtmsg: family, prefixes, TOS, table, then what differs, action or type, flags
 _HEADER = struct.Struct("=BBBBBBBBI")
 _NEXTHOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, weight, index
-_VERSIONS = {int(family): version for version, family in FAMILIES.items()}
+_FAMILIES = {version: int(family) for version, family in FAMILIES.items()}
+_VERSIONS = {family: version for version, family in _FAMILIES.items()}
 _BITS = {4: 32, 6: 128}
 _ALL_BITS = 0xFFFFFFFF
 
@@ -167,19 +169,35 @@ def rule(message: Message) -> Rule | None:
     )
 
 
-def route(message: Message, destinations: Collection[Address]) -> Route | None:
-    """Return a route if it leads to one of the destinations, which are of one IP version, else None."""
+def leading_to(addresses: Iterable[Address]) -> frozenset[bytes]:
+    """Return what a route to one of these addresses can have as its destination, for `route`."""
+    return frozenset(
+        bytes((_FAMILIES[each.version], length)) + _masked(each, length)
+        for each in addresses
+        for length in range(_BITS[each.version] + 1)
+    )
+
+
+def _masked(address: Address, length: int) -> bytes:
+    """Return a prefix as RTA_DST has it, which a default route does not have."""
+    host = _BITS[address.version] - length
+    return (int(address) >> host << host).to_bytes(_BITS[address.version] // 8) if length else b""
+
+
+def route(message: Message, wanted: frozenset[bytes]) -> Route | None:
+    """Return a route if its destination is one of `leading_to`, else None, as soon as that is known."""
     data, start, end = message.data, message.start, message.end
     if end - start < _HEADER.size:
         return None
+    # struct rtmsg begins with the family and the length of the destination.
+    to = netlink.first(data, start + _HEADER.size, end, _RTA_DST) if data[start + 1] else b""
+    if data[start : start + 2] + to not in wanted:
+        return None
     family, to_length, from_length, tos, table, _, _, kind, flags = _HEADER.unpack_from(data, start)
-    version = _VERSIONS.get(family)
-    if version is None or kind not in set(Type):
+    if kind not in set(Type):
         return None
+    version = _VERSIONS[family]
     found = attributes(data, start + _HEADER.size, end)
-    to = found.get(_RTA_DST, b"")
-    if not any(version == each.version and _leads(to, to_length, each) for each in destinations):
-        return None
     hops = _hops(found[_RTA_MULTIPATH]) if _RTA_MULTIPATH in found else ()
     if _RTA_OIF in found:
         hops += (Hop(_number(found, _RTA_OIF), _gateway(found), bool(flags & _DEAD)),)
@@ -192,11 +210,6 @@ def route(message: Message, destinations: Collection[Address]) -> Route | None:
         source=_network(found.get(_RTA_SRC, b""), from_length, version) if from_length else None,
         hops=hops,
     )
-
-
-def _leads(to: bytes, length: int, destination: Address) -> bool:
-    shift = max(_BITS[destination.version] - length, 0)
-    return int.from_bytes(to) >> shift == int(destination) >> shift if length else True
 
 
 def _hops(data: bytes) -> tuple[Hop, ...]:

@@ -57,7 +57,7 @@ def test_the_columns_are_aligned(folder: Path, stunwall: Stunwall) -> None:
     ledger(folder, long, middle, short)
     rows = stunwall("exposure").out.splitlines()[1:]
     found = [re.fullmatch(r"(\S+ \S+ \S+) +(.*?)  (\S+ +)-", row) for row in rows]
-    assert [match and match[2] for match in found] == ["2 d 3 h", "12 min 30 s", "4.5 s"]
+    assert [match and match[2] for match in found] == ["2 d 3 h", "12 min 30 s", "4 s"]
     for group in (2, 3):
         assert len({match.end(group) for match in found if match}) == 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stunwall.cli.ledger import Exposure, to_present
+from stunwall.cli.ledger import Exposure, length, percent, to_present
 from stunwall.config import Retention
 from stunwall.record.ledger import FoundWall, Kind, Ledger, Moment, Span, Store, until_start, wall_removed
 from stunwall.record.reader import RecordReader
@@ -201,6 +201,35 @@ def test_an_open_state_that_has_just_begun_is_known() -> None:
 def test_a_restart_of_the_machine_is_unknown_until_the_daemon_writes() -> None:
     found = to_present([span(Kind.PAUSED)], at(20, wall=1_000_500, boot="two"), running=True)
     assert [each.kind for each in found] == [Kind.PAUSED, Kind.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("sealed", "total", "said"),
+    [
+        (0, 1000, "0 %"),
+        (0.001, 1000, "less than 1 %"),
+        (0.1, 1000, "less than 1 %"),
+        (9.99, 1000, "less than 1 %"),
+        (10, 1000, "1 %"),
+        (0.46, 3.23, "14 %"),
+        (989.9, 1000, "98 %"),
+        (990, 1000, "99 %"),
+        (995, 1000, "99.5 %"),
+        (999.7, 1000, "99.97 %"),
+        (999.9999, 1000, "99.99 %"),
+        (1000, 1000, "100 %"),
+    ],
+)
+def test_a_share_has_decimals_only_near_to_all(sealed: float, total: float, said: str) -> None:
+    assert percent(sealed / total) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (0.004, "0.004 s"), (0.23, "0.2 s"), (3.23, "3 s"), (59.9, "59 s"), (61, "1 min 1 s")],
+)
+def test_a_length_has_decimals_only_below_a_second(seconds: float, said: str) -> None:
+    assert length(seconds) == said
 
 
 def test_the_sentence_never_rounds_up_to_all() -> None:

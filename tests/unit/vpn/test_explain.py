@@ -11,7 +11,6 @@ from stunwall.model import Sender
 from stunwall.vpn import routing
 from stunwall.vpn.cause import Cause
 from stunwall.vpn.explain import destinations, explain_events
-from stunwall.vpn.inside import Named
 from unit.cli.test_explain import BY_SOURCE, REAL, REAL6, SERVER, SERVER6, machine
 from unit.recorded import event
 from unit.tun import ip
@@ -22,12 +21,13 @@ MARK = 0x20
 BY_MARK = f"rule add fwmark {MARK:#x} lookup main pref 90"
 UNBOUND = Sender(uid=1000, cgroup=1, inode=2)
 DEVICE = "nsxout"
+VPN, INSIDE = frozenset({"nsxvpn"}), frozenset({"nsxin"})
 
 
 def explained(sender: Sender | None, mark: int = 0, **values: Any) -> tuple[str, str]:
     sent = replace(event(40000), source=REAL, destination=SERVER, interface=DEVICE, **values)
     addresses = destinations(ip_address(sent.destination), ip_address(sent.source))
-    found = explain_events([(sent, sender, mark)], routing.read(addresses), Named())[0]
+    found = explain_events([(sent, sender, mark)], routing.read_fib(addresses), VPN, INSIDE)[0]
     return found.cause, found.cause_text
 
 
@@ -67,7 +67,8 @@ def test_what_a_socket_that_is_gone_was_bound_to_is_not_guessed(machine: None) -
 def test_ipv6_that_the_vpn_does_not_carry(machine: None) -> None:
     sent = replace(event(40000), source=REAL6, destination=SERVER6, family=6, interface=DEVICE)
     addresses = destinations(ip_address(SERVER6), ip_address(REAL6))
-    assert explain_events([(sent, UNBOUND, 0)], routing.read(addresses), Named())[0].cause == Cause.NO_FAMILY
+    (found,) = explain_events([(sent, UNBOUND, 0)], routing.read_fib(addresses), VPN, INSIDE)
+    assert found.cause == Cause.NO_FAMILY
 
 
 @pytest.mark.parametrize(
@@ -83,4 +84,5 @@ def test_a_forwarded_packet(machine: None, setup: str, mark: int, cause: Cause) 
         ip(*setup.split())
     sent = replace(event(40000), source="172.17.0.9", incoming="nsxin", destination=SERVER, interface=DEVICE)
     addresses = destinations(ip_address(SERVER), ip_address("172.17.0.9"))
-    assert explain_events([(sent, None, mark)], routing.read(addresses), Named())[0].cause == cause
+    (found,) = explain_events([(sent, None, mark)], routing.read_fib(addresses), VPN, INSIDE)
+    assert found.cause == cause

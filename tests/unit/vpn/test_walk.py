@@ -162,7 +162,7 @@ def compare(indexes: tuple[int, ...], case: Case) -> None:
     """The kernel with these rules and routes sends the packets where walk() does."""
     version, some_rules, some_routes, some_packets, forwarded = case
     configure(version, some_rules, some_routes)
-    fib = routing.read([packet.destination for packet in some_packets]).fib
+    fib = routing.read_fib([packet.destination for packet in some_packets])
     for packet in some_packets:
         packet = replace(packet, device=indexes[packet.device - 1] if packet.device else 0)
         if forwarded:
