@@ -65,7 +65,7 @@ def ways(found: Routing, version: int, named: Named, uid: int) -> list[Way]:
     def way(kind: Kind, packet: Packet) -> Way:
         explanation = explain.explain(packet, found, named)
         device = links[packet.device].name if packet.device else ""
-        return Way(kind, packet, device, explanation, tuple(explain.names(explanation.path, found)))
+        return Way(kind, packet, device, explanation, tuple(explain.names(explanation.path, found.fib)))
 
     return [way(kind, packet) for kind, packet in packets]
 
