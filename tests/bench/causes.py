@@ -23,14 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from bench.network_changes import OUT, PATIENCE, SERVER, Stun, daemon, machine
+from bench.network_changes import OUT, PATIENCE, SERVER, Stun, daemon, machine, sending
 from lab.agent import PACKAGE
 from lab.messages import binding_request
 from lab.namespace import require_isolation
 
 SIZES = (10, 10_000, 100_000)
 LINKS = 10
-SETTLED = 3  # seconds until the flows of the other program are in the record
 IDLE = 1.0  # seconds before each packet, in which only the other program sends, and up to one more
 
 
@@ -97,13 +96,14 @@ def p99(times: list[float]) -> float:
 
 def measure(agent: Path, routes: int, attempts: int) -> str:
     found = Measured()
-    with machine(LINKS, routes, OUT), daemon(agent, lan=False) as (pid, folder), subscribed(folder) as lines:
-        stun = Stun()
-        stun.start()
-        time.sleep(SETTLED)
+    with (
+        machine(LINKS, routes, OUT),
+        daemon(agent, lan=False) as (pid, folder),
+        subscribed(folder) as lines,
+        sending() as stun,
+    ):
         while len(found.recorded) < attempts:
             look(pid, lines, stun, found)
-        stun.end()
     return (
         f"| {routes:,} | {statistics.median(found.recorded):.0f} | {max(found.recorded):.0f} "
         f"| {statistics.median(found.cpu):.1f} | {p99(found.before):.2f} | {p99(found.meanwhile):.2f} "

@@ -36,6 +36,7 @@ SIZES = ("10:1000", "10:10000", "10:100000", "1000:1000", "1000:100000")
 OUT, VPN, SERVER = "bo0", "bv0", ("203.0.113.7", 3478)
 CHANGES, PACE = 20, 0.2  # of each kind; seconds from one to the next
 STUN_PACE = 0.02  # seconds
+SETTLED = 3  # seconds until all of its flows are in the record
 FLOWS = 60  # that take turns, as the wall lets a flow ask once a second
 PATIENCE = 60  # seconds
 
@@ -81,6 +82,19 @@ class Stun(threading.Thread):
         self.join()
         for each in self._sockets:
             each.close()
+
+
+@contextmanager
+def sending() -> Iterator[Stun]:
+    """STUN that is sent all the time, and whose flows are in the record already."""
+    stun = Stun()
+    stun.start()
+    try:
+        time.sleep(SETTLED)
+        stun.times.clear()
+        yield stun
+    finally:
+        stun.end()
 
 
 @contextmanager
@@ -138,15 +152,13 @@ def cpu(pid: int) -> float:
 
 def measured(pid: int, change: Callable[[int], None]) -> tuple[float, float]:
     """CPU milliseconds a change, and the 99th percentile of the refusals meanwhile."""
-    stun = Stun()
-    stun.start()
-    before = cpu(pid)
-    start = time.monotonic()
-    for number in range(CHANGES):
-        change(number)
-        time.sleep(max(0.0, start + (number + 1) * PACE - time.monotonic()))
-    spent = (cpu(pid) - before) / CHANGES
-    stun.end()
+    with sending() as stun:
+        before = cpu(pid)
+        start = time.monotonic()
+        for number in range(CHANGES):
+            change(number)
+            time.sleep(max(0.0, start + (number + 1) * PACE - time.monotonic()))
+        spent = (cpu(pid) - before) / CHANGES
     return spent, statistics.quantiles(stun.times, n=100)[98] if len(stun.times) > 1 else float("nan")
 
 
