@@ -27,7 +27,7 @@ fi
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
 unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
 deb="dpkg-dev binutils lintian"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin dbus-broker polkitd xvfb dunst"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst"
 browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
@@ -48,10 +48,6 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing; } \
         >/tmp/stunwall-tests-apt.log 2>&1 || { tail -n 20 /tmp/stunwall-tests-apt.log >&2; fail "apt-get failed"; }
-    # Once installed, it would be the machine's own bus from the next boot on.
-    case $missing in
-        *dbus-broker*) systemctl --quiet disable dbus-broker.service && systemctl --quiet --global disable dbus-broker.service ;;
-    esac
 fi
 
 venv=$root/.venv

@@ -10,7 +10,6 @@ from typing import Self
 
 from lab.addresses import NOBODY
 from lab.agent import CLI, PACKAGE, Agent
-from lab.bus import Program, command, journal
 from lab.deadline import until
 from lab.process import Process
 from lab.topology import Lab
@@ -46,23 +45,20 @@ SHOWN = '#!/bin/sh\nprintf "%s\\n%s\\n\\n" "$DUNST_SUMMARY" "$DUNST_BODY" >>{fol
 
 
 class Desktop:
-    """The session, from entering to leaving. Its user is NOBODY, in the groups `groups`; `program` is its bus."""
+    """The session, from entering to leaving. Its user is NOBODY, in the groups `groups`."""
 
-    def __init__(self, lab: Lab, *groups: int, program: Program = Program.DAEMON) -> None:
+    def __init__(self, lab: Lab, *groups: int) -> None:
         self._lab = lab
-        self._program = program
         self._groups = ",".join(map(str, (NOBODY, *groups)))
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(journal())
             self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stunwall-")))
             self._stack = stack.pop_all()
         try:
             self._write()
-            bus = self.folder / "bus"
-            self._start(*command(self._program, self.folder / "bus.conf", bus, session=True))
-            until(bus.exists, STARTED, "the session bus")
+            self._start("dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile")
+            until((self.folder / "bus").exists, STARTED, "the session bus")
             screen = self._start("Xvfb", "-screen", "0", "800x600x24", "-nolisten", "tcp", "-displayfd", "1")
             until(lambda: any(line.isdecimal() for line in screen.lines), STARTED, "the screen")
             (number,) = (line for line in screen.lines if line.isdecimal())

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from lab.bus import Program, command, journal
 from lab.deadline import until
 from lab.process import Process
 from lab.topology import Lab
@@ -43,16 +42,12 @@ BUS = """
 
 
 class SystemBus:
-    """The bus, from entering to leaving. polkitd is on it if there are `rules`, in JavaScript; "" are none.
-
-    `program` is the bus itself.
-    """
+    """The bus, from entering to leaving. polkitd is on it if there are `rules`, in JavaScript; "" are none."""
 
     FOLDER = Path("/run/system-bus")
 
-    def __init__(self, lab: Lab, rules: str | None = None, program: Program = Program.DAEMON) -> None:
+    def __init__(self, lab: Lab, rules: str | None = None) -> None:
         self._lab = lab
-        self._program = program
         self._rules = rules
 
     def __enter__(self) -> Self:
@@ -62,12 +57,10 @@ class SystemBus:
             stack.callback(shutil.rmtree, folder)
             SOCKET.parent.mkdir(exist_ok=True)
             (folder / "bus.conf").write_text(BUS)
-            stack.enter_context(journal())
-            bus = command(self._program, folder / "bus.conf", SOCKET, session=False)
+            bus = ("dbus-daemon", f"--config-file={folder}/bus.conf", "--nofork", "--nopidfile")
             stack.callback(Process(self._lab.client, *bus).kill)
             stack.callback(SOCKET.unlink, missing_ok=True)
             until(SOCKET.exists, STARTED, "the system bus")
-            SOCKET.chmod(0o666)  # as systemd makes it
             if self._rules is not None:
                 self._start_polkit(folder, self._rules, stack)
             self._stack = stack.pop_all()

@@ -11,7 +11,6 @@ import pytest
 
 from lab.addresses import NOBODY, STUN_SERVER
 from lab.agent import CLI, Agent
-from lab.bus import Program
 from lab.cgroups import Cgroups
 from lab.deadline import until
 from lab.desktop import Desktop
@@ -99,14 +98,11 @@ def count(process: Process, word: str) -> int:
     return sum(line.startswith(word) for line in process.lines)
 
 
-@pytest.mark.parametrize("program", Program)
-def test_only_the_notification_service_says_what_the_user_has_chosen(
-    lab: Lab, cgroups: Cgroups, program: Program
-) -> None:
+def test_only_the_notification_service_says_what_the_user_has_chosen(lab: Lab, cgroups: Cgroups) -> None:
     with (
         SOURCE_RULE.made(lab, AF_INET),
         group_exists(),
-        Desktop(lab, GROUP_ID, program=program) as desktop,
+        Desktop(lab, GROUP_ID) as desktop,
         Agent(lab) as agent,
     ):
         let_others_in(agent)
