@@ -1,0 +1,175 @@
+"""What several users of one machine get: `stunwall notify` as a service of a user's own manager, and the record."""
+
+import json
+from socket import AF_INET
+
+import pytest
+
+from lab.addresses import STUN_PORT, STUN_SERVER
+from lab.deadline import until
+from stunwall.daemon.user_agents import SAID
+from vm.early import SLOW
+from vm.machine import Machine
+from vm.notifications import NAME
+from vm.service import configure, log, ready, systemctl
+from vm.user import User
+
+pytestmark = pytest.mark.any_kernel
+
+SERVER = (STUN_SERVER[AF_INET], STUN_PORT)
+UNIT = "stunwall-notify.service"
+TESTS = "/run/checkout/tests/vm"
+APP = "org.stunwall.Lab"
+SESSION = """
+[Unit]
+BindsTo=graphical-session.target
+Before=graphical-session.target
+"""
+# In the service's place: a program that ends once it has tried what the unit forbids.
+TRY = f"""
+[Service]
+Type=oneshot
+Restart=no
+ExecStart=
+ExecStart=/usr/bin/python3 {TESTS}/limits.py %h/limits
+"""
+FORBIDDEN = {
+    "UMask": "600",
+    "RestrictAddressFamilies": "EAFNOSUPPORT",
+    "MemoryDenyWriteExecute": "EPERM",
+    "RestrictSUIDSGID": "EPERM",
+    "LockPersonality": "EPERM",
+    "SystemCallFilter": "EPERM",
+    "RestrictNamespaces": "EPERM",
+    "NoNewPrivileges": "1",
+}
+
+
+@pytest.fixture
+def anna(machine: Machine) -> User:
+    """A member of the group stunwall, logged in."""
+    user = User.add(machine, "anna", "--groups", "stunwall")
+    user.log_in()
+    return user
+
+
+def in_app(number: int) -> tuple[str, ...]:
+    """Starts a program as a desktop does, in a scope of its application, and with a shell beside it."""
+    scope = f"--unit=app-{APP}{number}-1.scope"
+    return ("systemd-run", "--user", "--scope", "--quiet", "--collect", scope, "sh", "-c", '"$@"; true', "sh")
+
+
+def said(user: User) -> str:
+    """What the service and its manager said of it."""
+    fields = (f"_SYSTEMD_USER_UNIT={UNIT}", "+", f"USER_UNIT={UNIT}")
+    return user.machine.run("journalctl", "--no-pager", "-o", "cat", *fields)
+
+
+def wait_said(user: User, text: str, times: int) -> None:
+    """Returns once the service has said it that often."""
+    until(lambda: said(user).count(text) == times, SLOW, f"'{text}', {times} times")
+
+
+def shown(user: User) -> dict[str, str]:
+    """The bodies of the notifications so far, by their summaries."""
+    lines = user.machine.attempt("cat", f"{user.home}/shown").output.splitlines()
+    return dict(json.loads(line) for line in lines)
+
+
+def wait_shown(user: User, app: str) -> str:
+    """The body of the notification about an application, once it is there."""
+    summary = f"stunwall blocked {app}"
+    until(lambda: summary in shown(user), SLOW, f"'{summary}'")
+    return shown(user)[summary]
+
+
+def start_session(user: User) -> None:
+    """As a desktop starts: its notification service first."""
+    user.run(
+        *("systemd-run", "--user", "--quiet", "--property=Type=dbus", f"--property=BusName={NAME}"),
+        *(
+            "--setenv=PYTHONPATH=/usr/lib/stunwall/lib",
+            "python3",
+            f"{TESTS}/notifications.py",
+            f"{user.home}/shown",
+        ),
+    )
+    user.run("mkdir", "-p", f"{user.home}/.config/systemd/user")
+    user.run("tee", f"{user.home}/.config/systemd/user/lab-session.target", text=SESSION)
+    user.systemctl("start", "lab-session.target")
+
+
+def test_a_user_is_notified_by_the_service_of_their_own_manager(machine: Machine, anna: User) -> None:
+    start_session(anna)
+    anna.systemctl("enable", "--now", "stunwall-notify")
+    wait_said(anna, "ready: ", 1)
+    assert anna.is_refused(SERVER, *in_app(1))
+    assert f"lets the application {APP}1 use STUN outside the VPN" in wait_shown(anna, f"{APP}1")
+    (event,) = (event for event in log(machine) if event["uid"] == anna.uid)
+    assert (event["who"], SERVER[0] in event["command"]) == (SAID, True), event
+
+    pid = anna.systemctl("show", "-P", "MainPID", UNIT)
+    systemctl(machine, "restart")
+    wait_said(anna, "ready: ", 2)
+    assert anna.is_refused(SERVER, *in_app(2))
+    wait_shown(anna, f"{APP}2")
+    assert anna.systemctl("show", "-P", "MainPID", UNIT) == pid
+
+    anna.systemctl("stop", "lab-session.target")
+    assert anna.systemctl("show", "-P", "ActiveState", UNIT) == "inactive\n", "it is of the session"
+    anna.systemctl("start", "lab-session.target")
+    wait_said(anna, "ready: ", 3)
+    systemctl(machine, "stop", anna.manager)
+    assert "Failed with result" not in said(anna)
+
+
+def test_the_users_own_manager_enforces_the_limits_of_the_service(machine: Machine, anna: User) -> None:
+    file = f"{anna.home}/limits"
+    anna.run("systemd-run", "--user", "--quiet", "--wait", "python3", f"{TESTS}/limits.py", file)
+    free = json.loads(machine.run("cat", file))
+    assert set(free.values()) == {"644", "0", ""}, free
+    machine.run("rm", file)
+    folder = f"{anna.home}/.config/systemd/user/{UNIT}.d"
+    anna.run("mkdir", "-p", folder)
+    anna.run("tee", f"{folder}/try.conf", text=TRY)
+    anna.systemctl("daemon-reload")
+    anna.systemctl("start", UNIT)
+    assert json.loads(machine.run("cat", file)) == FORBIDDEN
+
+
+def test_with_own_only_no_user_sees_what_is_blocked_of_another(machine: Machine) -> None:
+    anna = User.add(machine, "anna", "--groups", "stunwall")
+    ben, carl = User.add(machine, "ben"), User.add(machine, "carl")
+    configure(machine, "status_for_all = true\n")
+    systemctl(machine, "reload")
+    for user in (anna, ben):
+        assert user.is_refused(SERVER)
+    both = {anna.uid, ben.uid}
+    until(lambda: both <= {event["uid"] for event in log(machine)}, SLOW, "both in the record")
+    assert both <= seen(anna)
+    assert set(modes(machine).values()) == {"640", "750"}
+
+    configure(machine, "status_for_all = true\n[log]\nown_only = true\n")
+    systemctl(machine, "reload")
+    assert (seen(anna), seen(ben), seen(carl)) == ({anna.uid}, {ben.uid}, set())
+    assert both <= {event["uid"] for event in log(machine)}
+    systemctl(machine, "restart")
+    ready(machine)
+    assert (seen(anna), seen(ben), seen(carl)) == ({anna.uid}, {ben.uid}, set())
+    found = modes(machine)
+    assert found["/var/lib/stunwall/events.db"] == "600"
+    assert found.pop("/var/lib/stunwall") == "700"
+    assert set(found.values()) == {"600"}, found
+    for user in (anna, ben):
+        assert "Permission denied" in user.attempt("cat", "/var/lib/stunwall/events.db").errors
+
+
+def seen(user: User) -> set[int]:
+    """Whose events `stunwall log` shows to a user."""
+    return {json.loads(line)["uid"] for line in user.run("stunwall", "log", "--json").splitlines()}
+
+
+def modes(machine: Machine) -> dict[str, str]:
+    """The permissions of the record's folder, and of each file in it."""
+    lines = machine.run("find", "/var/lib/stunwall", "-printf", "%p %m\\n").splitlines()
+    return {name: mode for name, _, mode in (line.partition(" ") for line in lines)}
