@@ -16,7 +16,7 @@ NAME = "org.freedesktop.Notifications"
 
 def main(file: Path) -> None:
     """Serves until the session bus ends."""
-    bus = open_dbus_connection("SESSION")
+    bus = open_dbus_connection("SESSION", auth_timeout=60)  # the bus starts only now
     bus.send_and_get_reply(DBus().RequestName(NAME))
     number = 0
     while True:

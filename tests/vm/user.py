@@ -1,20 +1,24 @@
 """A user of the machine, with the user manager that systemd starts for one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
 from lab.messages import binding_request, error_code
-from vm.channel import Done
+from vm.channel import Done, Running
 from vm.early import SLOW
 from vm.machine import Machine
 
-# Sends what it reads to the server that its arguments name, and prints the answer.
+# Sends a message to a server, prints the answer, and keeps its socket open until it gets SIGTERM.
 ASK = """
-import socket, sys
+import signal, socket, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     sock.settimeout(60)
     sock.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[1], int(sys.argv[2])))
-    print(sock.recv(1500).hex())
+    print(sock.recv(1500).hex(), flush=True)
+    signal.sigwait({signal.SIGTERM})
 """
 
 
@@ -45,8 +49,8 @@ class User:
         self.machine.run("loginctl", "enable-linger", self.name, seconds=SLOW)
         self.machine.run("systemctl", "start", self.manager, seconds=SLOW)
 
-    def attempt(self, *command: str, text: str = "") -> Done:
-        """The finished command, run as in a login of this user."""
+    def start(self, *command: str, text: str = "") -> Running:
+        """Starts a command as in a login of this user."""
         login = (
             f"--reuid={self.name}",
             f"--regid={self.name}",
@@ -55,7 +59,11 @@ class User:
             "env",
             f"XDG_RUNTIME_DIR=/run/user/{self.uid}",
         )
-        return self.machine.attempt("setpriv", *login, *command, text=text, seconds=SLOW)
+        return self.machine.start("setpriv", *login, *command, text=text)
+
+    def attempt(self, *command: str, text: str = "") -> Done:
+        """The finished command, whatever its exit code."""
+        return self.start(*command, text=text).wait(SLOW)
 
     def run(self, *command: str, text: str = "") -> str:
         """What the command prints; AssertionError with all that it said if it fails."""
@@ -67,8 +75,16 @@ class User:
         """What `systemctl --user` prints."""
         return self.run("systemctl", "--user", *arguments)
 
-    def is_refused(self, server: tuple[str, int], *prefix: str) -> bool:
-        """Whether stunwall refuses a STUN request of a program of this user; `prefix`: the command that starts it."""
+    @contextmanager
+    def refused(self, server: tuple[str, int], *prefix: str) -> Iterator[None]:
+        """A program of this user has asked a STUN server, and lives until the block ends; stunwall must refuse it.
+
+        `prefix`: the command that starts it.
+        """
         host, port = server
-        said = self.run(*prefix, "python3", "-c", ASK, host, str(port), binding_request().hex())
-        return error_code(bytes.fromhex(said)) == 403
+        program = self.start(*prefix, "python3", "-c", ASK, host, str(port), binding_request().hex())
+        try:
+            yield
+        finally:
+            program.stop()
+        assert error_code(bytes.fromhex(program.wait().output)) == 403
