@@ -21,7 +21,9 @@ from jeepney.io.blocking import open_dbus_connection
 from stunwall.model import StunwallError
 
 DRIVER = "org.freedesktop.DBus"
-_PATIENCE = 30.0  # seconds until the bus itself has answered; it waits 25 for a service that it starts
+# Seconds until the bus itself has answered. It waits 25 for a service that it starts, and at a login systemd starts it
+# only when somebody connects.
+_PATIENCE = 30.0
 # What jeepney raises where a message is not as the specification says.
 _MALFORMED = (AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct_error)
 
@@ -79,7 +81,7 @@ class Bus:
         self, which: Literal["SESSION", "SYSTEM"], signals: bool = False, descriptors: bool = False
     ) -> None:
         try:
-            self._connection = open_dbus_connection(which, enable_fds=descriptors)
+            self._connection = open_dbus_connection(which, enable_fds=descriptors, auth_timeout=_PATIENCE)
         except (KeyError, FileNotFoundError) as error:
             raise NoBusError(f"there is no such bus ({error!r})") from error
         except (OSError, AuthenticationError, *_MALFORMED) as error:

@@ -57,7 +57,9 @@ class Desktop:
             self._stack = stack.pop_all()
         try:
             self._write()
-            self._start("dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile")
+            self.bus = self._start(
+                "dbus-daemon", f"--config-file={self.folder}/bus.conf", "--nofork", "--nopidfile"
+            )
             until((self.folder / "bus").exists, STARTED, "the session bus")
             screen = self._start("Xvfb", "-screen", "0", "800x600x24", "-nolisten", "tcp", "-displayfd", "1")
             until(lambda: any(line.isdecimal() for line in screen.lines), STARTED, "the screen")

@@ -1,9 +1,11 @@
 """`stunwall notify` in a real session: a real bus, a real notification service, and the user's choice carried out."""
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
+from signal import SIGCONT, SIGSTOP
 from socket import AF_INET
 from typing import Any
 
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("vpn")
 
 LENGTH = 15  # seconds that the exception lasts
 ALLOW = f"Allow for {LENGTH} seconds"
+LATE = 1  # seconds, times lab.deadline.PATIENCE: more than jeepney waits by itself after Python's start
 RECONNECTED = 10  # seconds until a daemon is found that was started; it is looked for every 5 s
 EVENTS = line(command="events")
 MEMBER = (f"--regid={NOBODY}", f"--groups={GROUP_ID}")
@@ -96,6 +99,19 @@ def test_it_waits_for_the_daemon_and_serves_again_after_a_restart(lab: Lab, cgro
 def count(process: Process, word: str) -> int:
     """How many lines of its output begin with a word."""
     return sum(line.startswith(word) for line in process.lines)
+
+
+def test_it_waits_for_a_session_bus_that_starts_late(lab: Lab) -> None:
+    """At a login, systemd takes connections for the bus before it runs."""
+    with group_exists(), Desktop(lab, GROUP_ID) as desktop, Agent(lab) as agent:
+        let_others_in(agent)
+        desktop.show_notifications()
+        os.kill(desktop.bus.pid, SIGSTOP)
+        notify = desktop.notify(agent)
+        with pytest.raises(TimeoutError):
+            notify.ended(LATE)
+        os.kill(desktop.bus.pid, SIGCONT)
+        notify.wait_line("ready", RECORDED)
 
 
 def test_only_the_notification_service_says_what_the_user_has_chosen(lab: Lab, cgroups: Cgroups) -> None:

@@ -69,7 +69,7 @@ def signal(text: str, sender: str, **fields: Any) -> Message:
 @pytest.fixture
 def incoming(monkeypatch: pytest.MonkeyPatch) -> deque[Any]:
     messages: deque[Any] = deque()
-    monkeypatch.setattr(bus, "open_dbus_connection", lambda which, enable_fds: Connection(messages))
+    monkeypatch.setattr(bus, "open_dbus_connection", lambda which, **_: Connection(messages))
     return messages
 
 
@@ -133,7 +133,7 @@ def test_a_bus_that_ends_or_sends_nonsense_is_told(incoming: deque[Any], error: 
 def test_only_a_bus_that_does_not_exist_is_none(
     monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[BusError]
 ) -> None:
-    def refuse(which: str, enable_fds: bool) -> None:
+    def refuse(which: str, **_: object) -> None:
         raise error
 
     monkeypatch.setattr(bus, "open_dbus_connection", refuse)

@@ -34,6 +34,7 @@ PACKAGES = (
     "iproute2",
     "nftables",
     "dbus",
+    "dbus-user-session",  # as every desktop has it
     "polkitd",
     "apparmor",  # Debian's kernel recommends it, so that a usual installation has it
     # What stunwall's package depends on, and what install.sh asks for: there is no network to get it by.

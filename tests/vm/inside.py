@@ -95,6 +95,13 @@ def events(verdict: str) -> int:
     return 0
 
 
+def users() -> list[int]:
+    """Whose events are in the record."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(RECORD, uri=True)) as record:
+        return [int(uid) for (uid,) in record.execute("SELECT DISTINCT uid FROM events")]
+    return []
+
+
 # The stages of a daemon's start, and how many of ten kills happen in each: later stages cost more time.
 STAGES: tuple[tuple[str, int, Callable[[], object]], ...] = (
     ("begun", 6, lambda: True),
