@@ -122,8 +122,8 @@ def _shown(result: Result) -> dict[str, Any]:
 
 def _show(said: dict[str, Any]) -> None:
     ways = said["ways"]
-    names = [_name(way) for way in ways]
-    exits = [", ".join(way["interfaces"]) or "-" for way in ways]
+    names = [printable(_name(way)) for way in ways]
+    exits = [printable(", ".join(way["interfaces"])) or "-" for way in ways]
     wide, by = (max(map(len, column)) + 2 for column in (["WAY", *names], ["LEAVES BY", *exits]))
     if not said["verdict"]:
         typer.echo(f"{'WAY':<{wide}}{'LEAVES BY':<{by}}WHY")

@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from stunwall.check import run
 from stunwall.check.verdict import Result, Verdict
-from stunwall.check.ways import Way
+from stunwall.check.ways import Kind, Way
 from stunwall.model import Transport
 from stunwall.vpn.cause import Cause
 from unit.check.test_run import way
@@ -73,7 +74,11 @@ def test_the_forecast_names_the_way_and_exits_0(monkeypatch: pytest.MonkeyPatch,
 def test_nothing_reaches_the_terminal_raw_and_addresses_can_be_hidden(
     monkeypatch: pytest.MonkeyPatch, stunwall: Stunwall
 ) -> None:
-    found(monkeypatch, (OUTSIDE, Verdict.LEAK, f"192.0.2.1 {HOSTILE}"))
+    hostile = replace(
+        OUTSIDE, kind=Kind.DEVICE, device=HOSTILE, interfaces=(HOSTILE,)
+    )  # a kernel allows such names
+    found(monkeypatch, (hostile, Verdict.LEAK, HOSTILE), (OUTSIDE, Verdict.LEAK, "192.0.2.1 has seen it"))
     assert "\x1b" not in stunwall("check").out
+    assert "\x1b" not in stunwall("check", "--forecast").out
     hidden = stunwall("check", "--redact").out
     assert not re.search(r"\b192\.0\.2\.[15]\b", hidden)
