@@ -89,7 +89,7 @@ def _devices(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
 
 
 def _marks(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
-    marks = (rule.mark for rule in found.fib.rules if rule.mark and not rule.invert)
+    marks = (rule.mark for rule in found.fib.rules if rule.mark)
     yield from ((Kind.MARK, replace(plain, mark=mark)) for mark in dict.fromkeys(marks))
 
 

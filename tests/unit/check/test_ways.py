@@ -46,6 +46,11 @@ def with_addresses(**addresses: tuple[str, ...]) -> Routing:
     return replace(ROUTING, snapshot=replace(ROUTING.snapshot, all_addresses=by_index))
 
 
+def test_the_mark_that_takes_packets_around_wg_quicks_vpn_is_a_way() -> None:
+    (marked,) = (way for way in listed(ROUTING) if way.kind is Kind.MARK)
+    assert (marked.packet.mark, marked.interfaces) == (WG_MARK, ("eth0",))
+
+
 def test_a_rule_about_the_port_of_stun_counts() -> None:
     rule = Rule(4, 50, Action.TO_TABLE, MAIN, destination_ports=Ports(3478, 3478))
     unbound = listed(replace(ROUTING, fib=replace(ROUTING.fib, rules=(rule, *RULES))))[0]
