@@ -26,6 +26,16 @@ MUTE = """
         icmpv6 type { time-exceeded, destination-unreachable } drop
     }
 """
+ANSWERS = """
+    chain prerouting {
+        type filter hook prerouting priority mangle
+        tcp dport 3478 reject with tcp reset
+    }
+    chain redirected {
+        type nat hook prerouting priority dstnat
+        udp dport 3478 redirect to :9
+    }
+"""
 NO_STUN = """
     chain prerouting {
         type filter hook prerouting priority raw
@@ -137,6 +147,13 @@ def test_the_second_router_is_asked_if_the_first_reports_nothing(lab: Lab) -> No
         assert check(lab, Agent(lab)).said["verdict"] == Verdict.LEAK
         with Agent(lab) as agent:
             assert check(lab, agent).said["verdict"] == Verdict.SEALED
+
+
+def test_a_router_that_answers_itself_makes_no_leak_sealed(lab: Lab) -> None:
+    with leaking(lab), lab.isp.table("inet lab_answers", ANSWERS):
+        found = check(lab, Agent(lab))
+    assert found.stun
+    assert found.said["verdict"] == Verdict.INCONCLUSIVE
 
 
 def test_an_exception_is_a_leak(lab: Lab) -> None:

@@ -44,12 +44,18 @@ class _Trial:
         """Whether a message has left outside the VPN, or was moved into it."""
         return not self.way.into_vpn and any(each.seen_by for each in self.stun)
 
-    def finished(self, tries: int, others: Sequence["_Trial"]) -> bool:
+    def finished(self, tries: int, others: Sequence["_Trial"], vpn_hops: frozenset[Address]) -> bool:
         """Whether another try would show nothing more. `others`: those that leave as this one does, with itself."""
         if self.way.into_vpn and self.reported:
             return all(each.seen_by for each in self.stun) or tries >= CONFIRMED
-        if self.leaks or not any(each.reported for each in others):
+        if not any(each.reported for each in others):
             return True
+        if self.leaks:
+            # Seen by a router of the VPN: the control shows whether it was only moved there.
+            moved = any(each.seen_by in vpn_hops for each in self.stun)
+            return not moved or self.control.seen_by is not None or tries >= CONFIRMED
+        if not self.reported and tries >= CONFIRMED:
+            return True  # the next router may do: no report finds its way to the VPN's address from here
         if not self.control.seen_by:
             return False  # perhaps the router has had enough
         if all(each.refused for each in self.stun):
@@ -78,7 +84,7 @@ def forecast(named: Named) -> tuple[list[Way], frozenset[Address]]:
 def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Variant]) -> list[Result]:
     """Try each way that leaves the machine, and return what that shows, in the order of the ways.
 
-    `own`: the machine's addresses. It takes from one to HOPS_MAX * TRIES seconds.
+    `own`: the machine's addresses. It takes at most some 2 * HOPS_MAX * TRIES seconds.
     """
     root = os.geteuid() == 0
     trials: list[_Trial] = []
@@ -99,8 +105,7 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
             continue
         results += [Result(way, transport, Verdict.NOT_SENT, why) for transport in Transport]
     _try(trials, own)
-    through = [each for trial in trials if trial.way.into_vpn for each in (*trial.stun, trial.control)]
-    hops = frozenset(each.seen_by for each in through if each.seen_by is not None)
+    hops = _vpn_hops(trials)
     for trial in trials:
         results.append(Result(trial.way, trial.transport, *judge(trial.stun, trial.control, hops)))
     order = {way: at for at, way in enumerate(found)}
@@ -109,11 +114,12 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
 
 def _trial(way: Way, transport: Transport, variants: Sequence[Variant]) -> _Trial:
     stun = [
-        Probe(way, each.name, transport, each.port, each.payload)
+        Probe(way, each.name, transport, messages.PORT, each.payload)
         for each in variants
         if each.transport is transport
     ]
-    return _Trial(way, transport, stun, Probe(way, "", transport, messages.CONTROL_PORT, messages.control))
+    port = messages.CONTROL_PORT if way.into_vpn else messages.PORT
+    return _Trial(way, transport, stun, Probe(way, "", transport, port, messages.control))
 
 
 def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
@@ -124,13 +130,25 @@ def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
         for tries in range(1, TRIES + 1):
             for trial in left:
                 trial.repeat()
-            # The controls are the last: where one is reported, the messages would have been, too.
-            packets = [*(each for trial in left for each in trial.stun), *(trial.control for trial in left)]
-            probe.send([each for each in packets if not each.seen_by], hops, SECONDS, own)
-            left = [each for each in left if not each.finished(tries, _together(each, trials))]
+            # The controls wait for the messages, which the daemon may hold for a while: where one is reported,
+            # the messages would have been, too.
+            for packets in (
+                [each for trial in left for each in trial.stun],
+                [trial.control for trial in left],
+            ):
+                if wanted := [each for each in packets if not each.seen_by]:
+                    probe.send(wanted, hops, SECONDS, own)
+            through = _vpn_hops(trials)
+            left = [each for each in left if not each.finished(tries, _together(each, trials), through)]
             if not left:
                 break
             time.sleep(REST)
+
+
+def _vpn_hops(trials: Iterable[_Trial]) -> frozenset[Address]:
+    """Return the routers that have reported packets that went into the VPN."""
+    through = (each for trial in trials if trial.way.into_vpn for each in (*trial.stun, trial.control))
+    return frozenset(each.seen_by for each in through if each.seen_by is not None)
 
 
 def _together(trial: _Trial, trials: Iterable[_Trial]) -> list[_Trial]:

@@ -50,6 +50,12 @@ def judge(stun: Sequence[Probe], control: Probe, vpn_hops: frozenset[Address]) -
         if control.seen_by is not None:
             return Verdict.BLOCKED, f"the VPN carries other packets as far as {control.seen_by}, but no STUN"
         return Verdict.INCONCLUSIVE, _mute(control)
+    if seen and control.seen_by is None and all(router in vpn_hops for _, router in seen):
+        # It was moved into the VPN, or a router outside has the same address.
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{seen[0][1]} has seen STUN, but it is not known whether only in the VPN",
+        )
     outside = [(name, router) for name, router in seen if router not in vpn_hops or router == control.seen_by]
     if outside:
         names = ", ".join(name for name, _ in outside)
@@ -74,6 +80,6 @@ def overall(results: Iterable[Result]) -> Verdict:
     outside = [each for each in tried if not each.way.into_vpn]
     if any(each.verdict is Verdict.LEAK for each in outside):
         return Verdict.LEAK
-    if not tried or any(each.verdict is Verdict.INCONCLUSIVE for each in outside):
+    if not tried or any(each.verdict is Verdict.INCONCLUSIVE for each in outside or tried):
         return Verdict.INCONCLUSIVE
     return Verdict.SEALED

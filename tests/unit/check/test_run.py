@@ -36,6 +36,10 @@ class Network:
     """The part of the packets that are lost."""
     distance: int = 1
     """Of the first router that reports anything."""
+    shared: bool = False
+    """The VPN's router and the other one have the same address."""
+    late: bool = False
+    """STUN leaves after the other packets, as what the daemon passes does."""
     moved: bool = False
     """STUN is moved into the VPN."""
     refused: str = ""
@@ -44,9 +48,9 @@ class Network:
     tries: int = 0
 
     def send(self, probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Address]) -> None:
-        self.tries += 1
+        self.tries += any(each.name for each in probes)
         self.tokens = min(self.tokens + seconds, 1000)
-        for packet in probes:
+        for packet in sorted(probes, key=lambda packet: bool(packet.name)) if self.late else probes:
             leaves = packet.way.into_vpn or not packet.name or self.leaking(packet)
             router = VPN_ROUTER if packet.way.into_vpn else ROUTER
             if not leaves and self.moved:
@@ -54,7 +58,7 @@ class Network:
             if not leaves:
                 packet.refused = self.refused
             elif hops >= self.distance and self.tokens >= 1 and self.dice.random() >= self.lost:
-                packet.seen_by = router
+                packet.seen_by = ROUTER if self.shared else router
                 self.tokens -= 1
 
 
@@ -92,6 +96,38 @@ def test_a_router_that_limits_its_reports_makes_no_leak_sealed(
     found = verdicts(monkeypatch, network, *OUTSIDE)
     assert Verdict.LEAK in found
     assert Verdict.SEALED not in found
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("tokens", [0.95, 1.0, 2.0, 3.0, BURST])
+def test_stun_that_leaves_after_the_others_is_not_sealed(
+    monkeypatch: pytest.MonkeyPatch, tokens: float, count: int
+) -> None:
+    """The reports of the others must not keep the router from reporting it."""
+    network = Network(leaking=lambda packet: True, tokens=tokens, late=True)
+    found = verdicts(monkeypatch, network, *(way(number) for number in range(10, 10 + count)))
+    assert Verdict.LEAK in found
+
+
+@pytest.mark.parametrize("tokens", [0.95, 1.0, 3.0, BURST, 100.0])
+def test_a_router_with_the_address_of_the_vpns_makes_no_leak_sealed(
+    monkeypatch: pytest.MonkeyPatch, tokens: float
+) -> None:
+    network = Network(leaking=lambda packet: True, tokens=tokens, shared=True)
+    found = verdicts(monkeypatch, network, way(9, Cause.VPN, Kind.UNBOUND), *OUTSIDE)
+    assert Verdict.SEALED not in found
+
+
+def test_the_other_packet_has_stuns_port_outside_the_vpn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules, routes and routers may treat another port in another way: then it would show nothing about STUN."""
+    ports: set[int] = set()
+
+    def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Address]) -> None:
+        ports.update(each.port for each in probes)
+
+    monkeypatch.setattr(probe, "send", send)
+    run.examine(OUTSIDE, frozenset(), messages.VARIANTS)
+    assert ports == {messages.PORT}
 
 
 def test_lost_packets_make_no_leak_sealed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ S, L, N, T, B = Verdict.SEALED, Verdict.LEAK, Verdict.INCONCLUSIVE, Verdict.THRO
         (False, ROUTER, None, L),
         (False, OTHER, ROUTER, L),
         (False, VPN_ROUTER, ROUTER, S),
+        (False, VPN_ROUTER, None, N),  # the VPN and the way outside may share that router, or its address
         (False, VPN_ROUTER, VPN_ROUTER, L),  # both went by a router that both ways share
         (False, None, None, N),
         (True, VPN_ROUTER, VPN_ROUTER, T),
@@ -48,6 +49,7 @@ def test_what_is_shown(into_vpn: bool, stun: object, beside: object, verdict: Ve
         ([S, N], [T], N),
         ([S], [N], S),  # nothing leaks; whether calls work is not known
         ([S], [B], S),
+        ([], [N], N),  # nothing is known but the forecast
         ([], [T], S),  # no way leads around the VPN
         ([Verdict.NOT_SENT], [], N),
         ([], [], N),
