@@ -16,16 +16,17 @@ from stunwall.vpn.explain import Routing, destinations
 from stunwall.vpn.inside import Named
 
 HOPS_MAX = 3  # routers: the next one, then the second and the third if it reports nothing
-# For the report of a router, or the verdict of a daemon that is busy. After 1 s (TCP_TIMEOUT_INIT in include/net/tcp.h)
-# a connection that got no answer begins anew without the payload: what is reported then is no STUN.
-SECONDS = 0.9
-# A router may report 6 packets at once, then one a second (icmp_ratelimit in icmp(7); XRLIM_BURST_FACTOR).
-REST = 0.3
-TRIES = 5
-CONFIRMED = 3  # tries in which nothing was seen of STUN, as packets and reports can be lost
+# Seconds for the report of a router, or the verdict of a daemon that is busy. After 1 s (TCP_TIMEOUT_INIT in
+# include/net/tcp.h) a connection that got no answer begins anew without the payload: what is reported then is no STUN.
+SECONDS = 0.5
+# Seconds from one try to the next. A router may report 6 packets at once, then one a second (icmp_ratelimit in icmp(7);
+# XRLIM_BURST_FACTOR in net/ipv4/icmp.c): here, two.
+PERIOD = 2.1
+TRIES = 6
+PROVEN = 3  # tries in which no STUN was seen, as packets and reports can be lost
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Trial:
     """A way with a transport protocol, and the packets of its last try: messages, and a control that is no STUN."""
 
@@ -33,37 +34,39 @@ class _Trial:
     transport: Transport
     stun: list[Probe]
     control: Probe
+    proven: int = 0
+    """In how many tries a message would have been reported, and was not."""
 
     @property
     def reported(self) -> bool:
         """Whether a router has reported a packet."""
-        return any(each.seen_by for each in (*self.stun, self.control))
+        return self.seen or self.control.seen_by is not None
 
     @property
-    def leaks(self) -> bool:
-        """Whether a message has left outside the VPN, or was moved into it."""
-        return not self.way.into_vpn and any(each.seen_by for each in self.stun)
+    def seen(self) -> bool:
+        """Whether a router has reported a message."""
+        return any(each.seen_by for each in self.stun)
 
-    def finished(self, tries: int, others: Sequence["_Trial"], vpn_hops: frozenset[Address]) -> bool:
-        """Whether another try would show nothing more. `others`: those that leave as this one does, with itself."""
-        if self.way.into_vpn and self.reported:
-            return all(each.seen_by for each in self.stun) or tries >= CONFIRMED
-        if not any(each.reported for each in others):
-            return True
-        if self.leaks:
+    @property
+    def sure(self) -> bool:
+        """Whether no message leaves."""
+        return self.proven >= PROVEN or all(each.answered for each in self.stun)
+
+    def finished(self, tries: int, together: Sequence["_Trial"], vpn_hops: frozenset[Address]) -> bool:
+        """Whether another try would show nothing more. `together`: those that leave as this one does, with itself."""
+        if not any(each.reported for each in together):
+            return True  # the next router may report
+        if self.way.into_vpn:
+            return all(each.seen_by for each in self.stun) or tries >= PROVEN
+        if self.seen:
             # Seen by a router of the VPN: the control shows whether it was only moved there.
             moved = any(each.seen_by in vpn_hops for each in self.stun)
-            return not moved or self.control.seen_by is not None or tries >= CONFIRMED
-        if not self.reported and tries >= CONFIRMED:
-            return True  # the next router may do: no report finds its way to the VPN's address from here
-        if not self.control.seen_by:
-            return False  # perhaps the router has had enough
-        if all(each.refused for each in self.stun):
-            return True
-        # Reports of others may have kept the router from reporting this one.
-        return tries >= CONFIRMED and not any(each.leaks for each in others)
+            return not moved or self.control.seen_by is not None or tries >= PROVEN
+        if self.control.seen_by is None:
+            return tries >= PROVEN  # what has the VPN's address may get no report here
+        return self.sure
 
-    def repeat(self) -> None:
+    def renew(self) -> None:
         """Put new packets in place of those that were not reported."""
         self.stun = [each if each.seen_by else each.again() for each in self.stun]
         if not self.control.seen_by:
@@ -84,14 +87,14 @@ def forecast(named: Named) -> tuple[list[Way], frozenset[Address]]:
 def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Variant]) -> list[Result]:
     """Try each way that leaves the machine, and return what that shows, in the order of the ways.
 
-    `own`: the machine's addresses. It takes at most some 2 * HOPS_MAX * TRIES seconds.
+    `own`: the machine's addresses. It takes at most HOPS_MAX * TRIES * PERIOD seconds, a few as a rule.
     """
     root = os.geteuid() == 0
     trials: list[_Trial] = []
     results: list[Result] = []
-    in_vpn: set[tuple[int, tuple[str, ...]]] = set()  # IP version and interfaces
+    in_vpn: set[tuple[int, tuple[str, ...], tuple[Transport, ...]]] = set()
     for way in found:
-        entrance = way.packet.version, way.interfaces
+        entrance = way.packet.version, way.interfaces, way.transports
         if not way.leaves:
             why = way.explanation.cause.sentence
         elif way.into_vpn and entrance in in_vpn:
@@ -99,15 +102,17 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
         elif way.needs_root and not root:
             why = "only root can send with a mark: use sudo"
         else:
-            trials += [_trial(way, transport, variants) for transport in Transport]
+            trials += [_trial(way, transport, variants) for transport in way.transports]
             if way.into_vpn:
                 in_vpn.add(entrance)
             continue
-        results += [Result(way, transport, Verdict.NOT_SENT, why) for transport in Transport]
+        results += [Result(way, transport, Verdict.NOT_SENT, why) for transport in way.transports]
     _try(trials, own)
     hops = _vpn_hops(trials)
     for trial in trials:
-        results.append(Result(trial.way, trial.transport, *judge(trial.stun, trial.control, hops)))
+        results.append(
+            Result(trial.way, trial.transport, *judge(trial.stun, trial.control, hops, sure=trial.sure))
+        )
     order = {way: at for at, way in enumerate(found)}
     return sorted(results, key=lambda result: order[result.way])
 
@@ -128,21 +133,38 @@ def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
         if not left:
             return
         for tries in range(1, TRIES + 1):
-            for trial in left:
-                trial.repeat()
-            # The controls wait for the messages, which the daemon may hold for a while: where one is reported,
-            # the messages would have been, too.
-            for packets in (
-                [each for trial in left for each in trial.stun],
-                [trial.control for trial in left],
-            ):
-                if wanted := [each for each in packets if not each.seen_by]:
-                    probe.send(wanted, hops, SECONDS, own)
+            start = time.monotonic()
+            _once(left, hops, own)
             through = _vpn_hops(trials)
             left = [each for each in left if not each.finished(tries, _together(each, trials), through)]
             if not left:
                 break
-            time.sleep(REST)
+            time.sleep(max(0.0, start + PERIOD - time.monotonic()))
+
+
+def _once(trials: Sequence[_Trial], hops: int, own: frozenset[Address]) -> None:
+    """Send the messages, and then controls.
+
+    For the first two by each interface, its router needs two reports at once. So if it reports both, it had one to spare
+    half a second before, and would have reported a message.
+    """
+    for trial in trials:
+        trial.renew()
+    probe.send([each for trial in trials for each in trial.stun if not each.seen_by], hops, SECONDS, own)
+    groups = [
+        group
+        for trial in trials
+        if (group := _together(trial, trials))[0] is trial and not trial.way.into_vpn
+    ]
+    senders = [next((each for each in group if each.control.seen_by), group[0]) for group in groups]
+    pairs = [[sender.control.again() for _ in range(2)] for sender in senders]
+    controls = [each.control for each in trials if not each.control.seen_by and each not in senders]
+    probe.send([*(each for pair in pairs for each in pair), *controls], hops, SECONDS, own)
+    for group, sender, pair in zip(groups, senders, pairs, strict=True):
+        sender.control = next((each for each in (sender.control, *pair) if each.seen_by), pair[0])
+        if all(each.seen_by for each in pair) and not any(each.seen for each in group):
+            for trial in group:
+                trial.proven += 1
 
 
 def _vpn_hops(trials: Iterable[_Trial]) -> frozenset[Address]:

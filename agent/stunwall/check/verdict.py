@@ -33,13 +33,16 @@ class Result:
     why: str
 
 
-def judge(stun: Sequence[Probe], control: Probe, vpn_hops: frozenset[Address]) -> tuple[Verdict, str]:
+def judge(
+    stun: Sequence[Probe], control: Probe, vpn_hops: frozenset[Address], *, sure: bool
+) -> tuple[Verdict, str]:
     """Return what a way has shown.
 
     Args:
         stun: the messages, which were sent before the control.
         control: the packet that is no STUN.
         vpn_hops: the routers that have reported packets that went into the VPN.
+        sure: whether it is certain that what was not reported has not left.
     """
     seen = [(each.name, each.seen_by) for each in stun if each.seen_by is not None]
     if control.way.into_vpn:
@@ -61,16 +64,21 @@ def judge(stun: Sequence[Probe], control: Probe, vpn_hops: frozenset[Address]) -
         names = ", ".join(name for name, _ in outside)
         return Verdict.LEAK, f"{names} left this machine outside the VPN: {outside[0][1]} has seen it"
     if seen:
-        return Verdict.SEALED, f"STUN was moved into the VPN, as far as {seen[0][1]}"
-    if control.seen_by is not None:
-        said = next((each.refused for each in stun if each.refused), "no STUN left this machine")
-        return Verdict.SEALED, f"{said}; {control.seen_by} has seen the packet beside it, which is no STUN"
-    return Verdict.INCONCLUSIVE, _mute(control)
+        return Verdict.SEALED, f"STUN was redirected into the VPN, as far as {seen[0][1]}"
+    if control.seen_by is None:
+        return Verdict.INCONCLUSIVE, _mute(control)
+    if not sure:
+        return (
+            Verdict.INCONCLUSIVE,
+            f"{control.seen_by} reports too few packets to be sure: try again in a minute",
+        )
+    said = next((f"STUN {each.refused}" for each in stun if each.refused), "no STUN left this machine")
+    return Verdict.SEALED, f"{said}; {control.seen_by} has seen the packet beside it, which is no STUN"
 
 
 def _mute(control: Probe) -> str:
     if control.refused:
-        return f"nothing can be shown: also a packet that is no STUN was {control.refused}"
+        return f"nothing can be shown: a packet that is no STUN {control.refused}, too"
     return "nothing can be shown: the routers there report nothing"
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 
 from stunwall.check import messages
-from stunwall.model import Address
+from stunwall.model import Address, Transport
 from stunwall.vpn import explain
 from stunwall.vpn.cause import Cause, Explanation
 from stunwall.vpn.explain import Routing
@@ -29,10 +29,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to send: the packet, and where rules and routes take it."""
+    """One way to send: the packet, and where rules and routes take it. `transports`: with what they take it there."""
 
     kind: Kind
     packet: Packet
+    transports: tuple[Transport, ...]
     device: str
     """The name of the interface that the socket is bound to, or ""."""
     explanation: Explanation
@@ -65,14 +66,22 @@ def ways(found: Routing, version: int, named: Named, uid: int) -> list[Way]:
     special = [*_devices(found, plain), *_marks(found, plain)]
     sources = [*_sources(found, plain)][: max(0, WAYS_MAX - 1 - len(special))]
     packets = [(Kind.UNBOUND, plain), *sources, *special]
+    return [way for kind, packet in packets for way in _forecast(found, named, kind, packet)]
+
+
+def _forecast(found: Routing, named: Named, kind: Kind, packet: Packet) -> list[Way]:
+    """Return the way of a packet, or one for each transport protocol if a rule tells them apart."""
     links = found.fib.links
-
-    def way(kind: Kind, packet: Packet) -> Way:
-        explanation = explain.explain(packet, found, named)
-        device = links[packet.device].name if packet.device else ""
-        return Way(kind, packet, device, explanation, tuple(explain.names(explanation.path, found.fib)))
-
-    return [way(kind, packet) for kind, packet in packets]
+    device = links[packet.device].name if packet.device else ""
+    made: list[Way] = []
+    for transport in Transport:
+        sent = replace(packet, protocol=transport.number)
+        explanation = explain.explain(sent, found, named)
+        interfaces = tuple(explain.names(explanation.path, found.fib))
+        if made and (made[0].interfaces, made[0].explanation) == (interfaces, explanation):
+            return [replace(made[0], transports=tuple(Transport))]
+        made.append(Way(kind, sent, (transport,), device, explanation, interfaces))
+    return made
 
 
 def _sources(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:

@@ -15,6 +15,7 @@ from stunwall.cli.options import Json, Redact
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
+from stunwall.model import Transport
 from stunwall.text import count, printable
 from stunwall.vpn import iproute
 from stunwall.vpn.inside import Named
@@ -108,6 +109,7 @@ def _way(way: Way) -> dict[str, Any]:
         "source": str(packet.source) if way.kind is Kind.SOURCE else "",
         "device": way.device,
         "mark": packet.mark,
+        "protocols": [each.value for each in way.transports],
         "interfaces": list(way.interfaces),
         "into_vpn": way.into_vpn,
         "cause": way.explanation.cause.value,
@@ -134,7 +136,8 @@ def _show(said: dict[str, Any]) -> None:
     _headline(said)
     typer.echo(f"{'WAY':<{wide}}{'LEAVES BY':<{by}}{'UDP':<{_WORD}}TCP")
     for name, out, way in zip(names, exits, ways, strict=True):
-        words = "".join(_word(Verdict(each["verdict"])) for each in way["shown"])
+        shown = {each["protocol"]: Verdict(each["verdict"]) for each in way["shown"]}
+        words = "".join(_word(shown.get(each.value, Verdict.NOT_SENT)) for each in Transport)
         typer.echo(f"{name:<{wide}}{out:<{by}}{words}".rstrip())
     _details(names, ways)
     if advice := _NEXT.get(said["verdict"]):
@@ -180,4 +183,5 @@ def _name(way: dict[str, Any]) -> str:
         Kind.DEVICE: f"bound to {way['device']}",
         Kind.MARK: f"mark {way['mark']:#x}",
     }[Kind(way["kind"])]
-    return f"IPv{way['ip_version']}, {bound}"
+    protocols = "" if len(way["protocols"]) > 1 else f", {way['protocols'][0].upper()}"
+    return f"IPv{way['ip_version']}, {bound}{protocols}"

@@ -38,7 +38,13 @@ def test_what_is_shown(into_vpn: bool, stun: object, beside: object, verdict: Ve
         Probe(INTO_VPN if into_vpn else OUTSIDE, name, Transport.UDP, 3478, control, seen_by=router)  # type: ignore[arg-type]
         for name, router in (("STUN", stun), ("", beside))
     ]
-    assert judge(packets[:1], packets[1], frozenset({VPN_ROUTER}))[0] is verdict
+    assert judge(packets[:1], packets[1], frozenset({VPN_ROUTER}), sure=True)[0] is verdict
+
+
+def test_too_few_reports_do_not_show_that_a_way_is_sealed() -> None:
+    packets = [Probe(OUTSIDE, name, Transport.UDP, 3478, control) for name in ("STUN", "")]
+    packets[1].seen_by = ROUTER
+    assert judge(packets[:1], packets[1], frozenset(), sure=False)[0] is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from stunwall.check.ways import WAYS_MAX, Kind, Way, ways
-from stunwall.model import Address
+from stunwall.model import Address, Transport
 from stunwall.vpn.explain import Routing
 from stunwall.vpn.fib import Action, Hop, Ports, Route, Rule, Type
 from stunwall.vpn.inside import Evidence, Named
@@ -55,6 +55,13 @@ def test_a_rule_about_the_port_of_stun_counts() -> None:
     rule = Rule(4, 50, Action.TO_TABLE, MAIN, destination_ports=Ports(3478, 3478))
     unbound = listed(replace(ROUTING, fib=replace(ROUTING.fib, rules=(rule, *RULES))))[0]
     assert (unbound.kind, unbound.interfaces) == (Kind.UNBOUND, ("eth0",))
+
+
+def test_a_rule_about_one_protocol_makes_two_ways() -> None:
+    rule = Rule(4, 50, Action.TO_TABLE, MAIN, protocol=Transport.TCP.number)
+    found = listed(replace(ROUTING, fib=replace(ROUTING.fib, rules=(rule, *RULES))))
+    unbound = [(way.transports, way.interfaces) for way in found if way.kind is Kind.UNBOUND]
+    assert unbound == [((Transport.UDP,), ("wg0",)), ((Transport.TCP,), ("eth0",))]
 
 
 def test_an_interface_without_an_address_is_a_way_if_a_route_leaves_by_it() -> None:
