@@ -1,5 +1,6 @@
 """Sends packets that end at a router nearby, and waits for who reports them (ICMP; RECVERR in ip(7)). Any user may."""
 
+import errno
 import os
 import select
 import socket
@@ -28,7 +29,7 @@ _OFFENDER = 16  # bytes of struct sock_extended_err: then comes the reporter's s
 _RECEIVE = 2048  # bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Probe:
     """One packet, and what became of it."""
 
@@ -76,7 +77,9 @@ def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Addr
                 probe.refused = "was dropped by this machine's rules"
                 continue
             except OSError as error:
-                probe.refused = f"was not sent: {error.strerror}"
+                fast_open = error.errno == errno.EOPNOTSUPP and probe.transport is Transport.TCP
+                why = "sysctl net.ipv4.tcp_fastopen is off" if fast_open else error.strerror
+                probe.refused = f"was not sent: {why}"
                 continue
             waiting[made.fileno()] = probe, made
             poll.register(made, select.POLLIN)

@@ -23,6 +23,7 @@ SECONDS = 0.5
 # XRLIM_BURST_FACTOR in net/ipv4/icmp.c): here, two.
 PERIOD = 2.1
 TRIES = 6
+ONLY_ROOT = "only root can send with a mark: use sudo"
 PROVEN = 3  # tries in which no STUN was seen, as packets and reports can be lost
 
 
@@ -62,9 +63,7 @@ class _Trial:
             # Seen by a router of the VPN: the control shows whether it was only moved there.
             moved = any(each.seen_by in vpn_hops for each in self.stun)
             return not moved or self.control.seen_by is not None or tries >= PROVEN
-        if self.control.seen_by is None:
-            return tries >= PROVEN  # what has the VPN's address may get no report here
-        return self.sure
+        return self.control.seen_by is not None and self.sure
 
     def renew(self) -> None:
         """Put new packets in place of those that were not reported."""
@@ -100,7 +99,7 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
         elif way.into_vpn and entrance in in_vpn:
             why = "it enters the VPN as another way does that is tried"
         elif way.needs_root and not root:
-            why = "only root can send with a mark: use sudo"
+            why = ONLY_ROOT
         else:
             trials += [_trial(way, transport, variants) for transport in way.transports]
             if way.into_vpn:
@@ -129,42 +128,53 @@ def _trial(way: Way, transport: Transport, variants: Sequence[Variant]) -> _Tria
 
 def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
     for hops in range(1, HOPS_MAX + 1):
-        left = [each for each in trials if not each.reported]
-        if not left:
-            return
+        left = [each for each in trials if not any(other.reported for other in _together(each, trials))]
         for tries in range(1, TRIES + 1):
+            if not left:
+                return
             start = time.monotonic()
-            _once(left, hops, own)
+            _once(left, hops, own, repeat=tries % 2 == 0)
             through = _vpn_hops(trials)
             left = [each for each in left if not each.finished(tries, _together(each, trials), through)]
-            if not left:
+            if not any(each.reported for each in left):
                 break
             time.sleep(max(0.0, start + PERIOD - time.monotonic()))
 
 
-def _once(trials: Sequence[_Trial], hops: int, own: frozenset[Address]) -> None:
-    """Send the messages, and then controls.
+def _once(trials: Sequence[_Trial], hops: int, own: frozenset[Address], *, repeat: bool) -> None:
+    """Send the messages, and then controls: with `repeat` also those that were reported before.
 
-    For the first two by each interface, its router needs two reports at once. So if it reports both, it had one to spare
-    half a second before, and would have reported a message.
+    For the first two by each interface, its router needs two reports at once. So if it reports both, it had one to
+    spare half a second before, and would have reported a message.
     """
     for trial in trials:
         trial.renew()
     probe.send([each for trial in trials for each in trial.stun if not each.seen_by], hops, SECONDS, own)
-    groups = [
-        group
-        for trial in trials
-        if (group := _together(trial, trials))[0] is trial and not trial.way.into_vpn
-    ]
-    senders = [next((each for each in group if each.control.seen_by), group[0]) for group in groups]
-    pairs = [[sender.control.again() for _ in range(2)] for sender in senders]
-    controls = [each.control for each in trials if not each.control.seen_by and each not in senders]
-    probe.send([*(each for pair in pairs for each in pair), *controls], hops, SECONDS, own)
-    for group, sender, pair in zip(groups, senders, pairs, strict=True):
-        sender.control = next((each for each in (sender.control, *pair) if each.seen_by), pair[0])
+    groups = [group for trial in trials if (group := _together(trial, trials))[0] is trial]
+    pairs = [_pair(group, repeat=repeat) for group in groups if not group[0].way.into_vpn]
+    first = [each for _, pair in pairs for each in pair]
+    probe.send(
+        [
+            *first,
+            *(each.control for each in trials if not each.control.seen_by and each.control not in first),
+        ],
+        hops,
+        SECONDS,
+        own,
+    )
+    for group, pair in pairs:
         if all(each.seen_by for each in pair) and not any(each.seen for each in group):
             for trial in group:
                 trial.proven += 1
+
+
+def _pair(group: list[_Trial], *, repeat: bool) -> tuple[list[_Trial], list[Probe]]:
+    """Return the group, and two of its controls; rather those that are still to be reported, unless with `repeat`."""
+    wanted = [each.control for each in group if not each.control.seen_by]
+    reported = [each.control.again() for each in group if each.control.seen_by]
+    if not reported or (len(wanted) > 1 and not repeat):
+        return group, [*wanted, wanted[0].again()][:2]
+    return group, [*([] if repeat else wanted), reported[0], reported[0].again()][:2]
 
 
 def _vpn_hops(trials: Iterable[_Trial]) -> frozenset[Address]:

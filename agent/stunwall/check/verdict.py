@@ -54,11 +54,8 @@ def judge(
             return Verdict.BLOCKED, f"the VPN carries other packets as far as {control.seen_by}, but no STUN"
         return Verdict.INCONCLUSIVE, _mute(control)
     if seen and control.seen_by is None and all(router in vpn_hops for _, router in seen):
-        # It was moved into the VPN, or a router outside has the same address.
-        return (
-            Verdict.INCONCLUSIVE,
-            f"{seen[0][1]} has seen STUN, but it is not known whether only in the VPN",
-        )
+        # It was redirected into the VPN, or a router outside has the same address.
+        return Verdict.INCONCLUSIVE, f"{seen[0][1]} has seen STUN, perhaps only in the VPN"
     outside = [(name, router) for name, router in seen if router not in vpn_hops or router == control.seen_by]
     if outside:
         names = ", ".join(name for name, _ in outside)
@@ -73,12 +70,12 @@ def judge(
             f"{control.seen_by} reports too few packets to be sure: try again in a minute",
         )
     said = next((f"STUN {each.refused}" for each in stun if each.refused), "no STUN left this machine")
-    return Verdict.SEALED, f"{said}; {control.seen_by} has seen the packet beside it, which is no STUN"
+    return Verdict.SEALED, f"{said}; {control.seen_by} has seen the packet beside it, which is not STUN"
 
 
 def _mute(control: Probe) -> str:
     if control.refused:
-        return f"nothing can be shown: a packet that is no STUN {control.refused}, too"
+        return f"nothing can be shown: the packet that is not STUN {control.refused}"
     return "nothing can be shown: the routers there report nothing"
 
 

@@ -32,7 +32,7 @@ _GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
 _WORD = max(map(len, Verdict)) + 2  # columns
 _NEXT = {
     Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
-    Verdict.INCONCLUSIVE: "try it in another network: the routers of this one do not report packets that end there",
+    Verdict.INCONCLUSIVE: "try again in a minute, or in another network, whose routers report more",
 }
 
 
@@ -140,6 +140,10 @@ def _show(said: dict[str, Any]) -> None:
         words = "".join(_word(shown.get(each.value, Verdict.NOT_SENT)) for each in Transport)
         typer.echo(f"{name:<{wide}}{out:<{by}}{words}".rstrip())
     _details(names, ways)
+    if any(each["verdict"] == Verdict.NOT_SENT for way in ways for each in way["shown"]):
+        marks = sum(way["kind"] == Kind.MARK and way["shown"][0]["why"] == run.ONLY_ROOT for way in ways)
+        rest = f"; {count(marks, 'mark')} with sudo only" if marks else ""
+        typer.echo(f"\n-: not tried, as it stays here or enters the VPN as another way does{rest}")
     if advice := _NEXT.get(said["verdict"]):
         typer.echo(f"\nNext: {advice}")
 
@@ -171,9 +175,10 @@ def _headline(said: dict[str, Any]) -> None:
         Verdict.LEAK: "STUN left this machine outside the VPN",
         Verdict.INCONCLUSIVE: "not every way could be shown to be sealed",
     }[verdict]
+    counted = f" ({sealed} of {count(len(tried), 'test')} outside it sealed)" if tried else ""
     calls = "; STUN gets through the VPN" if through else ""
     word = typer.style(verdict.value.upper(), fg=_COLOURS[verdict], bold=True)
-    typer.echo(f"{word}: {text} ({sealed} of {len(tried)} ways outside it sealed){calls}\n")
+    typer.echo(f"{word}: {text}{counted}{calls}\n")
 
 
 def _name(way: dict[str, Any]) -> str:
