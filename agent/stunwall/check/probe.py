@@ -85,9 +85,8 @@ def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Addr
             poll.register(made, select.POLLIN)
         while waiting and (left := end - time.monotonic()) > 0:
             ready = poll.poll(left * 1000)
-            if (
-                time.monotonic() >= end
-            ):  # what comes later may be a report of a packet that the kernel sent by itself
+            # What is read later may be the report of a packet that the kernel has sent by itself.
+            if time.monotonic() >= end:
                 return
             for descriptor, _ in ready:
                 probe, made = waiting[descriptor]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stunwall.check import messages, probe
 from stunwall.check.messages import Variant
 from stunwall.check.probe import Probe
-from stunwall.check.verdict import Result, Verdict, judge
+from stunwall.check.verdict import Hops, Result, Verdict, judge
 from stunwall.check.ways import DESTINATIONS, Way, ways
 from stunwall.model import Address, Transport
 from stunwall.vpn import ip_versions, routing
@@ -107,11 +107,13 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
             continue
         results += [Result(way, transport, Verdict.NOT_SENT, why) for transport in way.transports]
     _try(trials, own)
-    hops = _vpn_hops(trials)
+    hops = Hops(
+        _vpn_hops(trials),
+        frozenset(filter(None, (each.control.seen_by for each in trials if not each.way.into_vpn))),
+    )
     for trial in trials:
-        results.append(
-            Result(trial.way, trial.transport, *judge(trial.stun, trial.control, hops, sure=trial.sure))
-        )
+        shown = judge(trial.stun, trial.control, hops, sure=trial.sure)
+        results.append(Result(trial.way, trial.transport, *shown))
     order = {way: at for at, way in enumerate(found)}
     return sorted(results, key=lambda result: order[result.way])
 
@@ -130,13 +132,11 @@ def _try(trials: Sequence[_Trial], own: frozenset[Address]) -> None:
     for hops in range(1, HOPS_MAX + 1):
         left = [each for each in trials if not any(other.reported for other in _together(each, trials))]
         for tries in range(1, TRIES + 1):
-            if not left:
-                return
             start = time.monotonic()
             _once(left, hops, own, repeat=tries % 2 == 0)
             through = _vpn_hops(trials)
             left = [each for each in left if not each.finished(tries, _together(each, trials), through)]
-            if not any(each.reported for each in left):
+            if not left:
                 break
             time.sleep(max(0.0, start + PERIOD - time.monotonic()))
 

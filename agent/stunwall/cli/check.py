@@ -27,6 +27,7 @@ _COLOURS = {
     Verdict.LEAK: typer.colors.RED,
     Verdict.BLOCKED: typer.colors.YELLOW,
     Verdict.INCONCLUSIVE: typer.colors.YELLOW,
+    Verdict.MUTE: typer.colors.YELLOW,
 }
 _GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
 _WORD = max(map(len, Verdict)) + 2  # columns

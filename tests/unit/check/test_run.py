@@ -140,6 +140,15 @@ def test_the_other_packet_has_stuns_port_outside_the_vpn(monkeypatch: pytest.Mon
     assert ports == {messages.PORT}
 
 
+@pytest.mark.parametrize("tokens", [0.0, 0.95, 1.0, 2.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_router_that_has_reported_much_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tokens: float, count: int
+) -> None:
+    found = verdicts(monkeypatch, Network(tokens=tokens), *OUTSIDE[:count])
+    assert found == [Verdict.SEALED] * 2 * count
+
+
 def test_lost_packets_make_no_leak_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One packet in ten is lost: of a hundred leaking ways, a single pair would call nine sealed."""
     found = []
