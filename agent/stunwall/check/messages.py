@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from stunwall.model import Transport
 from stunwall.stun.message import HEADER, MAGIC_COOKIE
 
-CONTROL_PORT = 33434  # as traceroute(8) uses it
-_STUN, _TURN, _DISCORD = 3478, 3478, 50001
+# Of all messages, and of the packets beside them: rules, routes and routers may treat another port in another way.
+PORT = 3478
+CONTROL_PORT = 33434  # in the VPN, which may block the port of STUN; as traceroute(8) uses it
 _BINDING, _ALLOCATE = 0x0001, 0x0003  # RFC 8489 §18.2, RFC 8656 §17
 
 
@@ -19,7 +20,6 @@ class Variant:
 
     name: str
     transport: Transport
-    port: int
     payload: Callable[[], bytes]
 
 
@@ -50,13 +50,13 @@ def _framed() -> bytes:
 
 
 VARIANTS = (
-    Variant("STUN", Transport.UDP, _STUN, _stun),
-    Variant("STUN", Transport.TCP, _STUN, _stun),
-    Variant("TURN Allocate", Transport.UDP, _TURN, _allocate),
-    Variant("TURN Allocate", Transport.TCP, _TURN, _allocate),
-    Variant("classic STUN", Transport.UDP, _STUN, _classic),
-    Variant("STUN, framed as ICE does over TCP", Transport.TCP, _STUN, _framed),
-    Variant("Discord's IP discovery", Transport.UDP, _DISCORD, _discord),
+    Variant("STUN", Transport.UDP, _stun),
+    Variant("STUN", Transport.TCP, _stun),
+    Variant("TURN Allocate", Transport.UDP, _allocate),
+    Variant("TURN Allocate", Transport.TCP, _allocate),
+    Variant("classic STUN", Transport.UDP, _classic),
+    Variant("STUN, framed as ICE does over TCP", Transport.TCP, _framed),
+    Variant("Discord's IP discovery", Transport.UDP, _discord),
 )
 USUAL = tuple(each for each in VARIANTS if each.name == "STUN")
 """What is tried without --all."""

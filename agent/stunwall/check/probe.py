@@ -1,5 +1,6 @@
 """Sends packets that end at a router nearby, and waits for who reports them (ICMP; RECVERR in ip(7)). Any user may."""
 
+import errno
 import os
 import select
 import socket
@@ -13,10 +14,13 @@ from typing import Self
 
 from stunwall.check.ways import Way
 from stunwall.model import FAMILIES, Address, Transport
+from stunwall.vpn.walk import LOOPBACK
 
 # linux/in.h, linux/in6.h, linux/tcp.h, linux/socket.h: not all are in Python's socket module.
 _RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
 _TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
+_IP_PKTINFO = 8
+_PKTINFO = {4: (socket.IPPROTO_IP, _IP_PKTINFO), 6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)}
 _SO_MARK = 36
 _FASTOPEN_NO_COOKIE = 34
 _MSG_ERRQUEUE, _MSG_FASTOPEN = 0x2000, 0x20000000
@@ -25,7 +29,7 @@ _OFFENDER = 16  # bytes of struct sock_extended_err: then comes the reporter's s
 _RECEIVE = 2048  # bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Probe:
     """One packet, and what became of it."""
 
@@ -37,17 +41,19 @@ class Probe:
     """Returns the payload, with a random part."""
     seen_by: Address | None = None
     """The router that reported that the packet ended there: it has left this machine."""
+    answered: bool = False
+    """Whether this machine has answered it, in place of the server."""
     refused: str = ""
-    """Why this machine did not send it, or who on it answered."""
+    """Why it was not sent, or what came in place of a report."""
 
     @property
     def done(self) -> bool:
         """Whether nothing else is to be expected."""
-        return self.seen_by is not None or bool(self.refused)
+        return self.seen_by is not None or self.answered or bool(self.refused)
 
     def again(self) -> Self:
         """Return the same packet, which is still to be sent."""
-        return replace(self, seen_by=None, refused="")
+        return replace(self, seen_by=None, answered=False, refused="")
 
 
 def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Address]) -> None:
@@ -62,17 +68,27 @@ def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Addr
         for probe in probes:
             try:
                 made = stack.enter_context(_open(probe, hops))
+            except OSError as error:
+                probe.refused = f"could not be sent: {error.strerror}"
+                continue
+            try:
                 _begin(probe, made)
             except PermissionError:
-                probe.refused = "dropped by this machine's rules"
+                probe.refused = "was dropped by this machine's rules"
                 continue
             except OSError as error:
-                probe.refused = f"this machine did not send it: {error.strerror}"
+                fast_open = error.errno == errno.EOPNOTSUPP and probe.transport is Transport.TCP
+                why = "sysctl net.ipv4.tcp_fastopen is off" if fast_open else error.strerror
+                probe.refused = f"was not sent: {why}"
                 continue
             waiting[made.fileno()] = probe, made
             poll.register(made, select.POLLIN)
         while waiting and (left := end - time.monotonic()) > 0:
-            for descriptor, _ in poll.poll(left * 1000):
+            ready = poll.poll(left * 1000)
+            # What is read later may be the report of a packet that the kernel has sent by itself.
+            if time.monotonic() >= end:
+                return
+            for descriptor, _ in ready:
                 probe, made = waiting[descriptor]
                 _take(probe, made, own)
                 if probe.done:
@@ -87,6 +103,7 @@ def _open(probe: Probe, hops: int) -> socket.socket:
     try:
         made.setsockopt(*_RECVERR[packet.version], 1)
         made.setsockopt(*_TTL[packet.version], hops)
+        made.setsockopt(*_PKTINFO[packet.version], 1)
         if probe.transport is Transport.TCP:
             # A connection's first packet carries the payload (tcp(7), RFC 7413): nobody needs to answer.
             made.setsockopt(socket.IPPROTO_TCP, _FASTOPEN_NO_COOKIE, 1)
@@ -121,22 +138,33 @@ def _take(probe: Probe, made: socket.socket, own: frozenset[Address]) -> None:
                 _report(probe, data, own)
         return
     try:
-        if made.recv(_RECEIVE):
-            probe.refused = "answered by this machine"  # no server has that address
+        _, said, _, _ = made.recvmsg(_RECEIVE, _RECEIVE)
     except BlockingIOError:
-        pass
+        return
     except OSError as error:
-        probe.refused = f"refused by this machine ({error.strerror})"
+        probe.refused = f"was refused ({error.strerror})"
+        return
+    # No server has that address. What this machine sends itself comes in by the loopback interface.
+    probe.answered = any(_came_by(level, kind, data) == LOOPBACK for level, kind, data in said)
+    probe.refused = "was answered by this machine" if probe.answered else "was answered"
+
+
+def _came_by(level: int, kind: int, data: bytes) -> int:
+    """Return the interface that a control message names, 0 if it names none: struct in_pktinfo, in6_pktinfo."""
+    at = {(socket.IPPROTO_IP, _IP_PKTINFO): 0, (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): 16}.get(
+        (level, kind)
+    )
+    return 0 if at is None else int(struct.unpack_from("=i", data, at)[0])
 
 
 def _report(probe: Probe, data: bytes, own: frozenset[Address]) -> None:
     number, origin = struct.unpack_from("=IB", data)
     if origin not in _ORIGIN_ICMP:
-        probe.refused = f"this machine did not send it: {os.strerror(number)}"
+        probe.refused = f"was not sent: {os.strerror(number)}"
         return
     length, at = (4, 4) if probe.way.packet.version == 4 else (16, 8)  # in struct sockaddr_in, sockaddr_in6
     reporter = ip_address(data[_OFFENDER + at : _OFFENDER + at + length])
     if reporter in own or reporter == probe.way.packet.destination:
-        probe.refused = "refused by this machine"
+        probe.refused = "was refused"
     else:
         probe.seen_by = reporter

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_address
 
-from stunwall.model import Address
+from stunwall.check import messages
+from stunwall.model import Address, Transport
 from stunwall.vpn import explain
 from stunwall.vpn.cause import Cause, Explanation
 from stunwall.vpn.explain import Routing
 from stunwall.vpn.inside import Named
-from stunwall.vpn.walk import Packet
+from stunwall.vpn.walk import Packet, walk
 
 # Documentation addresses, which no server has (RFC 5737 §3, RFC 3849 §2): what is sent there ends on its way.
 DESTINATIONS: dict[int, Address] = {4: ip_address("203.0.113.9"), 6: ip_address("2001:db8:ffff::9")}
@@ -28,10 +29,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to send: the packet, and where rules and routes take it."""
+    """One way to send: the packet, and where rules and routes take it. `transports`: with what they take it there."""
 
     kind: Kind
     packet: Packet
+    transports: tuple[Transport, ...]
     device: str
     """The name of the interface that the socket is bound to, or ""."""
     explanation: Explanation
@@ -54,29 +56,49 @@ class Way:
 
 
 def ways(found: Routing, version: int, named: Named, uid: int) -> list[Way]:
-    """Return the ways of a user's programs to DESTINATIONS over an IP version, at most WAYS_MAX of them.
+    """Return the ways of a user's programs to DESTINATIONS over an IP version.
+
+    Addresses are left out where there would be more than WAYS_MAX.
 
     `found`: with the routes there. `named`: the interfaces that the configuration names.
     """
-    plain = Packet(DESTINATIONS[version], uid=uid)
-    packets = [(Kind.UNBOUND, plain), *_bound(found, plain)][:WAYS_MAX]
+    plain = Packet(DESTINATIONS[version], uid=uid, destination_port=messages.PORT)
+    special = [*_devices(found, plain), *_marks(found, plain)]
+    sources = [*_sources(found, plain)][: max(0, WAYS_MAX - 1 - len(special))]
+    packets = [(Kind.UNBOUND, plain), *sources, *special]
+    return [way for kind, packet in packets for way in _forecast(found, named, kind, packet)]
+
+
+def _forecast(found: Routing, named: Named, kind: Kind, packet: Packet) -> list[Way]:
+    """Return the way of a packet, or one for each transport protocol if a rule tells them apart."""
     links = found.fib.links
+    device = links[packet.device].name if packet.device else ""
+    made: list[Way] = []
+    for transport in Transport:
+        sent = replace(packet, protocol=transport.number)
+        explanation = explain.explain(sent, found, named)
+        interfaces = tuple(explain.names(explanation.path, found.fib))
+        if made and (made[0].interfaces, made[0].explanation) == (interfaces, explanation):
+            return [replace(made[0], transports=tuple(Transport))]
+        made.append(Way(kind, sent, (transport,), device, explanation, interfaces))
+    return made
 
-    def way(kind: Kind, packet: Packet) -> Way:
-        explanation = explain.explain(packet, found, named)
-        device = links[packet.device].name if packet.device else ""
-        return Way(kind, packet, device, explanation, tuple(explain.names(explanation.path, found.fib)))
 
-    return [way(kind, packet) for kind, packet in packets]
-
-
-def _bound(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
+def _sources(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
     yield from ((Kind.SOURCE, replace(plain, source=address)) for address in _addresses(found, plain.version))
+
+
+def _devices(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
     for link in found.snapshot.links:
-        # Without an address of that IP version nothing is sent there.
-        if link.up and any(_usable(each, plain.version) for each in _of(found, link.index)):
-            yield Kind.DEVICE, replace(plain, device=link.index)
-    marks = (rule.mark for rule in found.fib.rules if rule.mark and not rule.invert)
+        packet = replace(plain, device=link.index)
+        # One without an address takes that of another interface, if a route leaves by it.
+        has_address = any(_usable(each, plain.version) for each in _of(found, link.index))
+        if link.up and (has_address or walk(found.fib, packet).route is not None):
+            yield Kind.DEVICE, packet
+
+
+def _marks(found: Routing, plain: Packet) -> Iterator[tuple[Kind, Packet]]:
+    marks = (rule.mark for rule in found.fib.rules if rule.mark)
     yield from ((Kind.MARK, replace(plain, mark=mark)) for mark in dict.fromkeys(marks))
 
 

@@ -15,6 +15,7 @@ from stunwall.cli.options import Json, Redact
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
+from stunwall.model import Transport
 from stunwall.text import count, printable
 from stunwall.vpn import iproute
 from stunwall.vpn.inside import Named
@@ -26,12 +27,13 @@ _COLOURS = {
     Verdict.LEAK: typer.colors.RED,
     Verdict.BLOCKED: typer.colors.YELLOW,
     Verdict.INCONCLUSIVE: typer.colors.YELLOW,
+    Verdict.MUTE: typer.colors.YELLOW,
 }
 _GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
 _WORD = max(map(len, Verdict)) + 2  # columns
 _NEXT = {
     Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
-    Verdict.INCONCLUSIVE: "try it in another network: the routers of this one do not report packets that end there",
+    Verdict.INCONCLUSIVE: "try again in a minute, or in another network, whose routers report more",
 }
 
 
@@ -108,6 +110,7 @@ def _way(way: Way) -> dict[str, Any]:
         "source": str(packet.source) if way.kind is Kind.SOURCE else "",
         "device": way.device,
         "mark": packet.mark,
+        "protocols": [each.value for each in way.transports],
         "interfaces": list(way.interfaces),
         "into_vpn": way.into_vpn,
         "cause": way.explanation.cause.value,
@@ -134,9 +137,14 @@ def _show(said: dict[str, Any]) -> None:
     _headline(said)
     typer.echo(f"{'WAY':<{wide}}{'LEAVES BY':<{by}}{'UDP':<{_WORD}}TCP")
     for name, out, way in zip(names, exits, ways, strict=True):
-        words = "".join(_word(Verdict(each["verdict"])) for each in way["shown"])
+        shown = {each["protocol"]: Verdict(each["verdict"]) for each in way["shown"]}
+        words = "".join(_word(shown.get(each.value, Verdict.NOT_SENT)) for each in Transport)
         typer.echo(f"{name:<{wide}}{out:<{by}}{words}".rstrip())
     _details(names, ways)
+    if any(each["verdict"] == Verdict.NOT_SENT for way in ways for each in way["shown"]):
+        marks = sum(way["kind"] == Kind.MARK and way["shown"][0]["why"] == run.ONLY_ROOT for way in ways)
+        rest = f"; {count(marks, 'mark')} with sudo only" if marks else ""
+        typer.echo(f"\n-: not tried, as it stays here or enters the VPN as another way does{rest}")
     if advice := _NEXT.get(said["verdict"]):
         typer.echo(f"\nNext: {advice}")
 
@@ -168,9 +176,10 @@ def _headline(said: dict[str, Any]) -> None:
         Verdict.LEAK: "STUN left this machine outside the VPN",
         Verdict.INCONCLUSIVE: "not every way could be shown to be sealed",
     }[verdict]
+    counted = f" ({sealed} of {count(len(tried), 'test')} outside it sealed)" if tried else ""
     calls = "; STUN gets through the VPN" if through else ""
     word = typer.style(verdict.value.upper(), fg=_COLOURS[verdict], bold=True)
-    typer.echo(f"{word}: {text} ({sealed} of {len(tried)} ways outside it sealed){calls}\n")
+    typer.echo(f"{word}: {text}{counted}{calls}\n")
 
 
 def _name(way: dict[str, Any]) -> str:
@@ -180,4 +189,5 @@ def _name(way: dict[str, Any]) -> str:
         Kind.DEVICE: f"bound to {way['device']}",
         Kind.MARK: f"mark {way['mark']:#x}",
     }[Kind(way["kind"])]
-    return f"IPv{way['ip_version']}, {bound}"
+    protocols = "" if len(way["protocols"]) > 1 else f", {way['protocols'][0].upper()}"
+    return f"IPv{way['ip_version']}, {bound}{protocols}"

@@ -6,14 +6,15 @@ import pytest
 
 from stunwall.check.messages import control
 from stunwall.check.probe import Probe
-from stunwall.check.verdict import Result, Verdict, judge, overall
+from stunwall.check.verdict import Hops, Result, Verdict, judge, overall
 from stunwall.model import Transport
 from stunwall.vpn.cause import Cause
 from unit.check.test_run import ROUTER, VPN_ROUTER, way
 
 OTHER = ip_address("203.0.113.1")
 OUTSIDE, INTO_VPN = way(5), way(6, Cause.VPN)
-S, L, N, T, B = Verdict.SEALED, Verdict.LEAK, Verdict.INCONCLUSIVE, Verdict.THROUGH, Verdict.BLOCKED
+S, L, N, M = Verdict.SEALED, Verdict.LEAK, Verdict.INCONCLUSIVE, Verdict.MUTE
+T, B = Verdict.THROUGH, Verdict.BLOCKED
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,19 @@ S, L, N, T, B = Verdict.SEALED, Verdict.LEAK, Verdict.INCONCLUSIVE, Verdict.THRO
         (False, ROUTER, None, L),
         (False, OTHER, ROUTER, L),
         (False, VPN_ROUTER, ROUTER, S),
+        (False, VPN_ROUTER, None, N),  # the VPN and the way outside may share that router, or its address
         (False, VPN_ROUTER, VPN_ROUTER, L),  # both went by a router that both ways share
         (False, None, None, N),
         (True, VPN_ROUTER, VPN_ROUTER, T),
         (True, VPN_ROUTER, None, T),
         (True, None, VPN_ROUTER, B),
-        (True, None, None, N),
+        (True, None, None, M),
+        (
+            True,
+            ROUTER,
+            ROUTER,
+            N,
+        ),  # something else than rules and routes takes it there, or routers share an address
     ],
 )
 def test_what_is_shown(into_vpn: bool, stun: object, beside: object, verdict: Verdict) -> None:
@@ -37,7 +45,18 @@ def test_what_is_shown(into_vpn: bool, stun: object, beside: object, verdict: Ve
         Probe(INTO_VPN if into_vpn else OUTSIDE, name, Transport.UDP, 3478, control, seen_by=router)  # type: ignore[arg-type]
         for name, router in (("STUN", stun), ("", beside))
     ]
-    assert judge(packets[:1], packets[1], frozenset({VPN_ROUTER}))[0] is verdict
+    assert (
+        judge(packets[:1], packets[1], Hops(frozenset({VPN_ROUTER}), frozenset({ROUTER})), sure=True)[0]
+        is verdict
+    )
+
+
+def test_too_few_reports_do_not_show_that_a_way_is_sealed() -> None:
+    packets = [Probe(OUTSIDE, name, Transport.UDP, 3478, control) for name in ("STUN", "")]
+    packets[1].seen_by = ROUTER
+    assert (
+        judge(packets[:1], packets[1], Hops(frozenset(), frozenset()), sure=False)[0] is Verdict.INCONCLUSIVE
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,8 +65,10 @@ def test_what_is_shown(into_vpn: bool, stun: object, beside: object, verdict: Ve
         ([S, S], [T], S),
         ([S, L, N], [T], L),
         ([S, N], [T], N),
-        ([S], [N], S),  # nothing leaks; whether calls work is not known
+        ([S], [M], S),  # nothing leaks; whether calls work is not known
+        ([S], [N], N),
         ([S], [B], S),
+        ([], [M], N),  # nothing is known but the forecast
         ([], [T], S),  # no way leads around the VPN
         ([Verdict.NOT_SENT], [], N),
         ([], [], N),

@@ -33,9 +33,9 @@ def found(monkeypatch: pytest.MonkeyPatch, *verdicts: tuple[Way, Verdict, str]) 
         (
             Verdict.SEALED,
             0,
-            "SEALED: no STUN left outside the VPN (2 of 2 ways outside it sealed); STUN gets through the VPN",
+            "SEALED: no STUN left outside the VPN (2 of 2 tests outside it sealed); STUN gets through the VPN",
         ),
-        (Verdict.LEAK, 1, "LEAK: STUN left this machine outside the VPN (0 of 2 ways outside it sealed)"),
+        (Verdict.LEAK, 1, "LEAK: STUN left this machine outside the VPN (0 of 2 tests outside it sealed)"),
         (Verdict.INCONCLUSIVE, 5, "INCONCLUSIVE: not every way could be shown to be sealed (0 of 2"),
     ],
 )
