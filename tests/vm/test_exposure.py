@@ -16,6 +16,7 @@ def seconds_at(machine: Machine, unit: str, moment: str) -> float:
     return int(machine.run("systemctl", "show", "-P", f"{moment}TimestampMonotonic", unit)) / 1_000_000
 
 
+@pytest.mark.thorough
 @pytest.mark.any_kernel
 def test_a_boot_is_sealed_from_the_wall_on(
     lab: MachineLab, built: Image, checkout: Path, machine: Machine, kernel: str
