@@ -31,7 +31,7 @@ _RECEIVE = 2048  # bytes
 
 @dataclass(slots=True, eq=False)
 class Probe:
-    """One packet, and what became of it."""
+    """A packet to be sent, and its outcome."""
 
     way: Way
     name: str

@@ -77,7 +77,7 @@ def test_when_an_element_times_out(element: str, seconds: float) -> None:
         ("0x00000002 timeout 3650d expires 3649d", 0),
         ("0x00000001 timeout 3650d expires 3649d, 0x00000002", 0),
     ],
-    ids=["ours", "just loaded", "longer", "for ever", "another", "two"],
+    ids=["ours", "just loaded", "longer", "never expires", "another", "two"],
 )
 def test_the_age_is_known_only_from_the_element_of_the_file(elements: str, age: float) -> None:
     text = f"table inet stunwall {{\n\tset loaded {{\n\t\telements = {{ {elements} }}\n\t}}\n}}\n"
