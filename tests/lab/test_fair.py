@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("vpn")
 
 MOST = 20_000_000  # packets of a flood: it ends when the test does
 FLOODING = 30  # seconds until a flood is under way
-REQUESTS, ENOUGH = 40, 38  # of another program, and how many of them get an answer at once: 95 %
+REQUESTS, ENOUGH = 40, 38  # of another program, and how many of them get an answer: 95 %
 PACE = 0.05  # seconds between two of them
 # Rows of one program in the record. It counts as two senders if it closes its sockets too soon to be looked up.
 ROWS = 250
@@ -93,7 +93,7 @@ def flooding(lab: Lab, program: Path, how: Flood, cgroups: Cgroups) -> Iterator[
 
 
 def asked(lab: Lab) -> tuple[int, set[int]]:
-    """How many requests of another program are refused at once, and its ports: half of them are of one socket."""
+    """How many requests of another program are refused, and from which ports: half of them are of one socket."""
     refused, ports = 0, set()
     with connect(lab.client, COTURN[AF_INET], DEVICE_BOUND) as own:
         for number in range(REQUESTS):
@@ -102,8 +102,9 @@ def asked(lab: Lab) -> tuple[int, set[int]]:
                 sock = own
                 if number % 2:
                     sock = stack.enter_context(connect(lab.client, COTURN[AF_INET], DEVICE_BOUND))
-                refused += error_code(exchange(sock, binding_request(), ANSWER_SECONDS)) == REFUSED
-                ports.add(sock.getsockname()[1])
+                if error_code(exchange(sock, binding_request(), ANSWER_SECONDS)) == REFUSED:
+                    refused += 1
+                    ports.add(sock.getsockname()[1])
     return refused, ports
 
 
@@ -127,11 +128,12 @@ def test_another_program_is_answered_and_recorded(
             daemon = status(agent)["daemon"]
     assert refused >= ENOUGH
     own = [event for event in recorded if event["destination"] == STUN_SERVER[AF_INET]]
-    assert {event["source_port"] for event in own} == ports
-    assert sum(event["count"] for event in own) == refused
+    assert ports <= {event["source_port"] for event in own}
+    counted = sum(event["count"] for event in own)
+    assert refused <= counted <= REQUESTS
     others = [event for event in recorded if event["destination"] != STUN_SERVER[AF_INET]]
     assert 0 < len(others) <= ROWS
     # Nothing is lost in silence.
     dropped = daemon["queue_overruns"] + sum(daemon["counters"][name] for name in LIMITS)
-    assert refused + dropped + sum(event["count"] for event in others) == sent[0] + REQUESTS
+    assert counted + dropped + sum(event["count"] for event in others) == sent[0] + REQUESTS
     print(f"{how}: {sent[0]} packets, refused {refused}, rows {len(others)}, dropped {dropped}")
