@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +36,25 @@ def ask(folder: Path, request: dict[str, Any], seconds: float = _STATUS) -> Stat
     return reply
 
 
-class Subscription:
-    """A connection on which the daemon sends the new events of this process's user.
+class Connection:
+    """A connection that the daemon keeps open after its reply to a request.
 
-    `answers`: it also asks there whose a socket is, by its inode (`whose`), and `answer` is to be called. Raises
-    ControlError if there is no daemon, or it refuses.
+    Raises ControlError if there is no daemon, and `refused` if it refuses.
     """
 
-    def __init__(self, folder: Path, answers: bool = False) -> None:
+    refused: type[ControlError] = ControlError
+
+    def __init__(self, folder: Path, asked: Status) -> None:
         self._received = b""
         self._file = folder / FILE
         self._client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._client.settimeout(_STATUS)
         try:
             self._client.connect(str(self._file))
-            self._send({"command": "subscribe", "answers": answers})
+            self._send(asked)
             (reply, *first) = self.receive()
             if "error" in reply:
-                raise ControlPermissionError(str(reply["error"]))
+                raise self.refused(str(reply["error"]))
         except PermissionError as error:
             self._client.close()
             raise ControlPermissionError(hints.members_only(f"connect to {self._file}")) from error
@@ -62,6 +64,7 @@ class Subscription:
         except BaseException:
             self._client.close()
             raise
+        self.reply = reply
         self.first = first
         """What came with the reply."""
 
@@ -72,10 +75,6 @@ class Subscription:
     def close(self) -> None:
         """Hang up."""
         self._client.close()
-
-    def answer(self, inode: int, pid: int, executable: str, command: str) -> None:
-        """Say which process has a socket open; `pid` 0: none. Raises OSError if the daemon has hung up."""
-        self._send({"whose": inode, "pid": pid, "executable": executable, "command": command})
 
     def _send(self, line: Status) -> None:
         self._client.sendall(json.dumps(line).encode() + b"\n")
@@ -92,6 +91,38 @@ class Subscription:
                     return [dict(json.loads(line)) for line in lines]
                 except (TypeError, ValueError) as error:
                     raise ControlError(f"stunwalld sent something else than JSON objects: {error}") from error
+
+
+class Subscription(Connection):
+    """A connection on which the daemon sends the new events of this process's user.
+
+    `answers`: it also asks there whose a socket is, by its inode (`whose`), and `answer` is to be called.
+    """
+
+    refused = ControlPermissionError
+
+    def __init__(self, folder: Path, answers: bool = False) -> None:
+        super().__init__(folder, {"command": "subscribe", "answers": answers})
+
+    def answer(self, inode: int, pid: int, executable: str, command: str) -> None:
+        """Say which process has a socket open; `pid` 0: none. Raises OSError if the daemon has hung up."""
+        self._send({"whose": inode, "pid": pid, "executable": executable, "command": command})
+
+
+class Check(Connection):
+    """A check of a browser, which ends when this is closed: the reply has its servers."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, {"command": "check"})
+
+    def seen(self) -> list[Status]:
+        """Return what has been reported since the last call. Raises ControlError if the daemon has hung up."""
+        found, self.first = self.first, []
+        self._client.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                found += self.receive()
+        return found
 
 
 def request(folder: Path, asked: dict[str, Any]) -> Status:
