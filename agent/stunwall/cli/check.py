@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -47,6 +47,12 @@ def check(
     forecast: Annotated[
         bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
     ] = False,
+    in_browser: Annotated[
+        bool, typer.Option("--browser", help="Show what a web page can learn, in your own browser.")
+    ] = False,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="With --browser: do not open the browser, print the address.")
+    ] = False,
 ) -> None:
     """Prove on the wire whether STUN can bypass the VPN.
 
@@ -68,6 +74,8 @@ def check(
       1  leak: STUN left outside the VPN
       5  inconclusive: for some way, no router reported anything
     """
+    if in_browser:
+        _in_browser(reader.load(context.obj), as_json, redact, print_url)
     said = _examined(reader.load(context.obj), None if forecast else _variants(everything))
     if hidden := redaction(redact):
         said = hidden.value(said)
@@ -76,6 +84,20 @@ def check(
     else:
         _show(said)
     raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if not forecast else 0)
+
+
+def _in_browser(config: Config, as_json: bool, redact: bool, print_url: bool) -> NoReturn:
+    """Have a page test the browser, and print what it has shown."""
+    from stunwall.cli import check_browser
+
+    said = check_browser.checked(config, print_url)
+    if hidden := redaction(redact):
+        said = hidden.value(said)
+    if as_json:
+        terminal.print_json(said)
+    else:
+        check_browser.show(said)
+    raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])])
 
 
 def _variants(everything: bool) -> Sequence[Variant]:

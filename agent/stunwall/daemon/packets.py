@@ -88,10 +88,11 @@ class PacketHandler:
             self._writer.record(judgement.event, self._sender(judgement, arrival), mark)
             if judgement.event.verdict == EXPOSED:
                 self._expose(judgement.event)
-        if judgement.refusal is not None:
-            self._refuse(judgement.refusal)
+        # Before the answer: when the page has its candidate, what became of the request is known.
         if judgement.would is not None and judgement.datagram is not None:
             self._checks.tell(judgement.datagram, arrival, judgement)
+        if judgement.refusal is not None:
+            self._refuse(judgement.refusal)
         return judgement.verdict
 
     @property

@@ -1,0 +1,80 @@
+"""What a page and a terminal show of each request of a browser, by interface and IP version. No I/O."""
+
+from dataclasses import dataclass
+
+from stunwall.check.browser import Machine, Seen, Stage
+from stunwall.check.candidates import Candidate, parsed_address
+from stunwall.model import Reason
+from stunwall.model import Verdict as Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A request, or an address that the page saw without one.
+
+    `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `kinds`: the types of
+    its candidates. `outcome`: a word for the colour; `goes`: the same in a phrase.
+    """
+
+    ip_version: int
+    interface: str
+    shown: str
+    kinds: str
+    outcome: str
+    goes: str
+
+
+def rows(stage: Stage, machine: Machine) -> list[Row]:
+    """Return the rows of a stage: first the requests, then the addresses that the page saw without one."""
+    hosts = [each for each in stage.labelled.candidates if (each.kind, each.transport) == ("host", "udp")]
+    found = [_request(each, stage, hosts) for each in stage.seen if not each.as_usual]
+    asked = {(each.source, each.source_port) for each in stage.seen}
+    found += [_host(each, machine) for each in hosts if not _has_asked(each, asked)]
+    return list(dict.fromkeys(sorted(found, key=lambda row: (row.ip_version or 9, row.interface))))
+
+
+def _request(seen: Seen, stage: Stage, hosts: list[Candidate]) -> Row:
+    own = [each for each in hosts if _is_of(each, seen)]
+    reflexive = [
+        each
+        for each in stage.labelled.candidates
+        if (each.kind, each.address, each.port) == ("srflx", seen.label, seen.source_port)
+    ]
+    kinds = [*(["host"] if own else []), *(["srflx"] if reflexive else [])]
+    outcome, goes = _outcome(seen)
+    return Row(
+        seen.ip_version, seen.interface, own[0].address if own else "", ", ".join(kinds), outcome, goes
+    )
+
+
+def _is_of(host: Candidate, seen: Seen) -> bool:
+    # A name of mDNS hides the address, but not the port.
+    address = parsed_address(host.address)
+    return host.port == seen.source_port and (address is None or str(address) == seen.source)
+
+
+def _has_asked(host: Candidate, asked: set[tuple[str, int]]) -> bool:
+    address = parsed_address(host.address)
+    if address is None:
+        return any(port == host.port for _, port in asked)
+    return (str(address), host.port) in asked
+
+
+def _outcome(seen: Seen) -> tuple[str, str]:
+    if seen.leaks:
+        return "leak", f"would have left outside the VPN: {seen.why}"
+    if seen.verdict == Fate.REDIRECT:
+        return "moved", "would have bypassed the VPN, moved into it"
+    if seen.verdict == Fate.BLOCK:
+        return "blocked", f"blocked: {seen.why}"
+    if seen.reason == Reason.INSIDE.value:
+        return "inside", f"stays near this machine: {seen.why}"
+    return "through", "went through the VPN: a server would see the VPN's address"
+
+
+def _host(host: Candidate, machine: Machine) -> Row:
+    address = parsed_address(host.address)
+    interface, is_vpn = machine.owners.get(address, ("", False)) if address else ("", False)
+    version = address.version if address else 0
+    goes = "the VPN's own address" if is_vpn else "no request from it"
+    return Row(version, interface, host.address, "host", "none", goes)
