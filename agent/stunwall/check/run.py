@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stunwall.check import messages, probe
@@ -92,6 +92,15 @@ def owners(named: Named) -> dict[Address, tuple[str, bool]]:
         for link in there.links:
             for address in there.all_addresses.get(link.index, ()):
                 found[address] = link.name, link.name in vpn
+    return found
+
+
+def ways_to(servers: Mapping[int, Address], port: int, named: Named) -> list[Way]:
+    """Return the ways out of this machine to a server's addresses, by IP version. Raises RoutingError."""
+    found: list[Way] = []
+    for version, address in sorted(servers.items()):
+        there = routing.read(destinations(address, None), named.interfaces)
+        found += ways(there, version, named, os.getuid(), (address, port))
     return found
 
 

@@ -20,7 +20,8 @@ from stunwall.cli.browser_page import PageServer, own_users
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.control.client import Check
-from stunwall.control.protocol import ControlError
+from stunwall.control.protocol import ControlError, ControlPermissionError
+from stunwall.model import StunwallError
 from stunwall.text import endpoint, printable
 from stunwall.vpn.inside import Named
 
@@ -63,6 +64,12 @@ def checked(config: Config, print_url: bool) -> dict[str, Any]:
     return session.said()
 
 
+class NothingShownError(StunwallError):
+    """The check could not be made."""
+
+    exit_code = 5
+
+
 class Session:
     """What the page asks for, and what it has shown so far. The page's requests come in threads of their own."""
 
@@ -76,8 +83,13 @@ class Session:
         self._browser = ""
 
     def test(self) -> None:
-        """Raise ControlError unless stunwalld can be asked."""
-        Check(self._run_dir).close()
+        """Raise StunwallError unless stunwalld can be asked."""
+        try:
+            Check(self._run_dir).close()
+        except ControlPermissionError:
+            raise
+        except ControlError as error:
+            raise NothingShownError(f"the browser cannot be checked: {error}") from error
 
     def close(self) -> None:
         """End the check that goes on, if there is one."""

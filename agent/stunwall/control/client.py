@@ -14,6 +14,7 @@ from stunwall.control.protocol import FILE, ControlError, ControlPermissionError
 _STATUS, _CHANGE = 10.0, 30.0
 # And where polkit may ask its user for a password, which takes minutes at most (polkit.PATIENCE).
 _PROMPTED = 180.0
+NOT_RUNNING = f"stunwalld is not running: start it with {hints.START}"
 
 
 def ask(folder: Path, request: dict[str, Any], seconds: float = _STATUS) -> Status | None:
@@ -58,6 +59,9 @@ class Connection:
         except PermissionError as error:
             self._client.close()
             raise ControlPermissionError(hints.members_only(f"connect to {self._file}")) from error
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            self._client.close()
+            raise ControlError(NOT_RUNNING) from error
         except OSError as error:
             self._client.close()
             raise ControlError(f"stunwalld does not answer on {self._file}: {error}") from error
@@ -132,7 +136,7 @@ def request(folder: Path, asked: dict[str, Any]) -> Status:
     """
     reply = ask(folder, asked, _PROMPTED if asked.get("interactive") else _CHANGE)
     if reply is None:
-        raise ControlError(f"stunwalld is not running: start it with {hints.START}")
+        raise ControlError(NOT_RUNNING)
     if "error" in reply:
         raise (ControlPermissionError if reply.get("refused") else ControlError)(str(reply["error"]))
     return reply

@@ -80,7 +80,6 @@ class Parts:
         stack.callback(self.sockets.close)
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
-        self.checks = Checks(nft, self.versions, lambda: self.sync.addresses, self.sockets.owner)
         self.packets = self._packet_handler(refusals)
         self.queue.serve_with(self.packets.handle, self.packets.fault)
 
@@ -146,6 +145,7 @@ class Parts:
         )
 
     def _packet_handler(self, refusals: RefusalSender) -> PacketHandler:
+        self.checks = Checks(self.nft, self.versions, lambda: self.sync.addresses, self.sockets.owner)
         return PacketHandler(
             self.config,
             self.sync,
