@@ -130,7 +130,8 @@ def _line(said: Any) -> str:  # noqa: ANN401 (it is JSON)
 
 def shown(stages: Sequence[Stage], machine: Machine) -> Shown:
     """Return what the stages show, the worst first: nothing that could not be shown is called sealed."""
-    seen = [each for stage in stages for each in stage.seen]
+    # What was asked as usual were the same requests.
+    seen = [each for stage in stages for each in stage.seen if not each.as_usual]
     leaking = [each for each in seen if each.leaks]
     if leaking:
         return _leak(leaking)
