@@ -35,6 +35,8 @@ _RECEIVE = 2048  # bytes
 class ServerError(StunwallError):
     """The server could not be asked."""
 
+    exit_code = 5
+
 
 @dataclass(slots=True, eq=False)
 class Asked:
