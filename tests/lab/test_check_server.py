@@ -54,7 +54,9 @@ def test_without_stunwall_the_server_sees_the_real_address_and_with_it_the_vpns(
     assert free["verdict"] == Verdict.LEAK
     assert seen(free, into_vpn=False) == {REAL[family]}
     assert left == 0
-    assert kept["verdict"] == Verdict.SEALED
+    assert kept["verdict"] == Verdict.SEALED, [
+        (w["device"], w["source"], w["into_vpn"], w["shown"]) for w in kept["ways"]
+    ]
     assert verdicts(kept, into_vpn=False) == {Verdict.SEALED}
     assert not seen(kept, into_vpn=False)
     if leak is SOURCE_RULE:

@@ -18,7 +18,7 @@ from stunwall.vpn.walk import LOOPBACK
 
 # linux/in.h, linux/in6.h, linux/tcp.h, linux/socket.h: not all are in Python's socket module.
 _RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
-_TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
+TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
 _IP_PKTINFO = 8
 _PKTINFO = {4: (socket.IPPROTO_IP, _IP_PKTINFO), 6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)}
 _SO_MARK = 36
@@ -100,7 +100,7 @@ def _open(probe: Probe, hops: int) -> socket.socket:
     version = probe.way.packet.version
     made = bound(probe.way, probe.transport)
     try:
-        made.setsockopt(*_TTL[version], hops)
+        made.setsockopt(*TTL[version], hops)
         if probe.transport is Transport.TCP:
             # A connection's first packet carries the payload (tcp(7), RFC 7413): nobody needs to answer.
             made.setsockopt(socket.IPPROTO_TCP, _FASTOPEN_NO_COOKIE, 1)

@@ -47,6 +47,8 @@ class Asked:
 
     way: Way
     transaction: bytes
+    hops: int = 0
+    """After how many routers the request ends, 0: after as many as usual."""
     answered: bool = False
     address: Address | None = None
     by: str = ""
@@ -97,8 +99,27 @@ def resolve(host: str, port: int) -> dict[int, Address]:
 
 
 def ask(found: Iterable[Way], port: int) -> list[Asked]:
-    """Send a request in each of the ways, over UDP, and return what came of them: in some seconds at most."""
-    asked = [Asked(way, os.urandom(12)) for way in found]
+    """Send a request in each of the ways, over UDP, and return what came of them: in some seconds at most.
+
+    stunwall refuses in the server's name, with an error. A request that ends at the first router reaches no server
+    behind it: if that is answered with an error, too, it was this machine.
+    """
+    asked = _ask([Asked(way, os.urandom(12)) for way in found], port)
+    errors = [each for each in asked if each.answered and each.address is None and is_behind_router(each.way)]
+    again = _ask([Asked(each.way, os.urandom(12), hops=1) for each in errors], port)
+    for each, second in zip(errors, again, strict=True):
+        if second.here or (second.answered and second.address is None):
+            each.answered, each.here, each.why_not = False, True, "was refused by this machine"
+    return asked
+
+
+def is_behind_router(way: Way) -> bool:
+    """Whether a packet passes a router on its way."""
+    route = way.explanation.path.route
+    return route is not None and bool(route.hops) and all(hop.gateway for hop in route.hops)
+
+
+def _ask(asked: list[Asked], port: int) -> list[Asked]:
     start, repeats = time.monotonic(), list(_REPEATED)
     with ExitStack() as stack:
         waiting: dict[int, tuple[Asked, socket.socket]] = {}
@@ -133,6 +154,8 @@ def _open(asked: Asked, port: int) -> socket.socket | None:
         asked.why_not = f"could not be sent: {error.strerror}"
         return None
     try:
+        if asked.hops:
+            made.setsockopt(*probe.TTL[asked.way.packet.version], asked.hops)
         made.connect((str(asked.way.packet.destination), port))
     except OSError as error:
         made.close()
@@ -168,7 +191,7 @@ def _take(asked: Asked, made: socket.socket) -> None:
         return  # of somebody else
     index = probe.came_by(said)
     if index == LOOPBACK:
-        asked.why_not, asked.here = "was answered by this machine in the server's name", True
+        asked.why_not, asked.here = "was refused by this machine", True
         return
     with suppress(OSError):  # gone since
         asked.by = socket.if_indextoname(index)
@@ -208,6 +231,8 @@ def _judge(asked: Asked, reference: set[Address], vpn: frozenset[str]) -> tuple[
         same = asked.address is None or asked.address in reference or not reference
         if asked.by in vpn and same:
             return Verdict.SEALED, f"{saw}: the request was moved into the VPN"
+        if asked.address is None and not is_behind_router(asked.way):
+            return Verdict.INCONCLUSIVE, "it was refused, by this machine or a server in the same network"
         return Verdict.LEAK, f"{saw} by {asked.by or 'another interface'}, outside the VPN"
     if asked.here:
         return Verdict.SEALED, f"the request {asked.why_not}"
