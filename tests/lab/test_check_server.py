@@ -1,8 +1,9 @@
 """`stunwall check --server`: what it says that a real server saw is what the wire shows."""
 
 import json
-from contextlib import ExitStack
-from socket import AF_INET, AF_INET6
+import threading
+from contextlib import ExitStack, suppress
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from lab.addresses import CLIENT, FAMILIES, NOBODY, REAL, STUN_SERVER, VPN_SERVER
 from lab.agent import CLI, Agent
 from lab.leaks import SOURCE_RULE, VPN_DOWN, Leak
+from lab.messages import ERROR_CODE, attribute, message, transaction_of
 from lab.topology import Lab
 from lab.wire import Wire
 from stunwall.check.verdict import Verdict
@@ -54,9 +56,7 @@ def test_without_stunwall_the_server_sees_the_real_address_and_with_it_the_vpns(
     assert free["verdict"] == Verdict.LEAK
     assert seen(free, into_vpn=False) == {REAL[family]}
     assert left == 0
-    assert kept["verdict"] == Verdict.SEALED, [
-        (w["device"], w["source"], w["into_vpn"], w["shown"]) for w in kept["ways"]
-    ]
+    assert kept["verdict"] == Verdict.SEALED
     assert verdicts(kept, into_vpn=False) == {Verdict.SEALED}
     assert not seen(kept, into_vpn=False)
     if leak is SOURCE_RULE:
@@ -85,11 +85,45 @@ def test_a_server_that_does_not_answer_shows_nothing(lab: Lab) -> None:
         assert verdicts(said, into_vpn=True) == {Verdict.MUTE}
 
 
+def test_a_server_that_pretends_to_be_stunwall_makes_no_leak_sealed(lab: Lab) -> None:
+    redirected = "chain to { type nat hook prerouting priority dstnat; udp dport 3478 redirect to :9999; }"
+    with ExitStack() as stack:
+        stack.enter_context(SOURCE_RULE.made(lab, AF_INET))
+        stack.enter_context(lab.stun.table("inet lab_refuses", redirected))
+        server = stack.enter_context(lab.stun.socket(AF_INET, SOCK_DGRAM))
+        server.bind(("0.0.0.0", 9999))
+        ended = threading.Event()
+        thread = threading.Thread(target=refuse, args=(server, ended))
+        thread.start()
+        try:
+            free, leaked = asked(lab, Agent(lab), AF_INET)
+            with Agent(lab) as agent:
+                kept, left = asked(lab, agent, AF_INET)
+        finally:
+            ended.set()
+            thread.join()
+    assert leaked
+    assert free["verdict"] == Verdict.LEAK
+    assert verdicts(free, into_vpn=False) == {Verdict.LEAK}
+    assert left == 0
+    assert kept["verdict"] == Verdict.SEALED
+
+
+def refuse(server: socket, ended: threading.Event) -> None:
+    """Answers every request with 403, as stunwall does."""
+    server.settimeout(0.1)
+    while not ended.is_set():
+        with suppress(TimeoutError):
+            request, sender = server.recvfrom(2048)
+            error = attribute(ERROR_CODE, bytes((0, 0, 4, 3)) + b"Forbidden")
+            server.sendto(message(0x0111, error, transaction_of(request)), sender)
+
+
 def test_a_name_that_has_no_address_and_a_wrong_one_are_told(lab: Lab) -> None:
     agent = Agent(lab)
     wrong = agent.cli("check", "--server", "turn:192.0.2.1")
     assert wrong.returncode == 2
-    assert "expected a server such as stun:" in wrong.stderr
+    assert "expected a STUN server such as stun:" in wrong.stderr
     unknown = agent.cli("check", "--server", "stun:no.such.name.invalid")
     assert unknown.returncode == EXIT_CODES[Verdict.INCONCLUSIVE]
     assert unknown.stderr.startswith("stunwall: no.such.name.invalid has no address: ")
