@@ -216,8 +216,8 @@ def _without_microphone(seen: Sequence[Seen], refused: str) -> Shown:
     return Shown(
         Verdict.INCONCLUSIVE,
         "Inconclusive: tested only without the microphone",
-        f"So far, a page has not seen your real address: {so_far}. But {why}, and a page in a call can use more "
-        "of this machine's interfaces.",
+        f"So far, a page has not seen your real address: {so_far}. But {why}, and a page in a call can learn "
+        "more.",
         "press the microphone button on the page and allow it; nothing is recorded",
     )
 

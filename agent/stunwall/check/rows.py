@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stunwall.check.browser import Machine, Seen, Stage
-from stunwall.check.candidates import Candidate, parsed_address
+from stunwall.check.candidates import Candidate, is_public, parsed_address
 from stunwall.model import Reason
 from stunwall.model import Verdict as Fate
 
@@ -12,16 +12,17 @@ from stunwall.model import Verdict as Fate
 class Row:
     """A request, or an address that the page saw without one.
 
-    `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `kinds`: the types of
-    its candidates. `outcome`: a word for the colour; `goes`: the same in a phrase.
+    `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `hint`: what that tells.
+    `kinds`: the types of its candidates. `outcome`: what became of the request, in a word; `why`: more about that.
     """
 
     ip_version: int
     interface: str
     shown: str
+    hint: str
     kinds: str
     outcome: str
-    goes: str
+    why: str
 
 
 def rows(stage: Stage, machine: Machine) -> list[Row]:
@@ -41,9 +42,9 @@ def _request(seen: Seen, stage: Stage, hosts: list[Candidate]) -> Row:
         if (each.kind, each.address, each.port) == ("srflx", seen.label, seen.source_port)
     ]
     kinds = [*(["host"] if own else []), *(["srflx"] if reflexive else [])]
-    outcome, goes = _outcome(seen)
+    address = own[0].address if own else ""
     return Row(
-        seen.ip_version, seen.interface, own[0].address if own else "", ", ".join(kinds), outcome, goes
+        seen.ip_version, seen.interface, address, _hint(address), ", ".join(kinds), _outcome(seen), _why(seen)
     )
 
 
@@ -60,21 +61,34 @@ def _has_asked(host: Candidate, asked: set[tuple[str, int]]) -> bool:
     return (str(address), host.port) in asked
 
 
-def _outcome(seen: Seen) -> tuple[str, str]:
+def _hint(shown: str) -> str:
+    address = parsed_address(shown)
+    if address is not None:
+        return "" if is_public(address) else "means nothing outside your network"
+    return "hides the address" if shown.endswith(".local") else ""
+
+
+def _outcome(seen: Seen) -> str:
     if seen.leaks:
-        return "leak", f"would have left outside the VPN: {seen.why}"
+        return "leak"
     if seen.verdict == Fate.REDIRECT:
-        return "moved", "would have bypassed the VPN, moved into it"
+        return "moved"
     if seen.verdict == Fate.BLOCK:
-        return "blocked", f"blocked: {seen.why}"
-    if seen.reason == Reason.INSIDE.value:
-        return "inside", f"stays near this machine: {seen.why}"
-    return "through", "went through the VPN: a server would see the VPN's address"
+        return "blocked"
+    return "inside" if seen.reason == Reason.INSIDE.value else "through"
+
+
+def _why(seen: Seen) -> str:
+    if seen.leaks:
+        return f"it would have left outside the VPN: {seen.why}"
+    if seen.verdict == Fate.REDIRECT:
+        return "it would have bypassed the VPN"
+    return "a server would see the VPN's address" if _outcome(seen) == "through" else seen.why
 
 
 def _host(host: Candidate, machine: Machine) -> Row:
     address = parsed_address(host.address)
     interface, is_vpn = machine.owners.get(address, ("", False)) if address else ("", False)
     version = address.version if address else 0
-    goes = "the VPN's own address" if is_vpn else "no request from it"
-    return Row(version, interface, host.address, "host", "none", goes)
+    why = "no request came from it" + (", the VPN's own address" if is_vpn else "")
+    return Row(version, interface, host.address, _hint(host.address), "host", "none", why)

@@ -28,6 +28,14 @@ from stunwall.vpn.inside import Named
 _SECONDS = 600.0  # until it ends by itself
 _HINT = 30.0  # seconds until a user who has not opened the page gets a hint
 _COLOURS = {"leak": "red", "moved": "green", "blocked": "green", "through": "green"}
+_WORDS = {
+    "leak": "LEAK",
+    "moved": "moved into the VPN",
+    "blocked": "blocked",
+    "through": "through the VPN",
+    "inside": "not outside",
+    "none": "shown",
+}
 _UNTOLD = (
     "No browser has opened the page yet. It has to run on this machine: a browser in a container or a virtual machine "
     "cannot open the address."
@@ -158,7 +166,9 @@ class Session:
     def _reply(self, *, finished: bool) -> Mapping[str, Any]:
         shown = self.said()
         hidden = redaction(True)
-        redacted = json.dumps(hidden.value(shown) if hidden else {}, indent=1)
+        # The versions in a User-Agent look like addresses.
+        kept = {"browser": self._browser}
+        redacted = json.dumps(hidden.value(shown) | kept if hidden else {}, indent=1)
         return {**shown, "redacted": redacted, "finished": finished}
 
 
@@ -180,9 +190,10 @@ def _plain(stage: Stage, machine: Machine) -> dict[str, Any]:
                 "ip_version": row.ip_version,
                 "interface": row.interface,
                 "shown": row.shown,
+                "hint": row.hint,
                 "kinds": row.kinds,
                 "outcome": row.outcome,
-                "goes": row.goes,
+                "why": row.why,
             }
             for row in rows(stage, machine)
         ],
@@ -243,9 +254,9 @@ def _show_stage(stage: Mapping[str, Any]) -> None:
     table = [_cells(row) for row in stage["rows"]]
     wide = [max(map(len, column)) + 2 for column in zip(*table, strict=True)] if table else []
     for cells, row in zip(table, stage["rows"], strict=True):
-        *first, goes = cells
-        text = "".join(cell.ljust(width) for cell, width in zip(first, wide, strict=False))
-        typer.echo(f"  {text}{typer.style(goes, fg=_COLOURS.get(row['outcome']))}")
+        text = "".join(cell.ljust(width) for cell, width in zip(cells, wide, strict=True))
+        word = typer.style(_WORDS[row["outcome"]], fg=_COLOURS.get(row["outcome"]))
+        typer.echo(f"  {text}{word}: {printable(row['why'])}")
     took = (
         f"{stage['milliseconds']:,} ms"
         if stage["complete"]
@@ -257,4 +268,4 @@ def _show_stage(stage: Mapping[str, Any]) -> None:
 
 def _cells(row: Mapping[str, Any]) -> Sequence[str]:
     version = f"IPv{row['ip_version']}" if row["ip_version"] else "-"
-    return [version, *(printable(str(row[key])) or "-" for key in ("interface", "shown", "goes"))]
+    return [version, *(printable(str(row[key])) or "-" for key in ("interface", "shown"))]
