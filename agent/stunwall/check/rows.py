@@ -7,13 +7,15 @@ from stunwall.check.candidates import Candidate, is_public, parsed_address
 from stunwall.model import Reason
 from stunwall.model import Verdict as Fate
 
+REAL = "your real address"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A request, or an address that the page saw without one.
 
-    `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `hint`: what that tells.
-    `kinds`: the types of its candidates. `outcome`: what became of the request, in a word; `why`: more about that.
+    `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `hint`: what that
+    tells. `kinds`: the types of its candidates. `outcome`: what became of the request, in a word; `why`: more of it.
     """
 
     ip_version: int
@@ -28,13 +30,13 @@ class Row:
 def rows(stage: Stage, machine: Machine) -> list[Row]:
     """Return the rows of a stage: first the requests, then the addresses that the page saw without one."""
     hosts = [each for each in stage.labelled.candidates if (each.kind, each.transport) == ("host", "udp")]
-    found = [_request(each, stage, hosts) for each in stage.seen if not each.as_usual]
+    found = [_request(each, stage, hosts, machine) for each in stage.seen if not each.as_usual]
     asked = {(each.source, each.source_port) for each in stage.seen}
     found += [_host(each, machine) for each in hosts if not _has_asked(each, asked)]
     return list(dict.fromkeys(sorted(found, key=lambda row: (row.ip_version or 9, row.interface))))
 
 
-def _request(seen: Seen, stage: Stage, hosts: list[Candidate]) -> Row:
+def _request(seen: Seen, stage: Stage, hosts: list[Candidate], machine: Machine) -> Row:
     own = [each for each in hosts if _is_of(each, seen)]
     reflexive = [
         each
@@ -44,7 +46,13 @@ def _request(seen: Seen, stage: Stage, hosts: list[Candidate]) -> Row:
     kinds = [*(["host"] if own else []), *(["srflx"] if reflexive else [])]
     address = own[0].address if own else ""
     return Row(
-        seen.ip_version, seen.interface, address, _hint(address), ", ".join(kinds), _outcome(seen), _why(seen)
+        seen.ip_version,
+        seen.interface,
+        address,
+        _hint(address, machine),
+        ", ".join(kinds),
+        _outcome(seen),
+        _why(seen),
     )
 
 
@@ -61,10 +69,12 @@ def _has_asked(host: Candidate, asked: set[tuple[str, int]]) -> bool:
     return (str(address), host.port) in asked
 
 
-def _hint(shown: str) -> str:
+def _hint(shown: str, machine: Machine) -> str:
     address = parsed_address(shown)
     if address is not None:
-        return "" if is_public(address) else "means nothing outside your network"
+        if not is_public(address):
+            return "means nothing outside your network"
+        return "the VPN's address" if machine.owners.get(address, ("", False))[1] else REAL
     return "hides the address" if shown.endswith(".local") else ""
 
 
@@ -88,7 +98,14 @@ def _why(seen: Seen) -> str:
 
 def _host(host: Candidate, machine: Machine) -> Row:
     address = parsed_address(host.address)
-    interface, is_vpn = machine.owners.get(address, ("", False)) if address else ("", False)
+    interface, _ = machine.owners.get(address, ("", False)) if address else ("", False)
     version = address.version if address else 0
-    why = "no request came from it" + (", the VPN's own address" if is_vpn else "")
-    return Row(version, interface, host.address, _hint(host.address), "host", "none", why)
+    return Row(
+        version,
+        interface,
+        host.address,
+        _hint(host.address, machine),
+        "host",
+        "none",
+        "no request came from it",
+    )
