@@ -148,7 +148,8 @@ def shown(stages: Sequence[Stage], machine: Machine) -> Shown:
     if not held:
         return _nothing_tried(seen, machine)
     moved = sum(each.verdict == Fate.REDIRECT for each in held)
-    stopped = {0: "blocked all of them", len(held): "moved all of them into the VPN"}
+    them = "it" if len(held) == 1 else "all of them"
+    stopped = {0: f"blocked {them}", len(held): f"moved {them} into the VPN"}
     became = stopped.get(moved, "blocked them or moved them into the VPN")
     through = sum(each.reason == Reason.THROUGH_VPN.value for each in seen)
     others = f" {count(through, 'other')} went through the VPN." if through else ""

@@ -52,14 +52,14 @@ def stages(*found: Seen, with_microphone: Gathering = Gathering(), failure: str 
             stages(BLOCKED, THROUGH),
             Verdict.SEALED,
             "A web page can't learn your real address",
-            "1 request of this browser would have bypassed the VPN: stunwall blocked all of them. "
+            "1 request of this browser would have bypassed the VPN: stunwall blocked it. "
             "2 others went through the VPN.",
         ),
         (
             stages(MOVED),
             Verdict.SEALED,
             "A web page can't learn your real address",
-            "1 request of this browser would have bypassed the VPN: stunwall moved all of them into the VPN. "
+            "1 request of this browser would have bypassed the VPN: stunwall moved it into the VPN. "
             "1 other went through the VPN.",
         ),
         (
