@@ -225,7 +225,7 @@ def test_the_terminal_shows_what_the_page_shows(session: Session, capsys: pytest
     show(session.said())
     assert capsys.readouterr().out == (
         "SEALED: A web page can't learn your real address\n"
-        "1 request of this browser would have bypassed the VPN: stunwall blocked all of\nthem.\n\n"
+        "2 requests of this browser would have bypassed the VPN: stunwall blocked all of\nthem.\n\n"
         "Without the microphone:\n  WebRTC is off\n\n"
         "With the microphone:\n"
         "  IPv4  eth0  192.168.1.2  blocked: it would have bypassed the VPN\n"
