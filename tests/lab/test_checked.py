@@ -1,5 +1,7 @@
 """The made-up servers of `stunwall check --browser`: what is sent to them never leaves, and stunwalld says where to."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -9,13 +11,14 @@ from typing import Any
 import pytest
 
 from lab.addresses import CLIENT, FAMILIES, PHYSICAL, VPN, family_name
-from lab.agent import Agent
+from lab.agent import CLI, Agent
 from lab.capture import Capture
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE, VPN_DOWN
 from lab.messages import COOKIE, binding_request, error_code, reflexive_address
 from lab.observe import settled_events, status, wait_passes
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask, connect, send
+from lab.process import Process
 from lab.topology import Lab
 from lab.wire import Wire
 from lab.wireguard import SERVER_INTERFACE
@@ -227,6 +230,17 @@ def test_one_check_a_user(lab: Lab, vpn: None) -> None:
         with pytest.raises(ControlError, match="you are checking a browser already"):
             Check(agent.folder / "run")
         assert elements(lab).count("expires") == 4
+
+
+def test_ctrl_c_ends_the_page_and_says_what_was_shown(lab: Lab, vpn: None) -> None:
+    with Agent(lab) as agent:
+        process = Process(lab.client, *agent.environment, *agent.command(CLI), "check", "--browser")
+        process.wait_line("This ends when the page is done, or with Ctrl-C.", 15)
+        os.kill(process.pid, signal.SIGINT)
+        assert process.ended(10) == 5
+        assert "INCONCLUSIVE: nothing was tested" in process.output
+        assert "No browser has opened the page." in process.output
+        assert not elements(lab)
 
 
 def test_a_flood_to_a_made_up_server_is_limited_as_any_other(lab: Lab, vpn: None) -> None:

@@ -77,6 +77,8 @@ def check(
       1  leak: STUN left, or would have left, outside the VPN
       5  inconclusive: something could not be shown
     """
+    if (in_browser, server is not None, forecast, everything).count(True) > 1:
+        raise typer.BadParameter("--browser, --server, --forecast and --all exclude each other")
     config = reader.load(context.obj)
     if in_browser:
         _print(check_browser.checked(config, print_url), check_browser.show, as_json, redact)

@@ -232,7 +232,8 @@ def show(said: Mapping[str, Any]) -> None:
     """Print what a check has shown."""
     colour = {"sealed": "green", "leak": "red"}.get(said["verdict"], "yellow")
     word = typer.style(said["verdict"].upper(), fg=colour, bold=True)
-    typer.echo(f"{word}: {terminal.wrapped(said['headline'], 0)}\n{terminal.wrapped(said['why'], 0)}")
+    headline = said["headline"].removeprefix("Inconclusive: ")
+    typer.echo(f"{word}: {terminal.wrapped(headline, 0)}\n{terminal.wrapped(said['why'], 0)}")
     for stage in said["stages"]:
         _show_stage(stage)
     for line in said["not_tried"]:
