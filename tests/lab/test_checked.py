@@ -1,16 +1,18 @@
 """The made-up servers of `stunwall check --browser`: what is sent to them never leaves, and stunwalld says where to."""
 
+import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
 
-from lab.addresses import CLIENT, FAMILIES, PHYSICAL, VPN, family_name
+from lab.addresses import CLIENT, FAMILIES, NOBODY, PHYSICAL, VPN, family_name
 from lab.agent import CLI, Agent
 from lab.capture import Capture
 from lab.deadline import until
@@ -230,6 +232,39 @@ def test_one_check_a_user(lab: Lab, vpn: None) -> None:
         with pytest.raises(ControlError, match="you are checking a browser already"):
             Check(agent.folder / "run")
         assert elements(lab).count("expires") == 4
+
+
+HOLD = """
+import json, sys, pathlib
+from stunwall.control.client import Check
+check = Check(pathlib.Path(sys.argv[1]))
+print(json.dumps(check.reply), flush=True)
+while True:
+    print(json.dumps(check.receive()), flush=True)
+"""
+
+
+def test_only_the_user_who_checks_gets_an_answer(lab: Lab, vpn: None) -> None:
+    with Agent(lab, status_for_all=True) as agent:
+        wait_passes(lab)
+        given = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        python = [*agent.environment, sys.executable, "-c", HOLD, str(agent.folder / "run")]
+        agent.folder.chmod(0o755)
+        process = Process(lab.client, *given, *python)
+        try:
+            process.wait_line("servers", 15)
+            (server, *_) = json.loads(process.lines[0])["servers"]
+            asked = server["address"], server["port"]
+            with nothing_leaves(lab):
+                for binding in BINDINGS.values():
+                    mine = replace(binding, owner=NOBODY)
+                    assert reflexive_address(ask(lab.client, asked, binding_request(), mine))
+                    assert ask(lab.client, asked, binding_request(), binding, seconds=SILENCE) is None
+                    assert ask(lab.box, asked, binding_request(), seconds=SILENCE) is None
+            until(lambda: len(process.lines) == 3, 5, "two reports")
+        finally:
+            process.kill()
+        assert not settled_events(lab, agent)
 
 
 def test_ctrl_c_ends_the_page_and_says_what_was_shown(lab: Lab, vpn: None) -> None:
