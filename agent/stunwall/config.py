@@ -64,7 +64,8 @@ class Allow:
 
     `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
     `tailscaled.service`, or a cgroup's path from the root of the hierarchy; the last part may be a glob. `app`: the ID
-    of a desktop application of `user`, as `org.mozilla.firefox`. `until`: when it ends, in Unix seconds. `preset`: the preset that it is of.
+    of a desktop application of `user`, as `org.mozilla.firefox`. `until`: when it ends, in Unix seconds.
+    `preset`: the preset that it is of.
     """
 
     why: str

@@ -71,13 +71,13 @@ def merged(before: list[Entry], new: list[Entry]) -> list[Entry]:
 
     So nothing changes if the same ones are merged again.
     """
-    senders = [_senders(entry) for entry in new]
-    replaced = [entry for entry in before if "preset" in entry and _senders(entry) in senders]
+    wanted = [senders(entry) for entry in new]
+    replaced = [entry for entry in before if "preset" in entry and senders(entry) in wanted]
     return before if replaced == new else [entry for entry in before if entry not in replaced] + new
 
 
-def _senders(entry: Entry) -> list[Any]:
-    """Return whose exception it is, and to whom they may send."""
+def senders(entry: Entry) -> list[Any]:
+    """Return the preset of an exception, whose packets it is about, and where they may go."""
     return [entry.get(key) for key in ("preset", "unit", "app", "user", "from", "to")]
 
 

@@ -300,7 +300,8 @@ def _entries(request: dict[str, Any]) -> list[Entry]:
     if not isinstance(asked, list) or not 0 < len(asked) <= _PRESET_MAX:
         raise CommandError(f'a preset needs "rules", a list of up to {_PRESET_MAX} exceptions')
     entries = [_entry(each) for each in asked]
-    if len({each.get("preset") for each in entries} - {None}) != 1 or any("preset" not in each for each in entries):
+    presets = {each.get("preset") for each in entries}
+    if None in presets or len(presets) > 1:
         raise CommandError('"rules" are exceptions of one "preset"')
     return entries
 

@@ -1,6 +1,5 @@
 """Where the program of a preset runs, and the exceptions for it there. No I/O."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from enum import Enum, auto
 from fnmatch import fnmatchcase
@@ -62,11 +61,6 @@ def covers(wide: Allow, narrow: Allow) -> bool:
         if each.name not in NOTES
     )
     return all(more is None or _within(less, more) for more, less in said)
-
-
-def covering(rule: Allow, rules: Iterable[Allow]) -> int:
-    """Return the number, from 1, of the first of these exceptions that covers `rule`, 0 if none does."""
-    return next((number for number, each in enumerate(rules, 1) if covers(each, rule)), 0)
 
 
 def _within(less: object, more: object) -> bool:

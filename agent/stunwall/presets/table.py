@@ -26,7 +26,7 @@ class Preset:
     application, of a Flatpak, a snap or a .desktop file. `allow`: its exceptions, but for whose packets they are about.
 
     `server_named`: it runs in a browser, whose pages nothing tells apart; so the user names the server, and the
-    exceptions are for this address alone.
+    exceptions are for this address alone. `server`: the preset for the program that is asked, where that runs.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Preset:
     user_units: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
     server_named: bool = False
+    server: str = ""
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -58,9 +59,9 @@ class Preset:
 class Unneeded:
     """A program that people expect here, and why it needs no exception."""
 
-    name: str
+    preset: str
     title: str
-    sentence: str
+    unneeded: str
 
 
 @lru_cache(1)
@@ -80,13 +81,14 @@ def unneeded() -> Mapping[str, Unneeded]:
 
 
 def _preset(name: str, table: Mapping[str, Any]) -> Preset:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    values["allow"] = tuple(_part(name, table["why"], part) for part in table["allow"])
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+    }
+    values["allow"] = tuple(
+        Allow(table["why"], preset=name, **{**part, "protocol": Transport(part["protocol"])})
+        for part in table["allow"]
+    )
     return Preset(name, **values)
-
-
-def _part(name: str, why: str, part: Mapping[str, Any]) -> Allow:
-    return Allow(why, preset=name, **part | {"protocol": Transport(part["protocol"])})
 
 
 @lru_cache(1)
