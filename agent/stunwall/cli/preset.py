@@ -22,7 +22,7 @@ from stunwall.configfile.values import ALLOW_KEYS, UnfitError
 from stunwall.model import StunwallError
 from stunwall.presets import installed
 from stunwall.presets.places import Kind, covers
-from stunwall.presets.table import Preset, presets, unneeded
+from stunwall.presets.table import Preset, Unneeded, presets, unneeded
 from stunwall.wall import units
 
 _LIST = "list"
@@ -82,11 +82,8 @@ def preset(
             f"{none.title} needs no exception: {none.unneeded}."
         )
         return
-    chosen = _chosen(name)
-    wanted = _wanted(chosen, _owner(user), _servers(to))
-    if until is not None:
-        end = int(time.time()) + duration_seconds(until, "--for")
-        wanted = [replace(rule, until=end) for rule in wanted]
+    chosen, end = _chosen(name), _end(until)
+    wanted = [replace(rule, until=end) for rule in _wanted(chosen, _owner(user), _servers(to))]
     change = _Change(chosen, wanted, before, Path(context.obj).parent / "conf.d" / NAME, dry_run)
     if change.new and not dry_run:
         request(context, "allow-preset", rules=change.new)
@@ -176,6 +173,10 @@ def _chosen(name: str) -> Preset:
     )
 
 
+def _end(until: str | None) -> int | None:
+    return None if until is None else int(time.time()) + duration_seconds(until, "--for")
+
+
 def _owner(user: str | None) -> int | None:
     if user is None:
         return caller()
@@ -221,9 +222,9 @@ def _browser(chosen: Preset) -> str:
     """Return why a preset for calls in a browser needs a server."""
     return (
         f"{chosen.title}: nothing tells its packets from those of any other page, so an exception for the browser "
-        "would show every page your real address. Name the one server that may see it, with --to HOST. Or keep the calls "
-        'in the VPN, where they work: mode = "redirect" moves those into it that would bypass it. If the server '
-        f"itself runs on this machine, see the preset {chosen.server}"
+        "would show every page your real address. Name the one server that may see it, with --to HOST. Or keep the "
+        'calls in the VPN, where they work: mode = "redirect" moves those into it that would bypass it. If the '
+        f"server itself runs on this machine, see the preset {chosen.server}"
     )
 
 
@@ -272,3 +273,10 @@ def _print_list(before: Iterable[Allow], as_json: bool) -> None:
     for other in unneeded().values():
         terminal.rows([(other.preset, f"not needed: {other.unneeded}")], _INDENT)
     typer.echo("\n`stunwall allow preset NAME --dry-run` shows what a preset would write.")
+
+
+def _print_unneeded(program: Unneeded, as_json: bool) -> None:
+    if as_json:
+        terminal.print_json(asdict(program))
+    else:
+        typer.echo(f"{program.title} needs no exception: {program.unneeded}.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from stunwall.config import Allow
 from stunwall.model import Event, Transport, Verdict
-from stunwall.presets.places import Kind, Place
+from stunwall.presets.places import Kind, Place, covers
 from stunwall.presets.table import Preset
 
 _NAME = 15  # characters of a program's name, where its path is not known (linux/sched.h, TASK_COMM_LEN)
@@ -19,14 +19,27 @@ _FIRST_PERSON, _DYNAMIC = 1000, range(61184, 65520)
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A preset for a program; `place` is its own unit or application, None if it is recognised by its name alone."""
+    """A preset for a program of `user`.
+
+    `place` is the unit or application that it was recognised by, None if it was by its name alone.
+    """
 
     preset: Preset
     place: Place | None
+    user: str
 
-    def rules(self) -> list[Allow]:
-        """Return the exceptions that the preset makes for this program, none without a place."""
-        return [] if self.place is None else [self.place.applied(rule) for rule in self.preset.allow]
+    @property
+    def command(self) -> str:
+        """The command that allows it, if it runs in a place of the preset."""
+        of_user = self.place is not None and self.place.user is not None
+        return f"sudo stunwall allow preset {self.preset.name}" + (f" --user {self.user}" if of_user else "")
+
+    def is_allowed(self, rules: Iterable[Allow]) -> bool:
+        """Whether these exceptions let through all that the preset does."""
+        if self.place is None:
+            return False
+        there, place = list(rules), self.place
+        return all(any(covers(each, place.applied(rule)) for each in there) for rule in self.preset.allow)
 
 
 def match(event: Event, presets: Iterable[Preset]) -> Match | None:
@@ -36,7 +49,7 @@ def match(event: Event, presets: Iterable[Preset]) -> Match | None:
     """
     if event.verdict != Verdict.BLOCK or event.container or event.incoming:
         return None
-    named = None
+    named, user = None, event.user or str(event.uid)
     for preset in presets:
         if preset.server_named or not any(_fits(rule, event) for rule in preset.allow):
             continue
@@ -44,9 +57,9 @@ def match(event: Event, presets: Iterable[Preset]) -> Match | None:
         place = next((found for each in preset.places if (found := _at(each, event)) is not None), None)
         # In the unit of the preset there may be others, as a browser that the program has opened.
         if place is not None and (known or not (event.executable and preset.programs)):
-            return Match(preset, place)
+            return Match(preset, place, user)
         if place is None and known and event.executable:
-            named = named or Match(preset, None)
+            named = named or Match(preset, None, user)
     return named
 
 
