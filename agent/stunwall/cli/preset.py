@@ -68,8 +68,7 @@ def preset(
     Examples:
       stunwall allow preset
       sudo stunwall allow preset tailscale
-      sudo stunwall allow preset syncthing --for 2h
-      stunwall allow preset netbird --dry-run
+      sudo stunwall allow preset syncthing --for 2h --dry-run
       sudo stunwall allow preset jitsi --to meet.example.org
       sudo stunwall allow remove tailscale
     """
