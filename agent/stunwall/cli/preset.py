@@ -163,7 +163,10 @@ def _chosen(name: str) -> Preset:
     known = presets()
     if name in known:
         return known[name]
-    similar = get_close_matches(name, known) or [each for each in known if name in each or each in name]
+    names = [*known, *unneeded()]
+    similar = get_close_matches(name.lower(), names, cutoff=0.7) or [
+        each for each in names if name.lower() in each or each in name.lower()
+    ]
     hint = f"did you mean {' or '.join(similar)}? " if similar else ""
     raise typer.BadParameter(
         f"there is no preset {name!r}: {hint}`stunwall allow preset list` shows them, and "
