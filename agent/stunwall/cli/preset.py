@@ -70,7 +70,6 @@ def preset(
       sudo stunwall allow preset tailscale
       sudo stunwall allow preset syncthing --for 2h --dry-run
       sudo stunwall allow preset jitsi --to meet.example.org
-      sudo stunwall allow remove tailscale
     """
     before = reader.load(context.obj).allow
     if name == _LIST:

@@ -80,6 +80,12 @@ def test_it_says_what_it_reveals_to_whom_and_where_that_is_from(preset: Preset) 
     assert all(source.startswith("https://") for source in preset.sources)
 
 
+def test_the_readme_lists_exactly_the_presets() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    table = re.findall(r"^\| (`.*?) \|", text.partition("\n## Presets\n")[2].partition("\n## ")[0], re.M)
+    assert sorted(re.findall(r"`([^`]+)`", " ".join(table))) == list(presets())
+
+
 def test_places_are_in_the_usual_order() -> None:
     syncthing = presets()["syncthing"]
     kinds = [place.kind for place in syncthing.places]
