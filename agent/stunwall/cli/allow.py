@@ -109,7 +109,10 @@ def remove(
     ],
     as_json: Json = False,
 ) -> None:
-    """Remove an exception that `stunwall allow add` or `allow preset` made."""
+    """Remove an exception, or all exceptions of a preset.
+
+    They must be of `stunwall allow add` or `stunwall allow preset`; edit the file of others.
+    """
     if which.isascii() and which.isdecimal():
         reply = request(context, "allow-remove", number=int(which))
     elif PRESET.fullmatch(which):

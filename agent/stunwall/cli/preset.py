@@ -58,7 +58,7 @@ def preset(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Add the exceptions that a well-known program needs, or list the presets.
+    """Add what a well-known program needs, or list the presets.
 
     A preset lets only the program's own units or applications send, by the protocol
     and the ports that it is known to use. It prints what it writes, and writes nothing
@@ -70,25 +70,25 @@ def preset(
       sudo stunwall allow preset tailscale
       sudo stunwall allow preset syncthing --for 2h --dry-run
       sudo stunwall allow preset jitsi --to meet.example.org
+
+    \b
+    Exit codes:
+      0  the exceptions are in effect, or none are needed
+      1  the program is not on this machine, or needs --to
+      2  there is no such preset
     """
     before = reader.load(context.obj).allow
     if name == _LIST:
         _print_list(before, as_json)
-        return
-    if (none := unneeded().get(name)) is not None:
-        terminal.print_json(asdict(none)) if as_json else typer.echo(
-            f"{none.title} needs no exception: {none.unneeded}."
-        )
-        return
-    chosen, end = _chosen(name), _end(until)
-    wanted = [replace(rule, until=end) for rule in _wanted(chosen, _owner(user), _servers(to))]
-    change = _Change(chosen, wanted, before, Path(context.obj).parent / "conf.d" / NAME, dry_run)
-    if change.new and not dry_run:
-        request(context, "allow-preset", rules=change.new)
-    if as_json:
-        terminal.print_json(change.plain())
+    elif name in unneeded():
+        _print_unneeded(unneeded()[name], as_json)
     else:
-        change.show()
+        chosen, end = _chosen(name), _end(until)
+        wanted = [replace(rule, until=end) for rule in _wanted(chosen, _owner(user), _servers(to))]
+        change = _Change(chosen, wanted, before, Path(context.obj).parent / "conf.d" / NAME, dry_run)
+        if change.new and not dry_run:
+            request(context, "allow-preset", rules=change.new)
+        change.show(as_json)
 
 
 class _Change:
@@ -105,8 +105,7 @@ class _Change:
         self.new: list[dict[str, Any]] = [] if merged(plain, new) == plain else new
         """The exceptions to write."""
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON."""
+    def _plain(self) -> dict[str, Any]:
         return _plain(self._preset) | {
             "allow": [rule.plain() for rule in self._wanted],
             "covered_by": sorted(set(self._covered.values())),
@@ -115,8 +114,11 @@ class _Change:
             "file": str(self._file),
         }
 
-    def show(self) -> None:
+    def show(self, as_json: bool) -> None:
         """Print it."""
+        if as_json:
+            terminal.print_json(self._plain())
+            return
         about = f"{self._preset.name}, of {self._preset.date}: {self._preset.purpose}"
         lines = [("Preset", about), ("Reveals", self._preset.reveals), ("Without", self._preset.without)]
         terminal.rows(lines)
@@ -236,7 +238,8 @@ def _missing(chosen: Preset) -> str:
     return (
         f"{chosen.title} neither runs nor is enabled on this machine as {names}, so nothing was allowed. Start it"
         + (", name its user with --user," if user else "")
-        + " and try again; `systemd-cgls` shows the unit it runs in, and `stunwall allow add --unit` allows another one"
+        + " and try again. `stunwall allow add` allows another unit, by --unit, which `systemd-cgls` shows, or a "
+        "container, by --from"
     )
 
 

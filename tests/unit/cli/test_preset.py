@@ -138,8 +138,8 @@ def test_nothing_is_allowed_for_a_program_that_is_not_there(stunwall: Stunwall, 
     assert (done.code, done.out, served.asked) == (1, "", [])
     assert done.err == (
         "stunwall: NetBird neither runs nor is enabled on this machine as netbird.service, so nothing was allowed. "
-        "Start it and try again; `systemd-cgls` shows the unit it runs in, and `stunwall allow add --unit` allows "
-        "another one\n"
+        "Start it and try again. `stunwall allow add` allows another unit, by --unit, which `systemd-cgls` shows, or a "
+        "container, by --from\n"
     )
     assert "Start it, name its user with --user, and try again" in stunwall("allow", "preset", "steam").err
 
