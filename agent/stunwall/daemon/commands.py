@@ -255,7 +255,7 @@ class Commands:
         removed = [each for each in entries if each.get("preset") == preset]
         if not removed:
             raise CommandError(
-                f"there is no exception of a preset {preset!r}: `stunwall allow list` shows the exceptions"
+                f"there is no exception of a preset {preset!r} in {self._drop_in.file}: `stunwall allow list` shows all"
             )
         return self._remove(removed, [each for each in entries if each not in removed], peer)
 

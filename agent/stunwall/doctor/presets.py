@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from stunwall.config import Allow
 from stunwall.doctor.findings import Finding, note
-from stunwall.doctor.machine import Machine, look
+from stunwall.doctor.machine import Machine, look, user_name
 from stunwall.model import Event, Verdict
 from stunwall.presets.match import Match, match
 from stunwall.presets.table import Preset, presets
@@ -29,11 +30,17 @@ def check(machine: Machine) -> Iterator[Finding]:
             yield note(
                 "presets",
                 f"exception {number} is not as the preset {known.name} of {known.date} has it",
-                next=f"sudo stunwall allow remove {known.name}, then sudo stunwall allow preset {known.name}",
+                next=f"sudo stunwall allow preset {known.name}{_options(rule)}",
             )
     for found, event in _blocked(machine):
         if not found.is_allowed(machine.settings.allow):
             yield _proposal(found, event)
+
+
+def _options(rule: Allow) -> str:
+    """Return the options with which a preset replaces an exception."""
+    user = "" if rule.user is None else f" --user {user_name(rule.user)}"
+    return user if rule.to is None else f"{user} --to {rule.to}"
 
 
 def _blocked(machine: Machine) -> Iterator[tuple[Match, Event]]:

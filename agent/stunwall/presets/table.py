@@ -93,4 +93,4 @@ def _preset(name: str, table: Mapping[str, Any]) -> Preset:
 
 @lru_cache(1)
 def _read() -> Mapping[str, Any]:
-    return tomllib.loads((files("stunwall.presets") / "presets.toml").read_text())
+    return tomllib.loads((files("stunwall.presets") / "presets.toml").read_bytes().decode())

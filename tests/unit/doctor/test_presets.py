@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -108,7 +109,10 @@ def test_an_exception_of_another_version_of_a_preset_is_a_note(fake: FakeMachine
     machine = excepting(fake, Allow("w", port=1), old, RULE, replace(RULE, preset="of-the-future", port=5))
     (found,) = fake.find("presets", machine)[NOTE]
     assert found.what == f"exception 2 is not as the preset tailscale of {TAILSCALE.date} has it"
-    assert found.next == "sudo stunwall allow remove tailscale, then sudo stunwall allow preset tailscale"
+    assert found.next == "sudo stunwall allow preset tailscale"
+    of_user = Allow("w", port=5, user=0, to=ip_network("203.0.113.7"), preset="jitsi")
+    (found,) = fake.find("presets", excepting(fake, of_user))[NOTE]
+    assert found.next == "sudo stunwall allow preset jitsi --user root --to 203.0.113.7/32"
 
 
 def test_a_record_that_may_not_be_read_is_unknown_and_a_damaged_one_is_left_to_its_check(
