@@ -32,6 +32,30 @@ def test_the_presets_that_people_ask_for_are_there() -> None:
     assert "does not use STUN" in unneeded()["zerotier"].unneeded
 
 
+# Protocol, destination port and source port of each exception. Whoever widens a preset has to say so here, too.
+WIDTH = {
+    "coturn": [("udp", None, None), ("tcp", None, 3478), ("tcp", None, 5349)],
+    "headscale": [("udp", None, 3478)],
+    "jitsi": [("udp", 10000, None)],
+    "jitsi-videobridge": [("udp", None, 10000), ("udp", 443, None)],
+    "netbird": [("udp", None, None)],
+    "netmaker": [("udp", 3478, None), ("udp", 19302, None)],
+    "nextcloud-talk": [("udp", 3478, None), ("tcp", 3478, None)],
+    "snowflake": [("udp", None, None)],
+    "snowflake-proxy": [("udp", None, None)],
+    "steam": [("udp", None, None)],
+    "syncthing": [("udp", None, 22000)],
+    "tailscale": [("udp", 3478, None)],
+}
+
+
+def test_each_preset_is_as_wide_as_its_program_needs() -> None:
+    assert WIDTH == {
+        preset.name: [(rule.protocol, rule.port, rule.source_port) for rule in preset.allow]
+        for preset in presets().values()
+    }
+
+
 @EACH
 def test_its_exceptions_can_be_written_to_the_configuration(preset: Preset, tmp_path: Path) -> None:
     rules = exceptions(preset)
