@@ -280,7 +280,7 @@ def test_doctor_proposes_the_preset_of_the_program_that_was_blocked_and_it_helps
         (found,) = proposed(agent)
         assert found["result"] == "note"
         assert found["what"].startswith(
-            "Syncthing was blocked (syncthing.service; last to 198.51.100.3:3478, "
+            "Syncthing was blocked (syncthing.service of nobody; last to 198.51.100.3:3478, "
         )
         assert presets()["syncthing"].reveals in found["why"]
         explained = json_of(agent, "explain", str(event["id"]))["preset"]

@@ -82,9 +82,10 @@ def _proposal(found: Match, event: Event) -> Finding:
             why=f"any program can have this name; {preset.title} usually runs as {places}",
             next=f"if it is {preset.title}, run it as that, then `{found.command}`",
         )
+    whose = "" if found.place.user is None else f" of {found.user}"
     return note(
         "presets",
-        f"{preset.title} was blocked ({found.place}; {last})",
+        f"{preset.title} was blocked ({found.place}{whose}; {last})",
         why=f"while it is, {preset.without}; an exception reveals {preset.reveals}",
         next=f"if you want that: {found.command}",
     )

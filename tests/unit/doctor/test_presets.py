@@ -62,7 +62,9 @@ def test_each_program_is_proposed_once(fake: FakeMachine) -> None:
         blocked(**syncthing, uid=1000, user="alice"),
         blocked(**syncthing, uid=1001, user="bob", destination="198.51.100.1"),
     )
-    assert [each.next.partition(": ")[2] for each in fake.find("presets")[NOTE]] == [
+    found = fake.find("presets")[NOTE]
+    assert found[0].what.startswith("Syncthing was blocked (syncthing.service of alice; last to ")
+    assert [each.next.partition(": ")[2] for each in found] == [
         "sudo stunwall allow preset syncthing --user alice",
         "sudo stunwall allow preset syncthing --user bob",
         "sudo stunwall allow preset tailscale",

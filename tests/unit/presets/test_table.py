@@ -50,10 +50,10 @@ WIDTH = {
 
 
 def test_each_preset_is_as_wide_as_its_program_needs() -> None:
-    assert WIDTH == {
+    assert {
         preset.name: [(rule.protocol, rule.port, rule.source_port) for rule in preset.allow]
         for preset in presets().values()
-    }
+    } == WIDTH
 
 
 @EACH
