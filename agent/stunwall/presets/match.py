@@ -5,6 +5,7 @@ The kernel tells the control group of a program, and with it the unit or the app
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from stunwall.config import Allow
 from stunwall.model import Event, Transport, Verdict
@@ -32,7 +33,9 @@ class Match:
     def command(self) -> str:
         """The command that allows it, if it runs in a place of the preset."""
         of_user = self.place is not None and self.place.user is not None
-        return f"sudo stunwall allow preset {self.preset.name}" + (f" --user {self.user}" if of_user else "")
+        return f"sudo stunwall allow preset {self.preset.name}" + (
+            f" --user {quote(self.user)}" if of_user else ""
+        )
 
     def is_allowed(self, rules: Iterable[Allow]) -> bool:
         """Whether these exceptions let through all that the preset does."""
@@ -45,7 +48,7 @@ class Match:
 def match(event: Event, presets: Iterable[Preset]) -> Match | None:
     """Return the preset whose exception would have let through what was blocked, None if there is none.
 
-    A program in a unit of another name is found by its own name, if it is in no application.
+    A program that runs in none of a preset's places is found by its name alone.
     """
     if event.verdict != Verdict.BLOCK or event.container or event.incoming:
         return None
