@@ -84,8 +84,7 @@ def check(
         _print(check_browser.checked(config, print_url), check_browser.show, as_json, redact)
     if server is not None:
         _print(check_server.checked(config, server), check_server.show, as_json, redact)
-    said = _examined(config, None if forecast else _variants(everything))
-    _print(said, _show, as_json, redact)
+    _print(_examined(config, None if forecast else _variants(everything)), _show, as_json, redact)
 
 
 def _print(
