@@ -6,8 +6,8 @@ first real ones without stunwall, then, with it, one port for each refusal of be
 
 Printed for each: until gathering was complete, in milliseconds (the median), the icecandidateerror events (code and
 text, with their number if there are several, and the local address), the candidates beside the host's, and whether the
-statistics and the SDP differ from those with a dead server. A server of the lab answers within a millisecond; one in the
-Internet takes 10 to 100.
+statistics and the SDP differ from those with a dead server. A server of the lab answers within a millisecond; one in
+the Internet takes 10 to 100.
 """
 
 import json
@@ -28,7 +28,7 @@ from browser.gather import parse_candidate
 from browser.program import BROWSERS, Browser, running
 from browser.site import Message, Site
 from lab.addresses import STUN_PORT, STUN_SERVER
-from lab.agent import PACKAGE, Agent
+from lab.agent import DAEMON, PACKAGE, Agent
 from lab.coturn import PASSWORD, USER
 from lab.deadline import until
 from lab.leaks import VPN_DOWN
@@ -59,6 +59,16 @@ REAL: dict[str, tuple[str, int]] = {
 REFUSALS = {name: (SERVER, port) for name, port in zip(ANSWERS, PORTS, strict=True)}
 
 
+class Refusing(Agent):
+    """The daemon of bench/refusing.py."""
+
+    def begin(self, *options: str, **environment: str) -> None:
+        super().begin(*options, PYTHONPATH=f"{PACKAGE}:{PACKAGE.parent / 'tests'}", **environment)
+
+    def command(self, module: str) -> list[str]:
+        return [word.replace(DAEMON, "bench.refusing") for word in super().command(module)]
+
+
 class Silent(Server):
     """Takes TCP connections, and never says anything."""
 
@@ -68,19 +78,22 @@ class Silent(Server):
 
 @contextmanager
 def servers(lab: Lab) -> Iterator[None]:
-    """Servers besides the lab's own coturn: one that refuses, one without STUN, a dead one, and one for each refusal."""
+    """Servers besides the lab's own coturn: one that refuses, one without STUN, a dead one, and one a refusal."""
     with ExitStack() as stack:
         for port, options in (
             (REFUSING, f"--secure-stun --user {USER}:another"),
             (TURN_ONLY, f"--no-stun --user {USER}:{PASSWORD}"),
         ):
-            command = f"{OPTIONS} --listening-port {port} --pidfile=/run/{port} --userdb=/run/{port}.db {options}"
+            command = (
+                f"{OPTIONS} --listening-port {port} --pidfile=/run/{port} --userdb=/run/{port}.db {options}"
+            )
             coturn = Process(lab.stun, "turnserver", *command.split())
             stack.callback(coturn.stop)
             asked = partial(ask, lab.stun, (SERVER, port), allocate_request(), kind=SOCK_DGRAM, seconds=0.1)
             until(lambda asked=asked: error_code(asked()) == 401, 10, f"coturn on port {port}")  # type: ignore[misc]
         stack.enter_context(Silent(lab.stun, [(SOCK_STREAM, SERVER, port) for port in (*PORTS, DEAD)]))
-        drop = f"chain input {{ type filter hook input priority filter; meta l4proto {{ tcp, udp }} th dport {DEAD} drop; }}"
+        hook = "type filter hook input priority filter"
+        drop = f"chain input {{ {hook}; meta l4proto {{ tcp, udp }} th dport {DEAD} drop; }}"
         stack.enter_context(lab.stun.table("inet lab_dead", drop))
         yield
 
@@ -105,9 +118,15 @@ def visit(
     """For each kind, what the page saw of the server at each of the places."""
     names = [(kind, place) for kind in KINDS for place in places]
     credentials = {"username": USER, "credential": PASSWORD}
-    cases = [[{"urls": KINDS[kind].format(*place)} | (credentials if "turn:" in KINDS[kind] else {})] for kind, place in names]
+    cases = [
+        [{"urls": KINDS[kind].format(*place)} | (credentials if "turn:" in KINDS[kind] else {})]
+        for kind, place in names
+    ]
     settings = {"cases": cases, "microphone": microphone, "rounds": ROUNDS, "patience": PATIENCE}
-    with Site(lab.client, "refusals.html", settings) as site, running(lab.client, browser, site.address, microphone) as process:
+    with (
+        Site(lab.client, "refusals.html", settings) as site,
+        running(lab.client, browser, site.address, microphone) as process,
+    ):
         report = None
         end = time.monotonic() + 400
         while report is None and process.running and time.monotonic() < end:
@@ -122,7 +141,9 @@ def _seen(result: Message) -> Seen:
     candidates = [parse_candidate(line) for line in result["candidates"]]
     return Seen(
         result["milliseconds"],
-        tuple((e["errorCode"], e["errorText"], f"{e['address']}", e["milliseconds"]) for e in result["errors"]),
+        tuple(
+            (e["errorCode"], e["errorText"], f"{e['address']}", e["milliseconds"]) for e in result["errors"]
+        ),
         tuple(sorted(f"{each.type} {each.address}" for each in candidates if each.type != "host")),
         _statistics(result["statistics"]) + "\n" + _sdp(result["sdp"]),
     )
@@ -130,7 +151,16 @@ def _seen(result: Message) -> Seen:
 
 def _statistics(values: Sequence[Mapping[str, Any]]) -> str:
     """Which statistics there are, with their fields, and the values of those that are no numbers and not random."""
-    kept = ("type", "candidateType", "protocol", "networkType", "iceState", "iceLocalCandidateType", "state", "url")
+    kept = (
+        "type",
+        "candidateType",
+        "protocol",
+        "networkType",
+        "iceState",
+        "iceLocalCandidateType",
+        "state",
+        "url",
+    )
     return json.dumps(sorted(f"{sorted(value)} {[value.get(name) for name in kept]}" for value in values))
 
 
@@ -170,17 +200,15 @@ def _measure(lab: Lab, browser: Browser, microphone: bool) -> None:
     names = [name for _ in KINDS for name in REAL]
     for name, (kind, found) in zip(names, free, strict=True):
         seen[kind, name] = found
-    agent = Agent(lab)
-    agent.launcher = ("env", f"PYTHONPATH={PACKAGE}:{PACKAGE.parent / 'tests'}")
-    agent.command = lambda module: [sys.executable, "-m", "bench.refusing", "--config", str(agent._file)]
-    with agent:
+    with Refusing(lab):
         refused = visit(lab, browser, microphone, list(REFUSALS.values()))
         names = [name for _ in KINDS for name in REFUSALS]
         for name, (kind, found) in zip(names, refused, strict=True):
             seen[kind, f"stunwall: {name}"] = found
     print(f"\n{browser}, microphone {'granted' if microphone else 'not granted'}")
     for kind in KINDS:
-        print(f"\n| {kind} | complete, ms | icecandidateerror | candidates | statistics, SDP |\n| --- | --- | --- | --- | --- |")
+        print(f"\n| {kind} | complete, ms | icecandidateerror | candidates | statistics, SDP |")
+        print("| --- | --- | --- | --- | --- |")
         for (each, name), found in seen.items():
             if each == kind:
                 print(f"| {name} | {row(found, seen[kind, 'dead'])} |", flush=True)

@@ -48,8 +48,8 @@ def _icmp(refused: Refusal) -> list[bytes]:
 CHALLENGE = attribute(REALM, b"example.org") + attribute(NONCE, b"59b6a4f1d2c3e807")
 ANSWERS: dict[str, Answer] = {
     "as it is": _today,
+    "403 Forbidden": error(403, b"Forbidden"),
     "403, no phrase": error(403, b""),
-    "403 Forbidden IP": error(403, b"Forbidden IP"),
     "400 Bad Request": error(400, b"Bad Request"),
     "401 Unauthorized": error(401, b"Unauthorized"),
     "401, realm, nonce": error(401, b"Unauthorized", CHALLENGE),
@@ -67,8 +67,8 @@ ANSWERS: dict[str, Answer] = {
 PORTS = dict(zip(range(4001, 5000), ANSWERS.values(), strict=False))
 
 
-def _packets(refused: Refusal) -> list[bytes]:
-    return PORTS.get(refused.blocked.destination_port, _today)(refused)
+def _packets(refusal: Refusal) -> list[bytes]:
+    return PORTS.get(refusal.blocked.destination_port, _today)(refusal)
 
 
 if __name__ == "__main__":

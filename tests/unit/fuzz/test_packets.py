@@ -168,9 +168,9 @@ def test_the_address_of_a_response_is_one(raw: bytes) -> None:
         assert classify_response(datagram) is not None
 
 
-@given(damaged(_PAYLOADS))
-def test_an_error_response_answers_its_request_and_nothing_else(payload: bytes) -> None:
-    response = stun.error_response(payload)
+@given(damaged(_PAYLOADS), st.sampled_from(Transport))
+def test_an_error_response_answers_its_request_and_nothing_else(payload: bytes, transport: Transport) -> None:
+    response = stun.error_response(payload, transport)
     if response is None:
         return
     request, answer = stun.parse(payload), stun.parse(response)
