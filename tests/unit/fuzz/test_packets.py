@@ -31,9 +31,10 @@ from vectors.programs import SAMPLES
 COOKIE, TEAMS = bytes.fromhex("2112a442"), bytes.fromhex("ff10")
 MS_TURN = bytes.fromhex("0200"), bytes.fromhex("0300")
 GUARDED = (3478, 5349)
-# Bytes: a response is 40 long, behind Teams' header of 12 and headers of at most 60; an ICMP error has its own limits.
+# Bytes: a response is at most 68 long, behind Teams' header of 12 and headers of at most 60; an ICMP error has its own
+# limits.
 LONGEST = {4: 576, 6: 1280}
-LONGEST_RESPONSE = 112
+LONGEST_RESPONSE = 140
 
 _PAYLOADS = [sample.payload for sample in SAMPLES] + [other[3] for other in OTHERS] + [*rfc5769.ALL.values()]
 _ENVELOPES = [
