@@ -34,10 +34,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What the page saw, and how long iceGatheringState took to become 'complete'."""
+    """What the page saw."""
 
     candidates: tuple[Candidate, ...]
+    complete: bool
+    """Whether iceGatheringState became 'complete' before the page's patience ended."""
     milliseconds: float
+    """How long that took, or the page's patience."""
     errors: tuple[str, ...]
     """The icecandidateerror events: code, server, local address."""
 
@@ -63,15 +66,18 @@ def gather(
     peer: Sequence[str] = (),
     others: int = 0,
     inside: Sequence[str] = (),
+    patience: float = SECONDS - 10,
 ) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
     With `microphone` the page may use one, as in a call; without, it is like any page on the web. `servers` are its ICE
     servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
-    `others`: how many connections gather besides. `inside`: as of `running`.
+    `others`: how many connections gather besides. `inside`: as of `running`. `patience`: seconds until the page reports
+    what there is, if gathering, or trying the peer, has not ended; a browser gives a silent server 10 to 40.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
     settings = {"iceServers": servers, "microphone": microphone, "peer": peer, "others": others}
+    settings["patience"] = patience
     with Site(lab.client, "page.html", settings) as site:
         with running(
             lab.client, browser, site.address, microphone, lab.coturn.certificate, inside
@@ -82,7 +88,12 @@ def gather(
                 f"{browser} reported {report} in {SECONDS} s, not its candidates; it printed:\n{process.output}"
             )
     lines = [line for line in report["candidates"] if line]
-    return Gathered(tuple(map(parse_candidate, lines)), report["milliseconds"], tuple(report["errors"]))
+    return Gathered(
+        tuple(map(parse_candidate, lines)),
+        report["complete"],
+        report["milliseconds"],
+        tuple(report["errors"]),
+    )
 
 
 def _wait(site: Site, process: Process) -> Message | None:
