@@ -5,8 +5,8 @@ by the same way. A page asks each server in a connection of its own, as STUN ser
 first real ones without stunwall, then, with it, one port for each refusal of bench/refusing.py.
 
 Printed for each: until gathering was complete, in milliseconds (the median), the icecandidateerror events (code and
-text, with their number if there are several, and the local address), the candidates beside the host's, and whether the
-statistics and the SDP differ from those with a dead server. A server of the lab answers within a millisecond; one in
+text, with their number if there are several, and the local address), the candidates beside the host's, and which
+real servers show the same statistics and SDP. A server of the lab answers within a millisecond; one in
 the Internet takes 10 to 100.
 """
 
@@ -169,16 +169,17 @@ def _sdp(text: str) -> str:
     return "\n".join(sorted(lines))
 
 
-def row(seen: Sequence[Seen], dead: Sequence[Seen]) -> str:
+def row(seen: Sequence[Seen], real: Mapping[str, Sequence[Seen]]) -> str:
+    """What the page saw, and of which real servers it saw the same statistics and SDP."""
     done = [each.milliseconds for each in seen if each.milliseconds is not None]
     time_ = f"{median(done):.0f}" if done else "never"
     events = Counter((code, text) for code, text, _, _ in seen[0].errors)
     addresses = ", ".join(sorted({address for _, _, address, _ in seen[0].errors}))
     errors = "; ".join(f"{n} × {code} '{text}'" for (code, text), n in events.items())
     others = ", ".join(seen[0].others)
-    known = {each.rest for each in dead}
-    rest = "as dead" if seen[0].rest in known else "differs"
-    return f"{time_} | {errors or '–'}{f' ({addresses})' if errors else ''} | {others or '–'} | {rest}"
+    rests = {each.rest for each in seen}
+    rest = ", ".join(name for name, those in real.items() if rests & {each.rest for each in those})
+    return f"{time_} | {errors or '–'}{f' ({addresses})' if errors else ''} | {others or '–'} | {rest or '–'}"
 
 
 def main() -> int:
@@ -207,11 +208,12 @@ def _measure(lab: Lab, browser: Browser, microphone: bool) -> None:
             seen[kind, f"stunwall: {name}"] = found
     print(f"\n{browser}, microphone {'granted' if microphone else 'not granted'}")
     for kind in KINDS:
-        print(f"\n| {kind} | complete, ms | icecandidateerror | candidates | statistics, SDP |")
+        print(f"\n| {kind} | complete, ms | icecandidateerror | candidates | statistics and SDP as |")
         print("| --- | --- | --- | --- | --- |")
+        real = {name: seen[kind, name] for name in REAL}
         for (each, name), found in seen.items():
             if each == kind:
-                print(f"| {name} | {row(found, seen[kind, 'dead'])} |", flush=True)
+                print(f"| {name} | {row(found, real)} |", flush=True)
 
 
 if __name__ == "__main__":

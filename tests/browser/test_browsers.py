@@ -50,7 +50,8 @@ def test_stun_shows_a_page_in_a_call_only_the_vpns_address(lab: Lab, browser: Br
         with Agent(lab):
             answered = gather_sealed(lab, browser)
     print(
-        f"{browser} gathered for {free.milliseconds:.0f} ms without stunwall, {answered.milliseconds:.0f} ms with answers"
+        f"{browser} gathered for {free.milliseconds:.0f} ms without stunwall, "
+        f"{answered.milliseconds:.0f} ms with answers"
     )
     assert answered.complete
     assert not dropped.complete
