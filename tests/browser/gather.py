@@ -36,6 +36,8 @@ class Candidate:
 class Gathered:
     """What the page saw."""
 
+    before: tuple[Candidate, ...]
+    """Of the connection that asked other servers before."""
     candidates: tuple[Candidate, ...]
     complete: bool
     """Whether iceGatheringState became 'complete' before the page's patience ended."""
@@ -43,6 +45,11 @@ class Gathered:
     """How long that took, or the page's patience."""
     errors: tuple[str, ...]
     """The icecandidateerror events: code, server, local address."""
+
+    @property
+    def all(self) -> tuple[Candidate, ...]:
+        """The candidates of both connections."""
+        return self.before + self.candidates
 
     def addresses(self, kind: str) -> set[str]:
         """The addresses of the candidates of one type."""
@@ -67,6 +74,7 @@ def gather(
     others: int = 0,
     inside: Sequence[str] = (),
     patience: float = SECONDS - 10,
+    before: Sequence[Mapping[str, str]] = (),
 ) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
@@ -74,10 +82,17 @@ def gather(
     servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
     `others`: how many connections gather besides. `inside`: as of `running`. `patience`: seconds until the page reports
     what there is, if gathering, or trying the peer, has not ended; a browser gives a silent server 10 to 40.
+    `before`: the ICE servers that another connection of the page asks before.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
-    settings = {"iceServers": servers, "microphone": microphone, "peer": peer, "others": others}
-    settings["patience"] = patience
+    settings = {
+        "iceServers": servers,
+        "microphone": microphone,
+        "peer": peer,
+        "others": others,
+        "patience": patience,
+        "before": before,
+    }
     with Site(lab.client, "page.html", settings) as site:
         with running(
             lab.client, browser, site.address, microphone, lab.coturn.certificate, inside
@@ -87,13 +102,10 @@ def gather(
             raise RuntimeError(
                 f"{browser} reported {report} in {SECONDS} s, not its candidates; it printed:\n{process.output}"
             )
-    lines = [line for line in report["candidates"] if line]
-    return Gathered(
-        tuple(map(parse_candidate, lines)),
-        report["complete"],
-        report["milliseconds"],
-        tuple(report["errors"]),
+    earlier, candidates = (
+        tuple(parse_candidate(line) for line in report[key] if line) for key in ("before", "candidates")
     )
+    return Gathered(earlier, candidates, report["complete"], report["milliseconds"], tuple(report["errors"]))
 
 
 def _wait(site: Site, process: Process) -> Message | None:

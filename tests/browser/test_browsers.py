@@ -31,8 +31,8 @@ SESSION = "user.slice/user-0.slice/user@0.service/app.slice"
 
 def everything(gathered: Gathered) -> set[str]:
     """Every address in a candidate, related addresses included."""
-    related = {candidate.related_address for candidate in gathered.candidates if candidate.related_address}
-    return {candidate.address for candidate in gathered.candidates} | related
+    related = {candidate.related_address for candidate in gathered.all if candidate.related_address}
+    return {candidate.address for candidate in gathered.all} | related
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
@@ -81,9 +81,9 @@ def test_a_page_does_not_wait_for_a_relay_and_sees_what_a_wrong_password_shows(
         with Agent(lab):
             relay = gather(lab, browser, False, [turn | {"credential": PASSWORD}], patience=PATIENCE)
             other = gather(lab, browser, False, [stun], patience=PATIENCE)
-        with Agent(lab, on_block="drop"):
-            silent = gather(lab, browser, False, [turn | {"credential": PASSWORD}], patience=PATIENCE)
-    assert (real.complete, relay.complete, other.complete, silent.complete) == (True, True, True, False)
+    assert real.complete
+    assert relay.complete
+    assert other.complete
     assert [error.split()[0] for error in real.errors] == ["401"]
     assert relay.errors == real.errors
     assert [error.split()[0] for error in other.errors] == ([] if browser == "chromium" else ["400"])
