@@ -110,12 +110,12 @@ def test_a_server_that_pretends_to_be_stunwall_makes_no_leak_sealed(lab: Lab) ->
 
 
 def refuse(server: socket, ended: threading.Event) -> None:
-    """Answers every request with 403, as stunwall does."""
+    """Answers every request as stunwall does."""
     server.settimeout(0.1)
     while not ended.is_set():
         with suppress(TimeoutError):
             request, sender = server.recvfrom(2048)
-            error = attribute(ERROR_CODE, bytes((0, 0, 4, 3)) + b"Forbidden")
+            error = attribute(ERROR_CODE, bytes((0, 0, 4, 0)) + b"Bad Request")
             server.sendto(message(0x0111, error, transaction_of(request)), sender)
 
 

@@ -17,7 +17,7 @@ from lab.agent import CLI, Agent
 from lab.capture import Capture
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE, VPN_DOWN
-from lab.messages import COOKIE, binding_request, error_code, reflexive_address
+from lab.messages import COOKIE, REFUSED, binding_request, error_code, reflexive_address
 from lab.observe import settled_events, status, wait_passes
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask, connect, send
 from lab.process import Process
@@ -131,7 +131,7 @@ def test_each_interface_has_an_address_of_its_own_and_nothing_leaves(
                 assert (said["interface"], said["verdict"], said["reason"]) == (interface, verdict, reason)
                 assert said["label"] == address
                 found[interface] = address
-            assert error_code(check.ask(family, DEVICE_BOUND, as_usual=True)) == 403
+            assert error_code(check.ask(family, DEVICE_BOUND, as_usual=True)) == REFUSED
             assert reflexive_address(check.ask(family, UNBOUND, as_usual=True)) == found[VPN]
         assert len(set(found.values())) == 2
         assert CLIENT[family] not in found.values()

@@ -341,7 +341,13 @@ def test_each_packet_gets_its_verdict_reason_and_answer(case: Case) -> None:
     seen = _detected(case)
     decision = decide(seen, case.arrival, case.view, case.config)
     assert (decision.verdict, decision.reason) == (case.verdict, case.reason)
-    expected = stun.error_response(seen.stun) if case.answered else b"" if case.refused else None
+    expected = (
+        stun.error_response(seen.stun, seen.datagram.transport)
+        if case.answered
+        else b""
+        if case.refused
+        else None
+    )
     assert decision.refusal == expected
     assert bool(decision.refusal) is case.answered
 

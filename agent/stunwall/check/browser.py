@@ -14,6 +14,8 @@ from stunwall.text import count
 _CANDIDATES, _ERRORS, _LINE, _SDP = 200, 50, 500, 50_000  # that are kept of what a page posts
 _MILLISECONDS = 600_000
 _LISTS = ("candidates", "errors")
+# How a browser that tells a page of a refusal begins, and what stunwalld answers (stun/message.py).
+_REFUSED = "400"
 _AGAIN = "run it again, and open the address in the browser that you want to check"
 # What a request that gets through needs no exception for.
 _HARMLESS = (Reason.THROUGH_VPN.value, Reason.INSIDE.value)
@@ -252,14 +254,14 @@ def tells(stages: Sequence[Stage]) -> str:
     if not blocked:
         return "No: nothing was blocked, so a page sees what it would see without stunwall."
     errors = {error for stage in blocked for error in stage.usual.errors}
-    if any("Forbidden" in error for error in errors):
+    if any(error.startswith(_REFUSED) for error in errors):
         return (
-            "It can guess: this browser tells a page that a STUN server refused its request (403, Forbidden). "
-            "That is what some servers answer, too; the answer does not name stunwall."
+            "It can guess: this browser tells a page that a STUN server refused its request "
+            f"({_REFUSED}, Bad Request). Nothing in the answer names stunwall."
         )
     if any(not stage.usual.complete for stage in blocked):
         return "It can guess: its requests get no answer, as behind a firewall that drops them."
-    return "Hardly: a page sees candidates missing, as where a STUN server cannot be reached, and no error."
+    return "It can guess: its search ends at once, without an error, and some addresses are missing."
 
 
 def not_tried(stages: Sequence[Stage], machine: Machine) -> list[str]:

@@ -169,14 +169,14 @@ def test_what_was_asked_as_usual_is_not_counted_twice() -> None:
 
 
 def test_whether_a_page_can_tell() -> None:
-    refused, complete = Gathering(errors=("3 Forbidden",), complete=True), Gathering(complete=True)
+    refused, complete = Gathering(errors=("400",), complete=True), Gathering(complete=True)
 
     def tells(usual: Gathering, found: Seen = BLOCKED) -> str:
         return browser.tells([Stage(True, usual=usual, seen=(found,))])
 
     assert tells(complete, THROUGH).startswith("No: ")
     assert tells(refused).startswith("It can guess: this browser tells a page that a STUN server refused")
-    assert tells(complete).startswith("Hardly: ")
+    assert tells(complete).startswith("It can guess: its search ends at once")
     assert tells(Gathering()).startswith("It can guess: its requests get no answer")
 
 
@@ -192,14 +192,14 @@ def test_what_a_page_posts_is_taken() -> None:
     line = "candidate:1 1 udp 2122260223 192.168.1.2 4000 typ host generation 0"
     gathered = {
         "candidates": [line, line],
-        "errors": ["3 Forbidden"],
+        "errors": ["400"],
         "milliseconds": 130.4,
         "complete": True,
     }
     stage = browser.parse_stage({"microphone": True, "labelled": gathered, "usual": {}}, [BLOCKED, BLOCKED])
     assert stage == Stage(
         True,
-        Gathering((Candidate("host", "udp", "192.168.1.2", 4000, ""),), ("3 Forbidden",), 130, complete=True),
+        Gathering((Candidate("host", "udp", "192.168.1.2", 4000, ""),), ("400",), 130, complete=True),
         seen=(BLOCKED,),
     )
 

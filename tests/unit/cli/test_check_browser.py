@@ -71,7 +71,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
 def gathered() -> dict[str, Any]:
     return {
         "candidates": [CANDIDATE],
-        "errors": ["3 Forbidden"],
+        "errors": ["400"],
         "milliseconds": 130,
         "complete": True,
         "sdp": "v=0",
@@ -229,11 +229,11 @@ def test_the_terminal_shows_what_the_page_shows(session: Session, capsys: pytest
         "Without the microphone:\n  WebRTC is off\n\n"
         "With the microphone:\n"
         "  IPv4  eth0  192.168.1.2  blocked: it would have bypassed the VPN\n"
-        "  A page finds its addresses: 130 ms; errors: 3 Forbidden\n\n"
+        "  A page finds its addresses: 130 ms; errors: 400\n\n"
         "IPv6: the browser sent no request, and this machine has no way out.\n\n"
         "Can a page tell?  It can guess: this browser tells a page that a STUN server\n"
-        "                  refused its request (403, Forbidden). That is what some\n"
-        "                  servers answer, too; the answer does not name stunwall.\n"
+        "                  refused its request (400, Bad Request). Nothing in the answer\n"
+        "                  names stunwall.\n"
     )
 
 
