@@ -200,7 +200,7 @@ LOCAL_NETWORK = Attack(
     f"{TUNNELCRACK}; CVE-2023-36672, CVE-2023-35838",
     "the network's DHCP: the server's public address is on the local network",
     hostile.local_network,
-    dhcp,
+    no_vpn,
 )
 LOCAL_PREFIX = Attack(
     "TunnelCrack LocalNet over IPv6",
@@ -222,7 +222,6 @@ MOVED_ENDPOINT = Attack(
     f"{NOT_PUBLISHED}: WireGuard follows its server to an address and port that are not authenticated",
     "anybody on the way: the VPN's server seems to be the STUN server",
     hostile.endpoint_moved,
-    dhcp,
 )
 
 ATTACKS = (
@@ -279,13 +278,6 @@ ATTACKS = (
         sockets=sockets(AF_INET6),
     ),
     Attack(
-        "A smaller path MTU",
-        f"{NOT_PUBLISHED}: what the kernel learns is a route of its own, which wg-quick's rule lets win",
-        "anybody who knows the IPv6 address: one ICMP error",
-        hostile.packet_too_big,
-        sockets=sockets(AF_INET6),
-    ),
-    Attack(
         "Captive portal",
         "Burkert et al.: Analysing Leakage during VPN Establishment in Public Wi-Fi Networks, ICC 2021",
         "the network: no VPN before the login",
@@ -315,7 +307,9 @@ ATTACKS = (
         "SagerNet sing-tun: auto_route, as of sing-box and v2rayN",
         "a web page: browsers bind to each address of the machine",
         lambda lab: rules(lab, SOURCE_RULE, *FAMILIES),
-        sockets=tuple(each for family in FAMILIES for each in sockets(family, binding=SOURCE_RULE.binding[family])),
+        sockets=tuple(
+            each for family in FAMILIES for each in sockets(family, binding=SOURCE_RULE.binding[family])
+        ),
     ),
     Attack(
         "Mark rule",

@@ -3,15 +3,24 @@
 The provider (`isp`) is the attacker: a rogue access point, or a machine on the LAN that answers first.
 """
 
-import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from socket import AF_INET, AF_INET6, IPPROTO_ICMPV6, SOCK_RAW, SOCK_STREAM, inet_pton
+from socket import AF_INET, AF_INET6, SOCK_STREAM
 from typing import Any
 
-from lab.addresses import CLIENT, COTURN, PHYSICAL, ROUTER, STUN_PORT, STUN_SERVER, VPN, VPN_PORT, VPN_SERVER
+from lab.addresses import (
+    CLIENT,
+    ECHO_SERVER,
+    PHYSICAL,
+    ROUTER,
+    STUN_PORT,
+    STUN_SERVER,
+    VPN,
+    VPN_PORT,
+    VPN_SERVER,
+)
 from lab.deadline import until
 from lab.dhcp import leased, serves
 from lab.probe import ask
@@ -22,11 +31,16 @@ from lab.wireguard import wg
 
 HOME = "home"
 """The provider's end of the client's cable."""
-DONGLE, PLUG = "dongle0", "plug"
-"""A second network card of the client, and the attacker's end of it."""
-POOL = "--dhcp-range=192.168.1.100,192.168.1.120,255.255.255.0,1h"
+DONGLE, CABLE, PLUG = "dongle0", "cable9", "plug"
+"""A second network card of the client, its cable, and the attacker's end of that."""
+# wireguard-go takes 15 s until it sends from another address.
+POOL = f"--dhcp-range={CLIENT[AF_INET]},{CLIENT[AF_INET]},255.255.255.0,1h"
+"""The address that the client had."""
+OTHER_POOL = "--dhcp-range=192.168.1.100,192.168.1.120,255.255.255.0,1h"
 STUN_NETWORK: dict[int, str] = {AF_INET: "198.51.100.0/24", AF_INET6: "2001:db8:3::/64"}
 """The Internet's network that the STUN server is in."""
+
+ECHO_PORT = 50001
 
 Running = AbstractContextManager[None]
 
@@ -69,13 +83,14 @@ def lease(lab: Lab, *options: str) -> Iterator[None]:
 def local_network(lab: Lab) -> Iterator[None]:
     """The client's network covers the STUN server's public address.
 
-    The attacker answers ARP for all of it and passes packets on, so that the server answers, and sees the real address.
+    The VPN connects there. The attacker answers ARP for all of it and passes packets on, so that the server answers, and sees the real address.
     """
     lab.isp.ip(f"addr add 198.51.100.254/24 dev {HOME} noprefixroute\nroute add 198.51.100.77 dev {HOME}")
     lab.isp.sysctl(f"ipv4/conf/{HOME}/proxy_arp", 1)
     pool = "--dhcp-range=198.51.100.77,198.51.100.77,255.255.255.0,1h"
     try:
         with lease(lab, pool, option(3, "198.51.100.254")):
+            lab.vpn.up(ipv6=True)
             yield
     finally:
         lab.isp.sysctl(f"ipv4/conf/{HOME}/proxy_arp", 0)
@@ -88,18 +103,25 @@ def replugged(lab: Lab) -> Iterator[None]:
     lab.client.ip(f"link set {PHYSICAL} down")
     lab.vpn.down()
     lab.client.ip(f"link set {PHYSICAL} up")
-    with lease(lab, POOL):
-        yield
+    try:
+        with lease(lab, OTHER_POOL):
+            yield
+    finally:
+        # The kernel forgets these with the cable.
+        lab.client.ip(f"""
+            addr add {CLIENT[AF_INET6]}/64 dev {PHYSICAL} nodad
+            route add ::/0 via {ROUTER[AF_INET6]}
+        """)
 
 
-# A second network card. It is the attacker's until it is plugged in.
+# A second network card
 
 
 @contextmanager
 def dongle(lab: Lab) -> Iterator[None]:
-    """A network card, and the machine behind it that routes to the Internet, not plugged in yet."""
+    """A network card with a machine behind it that routes to the Internet, not plugged in yet."""
     lab.isp.ip(f"""
-        link add {PLUG} type veth peer name {DONGLE}
+        link add {PLUG} type veth peer name {CABLE}
         addr add 10.66.0.1/1 dev {PLUG} noprefixroute
         link set {PLUG} up
         route add 10.66.0.0/24 dev {PLUG}
@@ -112,17 +134,18 @@ def dongle(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def plugged_in(lab: Lab, *options: str, mask: str = "255.255.255.0", metric: int = 10) -> Iterator[None]:
-    """The client has the card, and a lease from what is behind it."""
+    """The client has the card, and a lease from what is behind it.
+
+    It is a macvlan, since a veth could be a container's. Hardware is neither.
+    """
+    lab.isp.ip(f"link set {CABLE} netns client")
+    lab.client.ip(f"""
+        link set {CABLE} up
+        link add {DONGLE} link {CABLE} type macvlan mode passthru
+    """)
     pool = f"--dhcp-range=10.66.0.2,10.66.0.9,{mask},1h"
-    lab.isp.ip(f"link set {DONGLE} netns client")
-    try:
-        with (
-            serves(lab.isp, PLUG, "--port=0", pool, *options),
-            leased(lab.client, DONGLE, f"--metric={metric}"),
-        ):
-            yield
-    finally:
-        lab.client.ip(f"link set {DONGLE} netns isp")
+    with serves(lab.isp, PLUG, "--port=0", pool, *options), leased(lab.client, DONGLE, f"--metric={metric}"):
+        yield
 
 
 def poison_tap(lab: Lab) -> Running:
@@ -171,7 +194,9 @@ def captive_portal(lab: Lab) -> Iterator[None]:
     with (
         lying_names(lab, "#", ROUTER[AF_INET]),
         Portal(lab),
-        lab.isp.table("inet lab_portal", "chain forward { type filter hook forward priority 0; policy drop; }"),
+        lab.isp.table(
+            "inet lab_portal", "chain forward { type filter hook forward priority 0; policy drop; }"
+        ),
     ):
         page = lab.client.printed(*with_names("curl", "--silent", "http://connectivity.example/"))
         assert page == "Log in.", page
@@ -184,12 +209,15 @@ def captive_portal(lab: Lab) -> Iterator[None]:
 @contextmanager
 def relayed(lab: Lab, port: int) -> Iterator[None]:
     """What the client sends to the VPN's port at the STUN server's address is passed on to the VPN's server."""
-    with lab.isp.table("ip lab_relay", f"""
+    with lab.isp.table(
+        "ip lab_relay",
+        f"""
         chain prerouting {{
             type nat hook prerouting priority dstnat
             iifname "{HOME}" ip daddr {STUN_SERVER[AF_INET]} udp dport {port} dnat to {VPN_SERVER[AF_INET]}
         }}
-    """):
+    """,
+    ):
         yield
 
 
@@ -214,11 +242,11 @@ def endpoint_moved(lab: Lab) -> Iterator[None]:
     with lab.isp.table("ip lab_relay", chains):
 
         def followed() -> bool:
-            ask(lab.client, COTURN[AF_INET], b"any packet", seconds=0.05)
+            ask(lab.client, (ECHO_SERVER[AF_INET], ECHO_PORT), b"whatever comes back", seconds=0.1)
             return f"{fake}:{STUN_PORT}" in wg("show", VPN, "endpoints")
 
         until(followed, 10, "WireGuard to follow its server")
-        with lease(lab, POOL, routes(f"{fake}/32")):
+        with unconfigured(lab, AF_INET), lease(lab, POOL, routes(f"{fake}/32")):
             yield
 
 
@@ -232,7 +260,9 @@ def advertised(lab: Lab, route: str, options: str) -> Iterator[None]:
         lab.client.sysctl(f"ipv6/conf/{PHYSICAL}/{name}", value)
     with tempfile.TemporaryDirectory(prefix="radvd-") as folder:
         file = Path(folder, "radvd.conf")
-        file.write_text(f"interface {HOME} {{ AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; {options} }};\n")
+        file.write_text(
+            f"interface {HOME} {{ AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; {options} }};\n"
+        )
         command = f"radvd --nodaemon --config {file} --pidfile {folder}/pid --logmethod stderr"
         process = Process(lab.isp, *command.split())
         try:
@@ -241,7 +271,9 @@ def advertised(lab: Lab, route: str, options: str) -> Iterator[None]:
         finally:
             process.stop()
             lab.client.sysctl(f"ipv6/conf/{PHYSICAL}/accept_ra", 0)
-            lab.client.ip(f"route flush dev {PHYSICAL} proto ra\nroute flush {STUN_NETWORK[AF_INET6]}", AF_INET6)
+            lab.client.ip(
+                f"route flush dev {PHYSICAL} proto ra\nroute flush {STUN_NETWORK[AF_INET6]}", AF_INET6
+            )
 
 
 def _routes(lab: Lab) -> str:
@@ -273,21 +305,3 @@ def local_prefix(lab: Lab) -> Iterator[None]:
     finally:
         lab.isp.ip(f"neigh del proxy {server} dev {HOME}")
         lab.isp.sysctl(f"ipv6/conf/{HOME}/proxy_ndp", 0)
-
-
-@contextmanager
-def packet_too_big(lab: Lab) -> Iterator[None]:
-    """A router on the way says that the STUN server is reached with smaller packets only (RFC 8201 §3).
-
-    Anybody can say so who knows the client's address: the message quotes a ping, which no socket has to have sent.
-    """
-    client, server = (inet_pton(AF_INET6, address[AF_INET6]) for address in (CLIENT, STUN_SERVER))
-    quoted = struct.pack("!IHBB", 6 << 28, 8, IPPROTO_ICMPV6, 64) + client + server + struct.pack("!BBHHH", 128, 0, 0, 1, 1)
-    with lab.isp.socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6) as sock:
-        sock.sendto(struct.pack("!BBHI", 2, 0, 0, 1280) + quoted, (CLIENT[AF_INET6], 0))
-    asked = ("ip", "-6", "route", "get", STUN_SERVER[AF_INET6])
-    until(lambda: PHYSICAL in lab.client.printed(*asked), 5, "a route of its own to the STUN server")
-    try:
-        yield
-    finally:
-        lab.client.ip("route flush cache", AF_INET6)

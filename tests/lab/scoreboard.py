@@ -78,7 +78,11 @@ def play(lab: Lab, attack: Attack, mode: str) -> Cell:
                 if mode in attack.works and not any(works):
                     # stunwall may not have noticed the VPN yet.
                     way = attack.sockets[0]
-                    until(lambda: passes(lab, attack, way), NOTICED, f"STUN through the VPN: {attack.name}, {mode}")
+                    until(
+                        lambda: passes(lab, attack, way),
+                        NOTICED,
+                        f"STUN through the VPN: {attack.name}, {mode}",
+                    )
                     works.append(True)
                 until(lab.queues_empty, NOTICED, "a verdict for every packet")
                 for each in attack.sockets:
