@@ -7,10 +7,10 @@ from functools import partial
 from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM
 
 from lab import hostile, openvpn
-from lab.addresses import FAMILIES, PHYSICAL, ROUTER, STUN_SERVER
+from lab.addresses import FAMILIES, NOBODY, PHYSICAL, ROUTER, STUN_SERVER
 from lab.hostile import HOME, PLUG, POOL, lease, option, routes
 from lab.leaks import CONTAINER, FWMARK, SOURCE_RULE, Leak, Tunnel, set_tunnel
-from lab.messages import SOFTWARE, attribute, binding_request, message, BINDING_REQUEST
+from lab.messages import BINDING_REQUEST, SOFTWARE, attribute, binding_request, message
 from lab.namespace import Namespace
 from lab.openvpn import OpenVPN
 from lab.probe import UNBOUND, Binding
@@ -36,6 +36,16 @@ def sockets(*families: int, binding: Binding = UNBOUND) -> tuple[Socket, ...]:
     return tuple(Socket(family, kind, binding) for family in families for kind in (SOCK_DGRAM, SOCK_STREAM))
 
 
+@contextmanager
+def with_vpn(lab: Lab, tunnel: Tunnel = Tunnel.BOTH, unconfigured: int | None = None) -> Iterator[None]:
+    """The lab's WireGuard, routed as by wg-quick. `unconfigured`: the IP version that the network sets up."""
+    set_tunnel(lab, tunnel)
+    with ExitStack() as stack:
+        if unconfigured is not None:
+            stack.enter_context(hostile.unconfigured(lab, unconfigured))
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class Attack:
     """Something that leads STUN outside the VPN, and how the lab does it.
@@ -49,7 +59,7 @@ class Attack:
     attacker: str
     going: Going
     """It goes on inside the `with`; stunwall runs already."""
-    stage: Going = field(default=lambda lab: vpn(lab))
+    stage: Going = with_vpn
     """What is there before."""
     sockets: tuple[Socket, ...] = field(default_factory=lambda: sockets(AF_INET))
     request: Callable[[bytes], bytes] = binding_request
@@ -70,24 +80,13 @@ class Attack:
 
 # What is there before
 
-
-@contextmanager
-def vpn(lab: Lab, tunnel: Tunnel = Tunnel.BOTH, unconfigured: int | None = None) -> Iterator[None]:
-    """The lab's WireGuard, routed as by wg-quick. `unconfigured`: the IP version that the network sets up."""
-    set_tunnel(lab, tunnel)
-    with ExitStack() as stack:
-        if unconfigured is not None:
-            stack.enter_context(hostile.unconfigured(lab, unconfigured))
-        yield
-
-
-dhcp = partial(vpn, unconfigured=AF_INET)
+dhcp = partial(with_vpn, unconfigured=AF_INET)
 
 
 @contextmanager
 def no_vpn(lab: Lab) -> Iterator[None]:
     """No VPN is up yet, and the network sets up IPv4."""
-    with vpn(lab, Tunnel.DOWN, unconfigured=AF_INET):
+    with with_vpn(lab, Tunnel.DOWN, unconfigured=AF_INET):
         yield
 
 
@@ -107,7 +106,7 @@ def vpn_by_metric(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def vpn_and_dongle(lab: Lab) -> Iterator[None]:
-    with vpn(lab), hostile.dongle(lab):
+    with with_vpn(lab), hostile.dongle(lab):
         yield
 
 
@@ -118,7 +117,7 @@ def bridged_container(lab: Lab) -> Iterator[None]:
     lab.client.ip("link add docker0 type bridge\nlink set docker0 up\nlink set box0 master docker0")
     lab.client.ip("\n".join(f"addr del {a} box0\naddr add {a} docker0" for a in addresses))
     try:
-        with vpn(lab):
+        with with_vpn(lab):
             yield
     finally:
         lab.client.ip("link set box0 nomaster\nlink del docker0")
@@ -128,7 +127,7 @@ def bridged_container(lab: Lab) -> Iterator[None]:
 @contextmanager
 def guests(lab: Lab) -> Iterator[None]:
     """The VPN is up, and a machine can be on a bridge with a network card, or have a macvlan on one."""
-    with vpn(lab), cables(lab):
+    with with_vpn(lab), cables(lab):
         yield
 
 
@@ -222,6 +221,8 @@ MOVED_ENDPOINT = Attack(
     f"{NOT_PUBLISHED}: WireGuard follows its server to an address and port that are not authenticated",
     "anybody on the way: the VPN's server seems to be the STUN server",
     hostile.endpoint_moved,
+    # As a user: what root's programs send may be the VPN's own.
+    sockets=sockets(AF_INET, binding=Binding(owner=NOBODY)),
 )
 
 ATTACKS = (
@@ -265,7 +266,7 @@ ATTACKS = (
         IPV6,
         "router advertisements: an address, a router, a DNS server",
         hostile.router_and_address,
-        partial(vpn, tunnel=Tunnel.IPV4, unconfigured=AF_INET6),
+        partial(with_vpn, tunnel=Tunnel.IPV4, unconfigured=AF_INET6),
         sockets=sockets(AF_INET6),
         others=sockets(AF_INET),
         works=("block", "redirect"),

@@ -83,7 +83,8 @@ def lease(lab: Lab, *options: str) -> Iterator[None]:
 def local_network(lab: Lab) -> Iterator[None]:
     """The client's network covers the STUN server's public address.
 
-    The VPN connects there. The attacker answers ARP for all of it and passes packets on, so that the server answers, and sees the real address.
+    The VPN connects there. The attacker answers ARP for all of it and passes packets on, so that the server answers
+    and sees the real address.
     """
     lab.isp.ip(f"addr add 198.51.100.254/24 dev {HOME} noprefixroute\nroute add 198.51.100.77 dev {HOME}")
     lab.isp.sysctl(f"ipv4/conf/{HOME}/proxy_arp", 1)
@@ -229,10 +230,11 @@ def endpoint_moved(lab: Lab) -> Iterator[None]:
     authenticated. A route for the address comes by DHCP.
     """
     server, fake = VPN_SERVER[AF_INET], STUN_SERVER[AF_INET]
+    to_fake = f"ip daddr {fake} udp dport {STUN_PORT}"
     chains = f"""
         chain to_server {{
             type filter hook prerouting priority -310
-            iifname "{HOME}" ip daddr {fake} udp dport {STUN_PORT} @th,72,24 0 ip daddr set {server} udp dport set {VPN_PORT}
+            iifname "{HOME}" {to_fake} @th,72,24 0 ip daddr set {server} udp dport set {VPN_PORT}
         }}
         chain to_client {{
             type filter hook postrouting priority 310

@@ -3,9 +3,9 @@
 Each attack is played without stunwall, and with each of its modes. A cell says how many packets with STUN left outside
 the VPN, as the wire shows, and whether a call went on through the VPN.
 
-In a cell, programs ask the STUN server while the attack goes on: a number of packets that is the same in each mode. With
-stunwall, another one sends all the time, from before the attack until its end. What is no STUN is sent by the same ways:
-it has to come out, or the attack did not work.
+In a cell, a program asks the STUN server while the attack goes on, the same in each mode. With stunwall, another one
+sends all the time, from before the attack until its end. What is no STUN is sent by the same ways: it has to come out,
+or the attack did not work.
 """
 
 import os
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from socket import SOCK_DGRAM
 
 from lab.addresses import COTURN, VPN_SERVER
 from lab.agent import Agent
@@ -23,8 +22,8 @@ from lab.deadline import until
 from lab.hostile import HOME
 from lab.messages import COOKIE, new_transaction, reflexive_address
 from lab.namespace import require_isolation
-from lab.observe import NOTICED, NO_LEAK
-from lab.probe import ANSWER_SECONDS, ask, connect, send
+from lab.observe import NO_LEAK, NOTICED
+from lab.probe import ask, connect, send
 from lab.senders import Senders
 from lab.topology import Lab
 from lab.wire import Wire

@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import suppress
-from socket import AF_INET, SOCK_DGRAM
+from socket import AF_INET
 from typing import Self
 
 from lab.addresses import COTURN
@@ -17,7 +17,10 @@ PACE = 0.005
 
 
 class Senders:
-    """A socket for each binding, which sends Binding Requests from entering to leaving; the client's if not said otherwise."""
+    """A socket for each binding, which sends Binding Requests from entering to leaving.
+
+    `namespace`: the client's, if not said otherwise.
+    """
 
     def __init__(
         self, lab: Lab, *bindings: Binding, namespace: Namespace | None = None, family: int = AF_INET
@@ -49,8 +52,7 @@ class Senders:
         until(lambda: all(a >= b for a, b in zip(self._sent, wanted, strict=True)), 5, "more STUN to be sent")
 
     def _run(self, number: int, binding: Binding) -> None:
-        with self._namespace.socket(self._family, SOCK_DGRAM) as sock:
-            binding.apply(sock)
+        with binding.open(self._namespace, self._family) as sock:
             while not self._ended.wait(PACE):
                 request = binding_request()
                 self.transactions.append(transaction_of(request))

@@ -29,10 +29,9 @@ class Watched(Protocol):
 
 
 class Wire(Capture):
-    """Keeps every frame that leaves the client by a cable, its only one unless said otherwise, from entering to leaving."""
+    """Keeps every frame that leaves the client, from entering to leaving. `end`: the provider's end of a cable."""
 
     def __init__(self, lab: Watched, end: str = "home") -> None:
-        """`end`: the provider's end of the cable."""
         super().__init__(lab.isp, end)
         self._lab = lab
         self._frames: list[bytes] = []
