@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.addresses import COTURN, VPN_SERVER
-from lab.agent import Agent
+from lab.agent import Agent, Value
 from lab.attacks import ATTACKS, Attack, Socket
 from lab.deadline import until
 from lab.hostile import HOME
@@ -49,13 +49,13 @@ class Cell:
 
 
 @contextmanager
-def stunwall(lab: Lab, mode: str, attack: Attack) -> Iterator[None]:
+def stunwall(lab: Lab, mode: str, attack: Attack, **config: Value) -> Iterator[None]:
     """stunwall runs in this mode, and programs send STUN all the time. With "none", neither does."""
     if mode == "none":
         yield
         return
     ways = {(each.family, each.binding) for each in attack.sockets}
-    with Agent(lab, mode=mode), ExitStack() as stack:
+    with Agent(lab, mode=mode, **config), ExitStack() as stack:
         senders = [
             stack.enter_context(Senders(lab, binding, namespace=attack.namespace(lab), family=family))
             for family, binding in ways
@@ -67,12 +67,15 @@ def stunwall(lab: Lab, mode: str, attack: Attack) -> Iterator[None]:
             each.wait()
 
 
-def play(lab: Lab, attack: Attack, mode: str) -> Cell:
-    """Play an attack against a mode, and see what leaves. TimeoutError if it leads nothing outside."""
+def play(lab: Lab, attack: Attack, mode: str, **config: Value) -> Cell:
+    """Play an attack against a mode, and see what leaves. TimeoutError if it leads nothing outside.
+
+    `config`: more of stunwall's configuration.
+    """
     with attack.stage(lab):
         with ExitStack() as stack:
             wires = {end: stack.enter_context(Wire(lab, end)) for end in {HOME, attack.end}}
-            with stunwall(lab, mode, attack), attack.going(lab):
+            with stunwall(lab, mode, attack, **config), attack.going(lab):
                 works = [passes(lab, attack, each) for each in (*attack.sockets, *attack.others)]
                 if mode in attack.works and not any(works):
                     # stunwall may not have noticed the VPN yet.

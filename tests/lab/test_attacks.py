@@ -2,7 +2,7 @@
 
 import pytest
 
-from lab.attacks import ATTACKS, Attack
+from lab.attacks import ATTACKS, LOCAL_NETWORK, LOCAL_PREFIX, POISON_TAP, Attack
 from lab.scoreboard import BEGIN, END, MODES, README, faults, play, sources
 from lab.topology import Lab
 
@@ -16,6 +16,13 @@ CASES = [
 @pytest.mark.parametrize(("attack", "mode"), CASES)
 def test_attack_leaks_without_stunwall_and_not_with_it(lab: Lab, attack: Attack, mode: str) -> None:
     assert list(faults(attack, mode, play(lab, attack, mode))) == []
+
+
+@pytest.mark.parametrize("attack", [LOCAL_NETWORK, LOCAL_PREFIX, POISON_TAP], ids=lambda each: each.name)
+def test_allow_lan_lets_nothing_out_to_a_public_address_that_the_network_calls_local(
+    lab: Lab, attack: Attack
+) -> None:
+    assert list(faults(attack, "block", play(lab, attack, "block", allow_lan=True))) == []
 
 
 def test_the_printed_scoreboard_is_of_these_attacks_and_modes() -> None:
