@@ -72,6 +72,8 @@ class Attack:
     """Sockets of the same program that it does not lead outside."""
     works: tuple[str, ...] = ("redirect",)
     """The modes in which the program's STUN goes through the VPN, by one of its sockets."""
+    tested: str = ""
+    """Where the test is that plays it in each run of the suite, if not in test_attacks.py."""
 
     def namespace(self, lab: Lab) -> Namespace:
         found: Namespace = getattr(lab, self.sender)
@@ -294,7 +296,14 @@ ATTACKS = (
         vpn_by_metric,
         end=PLUG,
     ),
-    Attack("VPN program killed", TUNNEL_FAILURE, "nobody, or who makes it crash", killed, works=()),
+    Attack(
+        "VPN program killed",
+        TUNNEL_FAILURE,
+        "nobody, or who makes it crash",
+        killed,
+        works=(),
+        tested="test_states.py",
+    ),
     Attack(
         "Cable replugged",
         f"{TUNNEL_FAILURE}; RTINGS: Your VPN Kill Switch Won't Stop All Leaks",
@@ -311,6 +320,7 @@ ATTACKS = (
         sockets=tuple(
             each for family in FAMILIES for each in sockets(family, binding=SOURCE_RULE.binding[family])
         ),
+        tested="test_leaks.py, test_redirect.py",
     ),
     Attack(
         "Mark rule",
@@ -318,6 +328,7 @@ ATTACKS = (
         "a program that sets a mark",
         lambda lab: rules(lab, FWMARK, *FAMILIES),
         sockets=sockets(*FAMILIES, binding=FWMARK.binding[AF_INET]),
+        tested="test_leaks.py, test_redirect.py",
     ),
     Attack(
         "Container on a bridge",
@@ -328,6 +339,7 @@ ATTACKS = (
         sockets=sockets(*FAMILIES),
         sender="box",
         works=(),
+        tested="test_leaks.py",
     ),
     Attack(
         "Bridged virtual machine",
@@ -338,6 +350,7 @@ ATTACKS = (
         sender="box",
         end="bridged",
         works=(),
+        tested="test_second_lock_ways.py",
     ),
     Attack(
         "Virtual machine on a macvlan",
@@ -347,5 +360,6 @@ ATTACKS = (
         guests,
         sender="box",
         works=(),
+        tested="test_second_lock_ways.py",
     ),
 )

@@ -165,7 +165,7 @@ def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
     """Return (network, interface) of the private networks that are reached without a gateway.
 
     Public ones never count, not even the interface's own: by DHCP or a router advertisement, any network can say that
-    the addresses of a STUN server are local, and then pass on what is sent there (TunnelCrack LocalNet, CVE-2023-36672).
+    the addresses of a STUN server are local, and pass on what is sent there (TunnelCrack LocalNet, CVE-2023-36672).
     """
     links = {link.index: link for link in snapshot.links if is_interface(link.name) and link.name != "lo"}
     networks: dict[str, list[Network]] = {}
