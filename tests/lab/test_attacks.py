@@ -1,7 +1,7 @@
 """No published attack makes STUN leave outside the VPN; `./tests/run.sh attacks` prints the scoreboard."""
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from socket import AF_INET, AF_INET6
 
 import pytest
@@ -11,7 +11,7 @@ from lab.agent import Agent
 from lab.attacks import ATTACKS, LOCAL_NETWORK, LOCAL_PREFIX, POISON_TAP, Attack, with_vpn
 from lab.deadline import until
 from lab.frame import Packet
-from lab.hostile import POOL, lease, routes
+from lab.hostile import OTHER_POOL, POOL, lease, routes
 from lab.messages import COOKIE, new_transaction
 from lab.observe import NOTICED
 from lab.probe import DEVICE_BOUND, UNBOUND, Binding, connect, exchange, send
@@ -51,21 +51,25 @@ def test_allow_lan_lets_nothing_out_to_a_public_address_that_the_network_calls_l
     assert list(faults(attack, "block", play(lab, attack, "block", allow_lan=True))) == []
 
 
-def test_a_renewed_lease_with_another_address_lets_no_redirected_flow_out(lab: Lab) -> None:
+def test_another_address_by_dhcp_lets_no_redirected_flow_out(lab: Lab) -> None:
     """The flow's socket is bound to an address that is gone."""
-    with with_vpn(lab, unconfigured=AF_INET), Agent(lab, mode="redirect"), Wire(lab) as wire:
-        with lease(lab, POOL, routes(f"{ECHO_SERVER[AF_INET]}/32")), redirected_flow(lab) as sock:
-            media = [rtp() for _ in range(3)]
+    media = [rtp() for _ in range(3)]
+    outside = routes(f"{ECHO_SERVER[AF_INET]}/32")
+    with (
+        with_vpn(lab, unconfigured=AF_INET),
+        Agent(lab, mode="redirect"),
+        Wire(lab) as wire,
+        ExitStack() as flow,
+    ):
+        with lease(lab, POOL, outside):
+            sock = flow.enter_context(redirected_flow(lab))
             assert exchange(sock, media[0]) == media[0]
-            lab.client.ip(f"addr del {CLIENT[AF_INET]}/24 dev {PHYSICAL}")
-            lab.client.ip(f"addr add 192.168.1.50/24 dev {PHYSICAL}")
-            lab.client.ip(f"route add default via {ROUTER[AF_INET]}")
+        with lease(lab, OTHER_POOL, outside):
             for payload in media[1:]:
                 with suppress(OSError):  # the kernel has no such source address
                     exchange(sock, payload, 0.2)
-            assert_comes_out(lab, wire, DEVICE_BOUND)
-        assert not any(wire.seen(payload) for payload in media)
-        lab.client.ip(f"addr del 192.168.1.50/24 dev {PHYSICAL}")
+            assert_comes_out(lab, wire, UNBOUND)
+    assert not any(wire.seen(payload) for payload in media)
 
 
 @pytest.mark.usefixtures("vpn")
