@@ -24,6 +24,8 @@ _PRIVATE = tuple(
 )
 # No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
 _WIDEST = 8
+# RFC 4291 §2.5.1: an interface identifier has 64 bits. Machines of a wider network are behind a router.
+_WIDEST_LAN = 64
 # The addresses of a tun whose program translates packets and does not encrypt them: RFC 7335 §4 (464XLAT, RFC 6877) and
 # RFC 4380 §2.6.
 _TRANSLATORS: dict[Network, str] = {IPv4Network("192.0.0.0/29"): "a CLAT", IPv6Network("2001::/32"): "Teredo"}
@@ -36,7 +38,8 @@ class Link:
     `up`: administratively up; `running`: it has a carrier, which for a tun device means a program holds it. `master`:
     the index of the bridge, bond or VRF that it belongs to, 0 if none. `peer`: the index of the other end of a veth
     pair, or of the interface on which it lies (VLAN, macvlan), 0 if there is none in this network namespace. `table`:
-    the routing table of a VRF, 0 for other kinds.
+    the routing table of a VRF, 0 for other kinds. `shared`: it leads to several machines, which are found by ARP or
+    neighbour discovery.
     """
 
     index: int
@@ -48,6 +51,7 @@ class Link:
     master: int = 0
     peer: int = 0
     table: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,24 +166,25 @@ def redirect_target(
 
 
 def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
-    """Return (network, interface) of the private networks that are reached without a gateway.
+    """Return (network, interface) of the networks that are reached without a gateway.
 
-    Public ones never count, not even the interface's own: by DHCP or a router advertisement, any network can say that
-    the addresses of a STUN server are local, and pass on what is sent there (TunnelCrack LocalNet, CVE-2023-36672).
+    They are private, or the IPv6 network of one of the interface's own addresses: one without an address of this
+    machine in it, or behind a point-to-point interface, is behind a router, whatever the route says. Public IPv4
+    networks never count: machines on a LAN have private addresses, and by DHCP any network can say that a STUN server
+    is local, and pass on what is sent there (TunnelCrack LocalNet, CVE-2023-36672).
     """
     links = {link.index: link for link in snapshot.links if is_interface(link.name) and link.name != "lo"}
     networks: dict[str, list[Network]] = {}
     for route in snapshot.routes:
         for link in () if route.gateway else filter(None, map(links.get, route.interfaces)):
-            if may_be_lan(route.destination):
+            if _is_lan(route.destination, link, snapshot):
                 networks.setdefault(link.name, []).append(route.destination)
     return frozenset((network, name) for name, some in networks.items() for network in _collapsed(some))
 
 
 def may_be_lan(network: Network) -> bool:
-    """Whether `on_link` returns a network, if a route without a gateway leads to it."""
-    # Not ipaddress' is_private, which also holds for documentation, benchmarking and reserved networks.
-    return any(network.version == own.version and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+    """Whether `on_link` may return a network, if a route without a gateway leads to it."""
+    return _is_private(network) or (network.version == 6 and network.prefixlen >= _WIDEST_LAN)
 
 
 def lying_on(links: Collection[Link], carriers: Iterable[int]) -> set[int]:
@@ -218,6 +223,18 @@ def _collapsed(networks: Iterable[Network]) -> list[Network]:
     four = collapse_addresses(net for net in found if isinstance(net, IPv4Network))
     six = collapse_addresses(net for net in found if isinstance(net, IPv6Network))
     return [*four, *six]
+
+
+def _is_private(network: Network) -> bool:
+    # Not ipaddress' is_private, which also holds for documentation, benchmarking and reserved networks.
+    return any(network.version == own.version and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
+
+
+def _is_lan(network: Network, link: Link, snapshot: Snapshot) -> bool:
+    if _is_private(network):
+        return True
+    own = snapshot.all_addresses.get(link.index, ())
+    return may_be_lan(network) and link.shared and any(address in network for address in own)
 
 
 def _carries(link: Link, snapshot: Snapshot, globs: tuple[str, ...], family: int) -> bool:

@@ -40,7 +40,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_TUN_TYPE, _IFLA_VRF_TABLE = 1, 2, 3, 1
 _SKIP_STATISTICS = 1 << 3  # RTEXT_FILTER_SKIP_STATS
 _TAP = 2  # linux/if_tun.h: IFF_TAP
 # linux/if.h: IFF_*
-_UP, _RUNNING = 0x1, 0x40
+_UP, _BROADCAST, _POINTOPOINT, _RUNNING, _NOARP = 0x1, 0x2, 0x10, 0x40, 0x80
 # linux/if_addr.h; IFA_LOCAL is the own end of a point-to-point link, IFA_ADDRESS the other.
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _PERMANENT, _BY_ADVERTISEMENT = 0x80, 2  # IFA_F_PERMANENT: without a lifetime; IFAPROT_KERNEL_RA
@@ -137,6 +137,7 @@ def link(message: Message) -> tuple[Link, bool] | None:
         # An index in that namespace, which is not named if it is our own.
         peer=0 if foreign else _number(found.get(_IFLA_LINK, b"")),
         table=_number(details.get(_IFLA_VRF_TABLE, b"")) if kind == VRF else 0,
+        shared=flags & (_BROADCAST | _POINTOPOINT | _NOARP) == _BROADCAST,
     ), foreign
 
 

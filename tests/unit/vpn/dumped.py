@@ -13,7 +13,7 @@ from stunwall.vpn.interfaces import Link, Route, Snapshot
 PERMANENT, BY_ADVERTISEMENT = 0x80, 2
 UNICAST, SCOPE_LINK = 1, 253
 TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL
-UP, RUNNING, TAP = 0x1, 0x40, 2  # linux/if.h, linux/if_tun.h
+UP, BROADCAST, POINTOPOINT, RUNNING, NOARP, TAP = 0x1, 0x2, 0x10, 0x40, 0x80, 2  # linux/if.h, linux/if_tun.h
 TO_INTERNET = {4: "198.18.0.1", 6: "2001:2::1"}
 EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -57,6 +57,7 @@ def _link(each: Any) -> Link:
         running=bool(each["flags"] & RUNNING),
         master=each.get("master") or 0,
         peer=(each.get("link") or 0) if each.get("link_netnsid") is None else 0,
+        shared=each["flags"] & (BROADCAST | POINTOPOINT | NOARP) == BROADCAST,
     )
 
 

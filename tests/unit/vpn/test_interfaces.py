@@ -475,13 +475,37 @@ def test_private_networks_without_a_gateway_are_the_lan(network: str, expected: 
 
 
 @pytest.mark.parametrize(
-    ("network", "own"), [("203.0.113.0/24", "203.0.113.7"), ("2001:db8:1::/64", "2001:db8:1::2")]
+    ("network", "own", "shared", "expected"),
+    [
+        ("2001:db8:1::/64", "2001:db8:1::2", True, True),
+        ("2001:db8:1::/64", "fe80::2 2001:db8:1::2", True, True),
+        ("2001:db8:1::/120", "2001:db8:1::2", True, True),
+        ("203.0.113.0/24", "203.0.113.7", True, False),
+        ("203.0.0.0/16", "192.168.1.2 203.0.113.7", True, False),
+        ("2001:db8:1::/64", "2001:db8:1::2", False, False),  # point-to-point, as a mobile network's
+        ("203.0.113.0/24", "203.0.113.7", False, False),
+        ("2001:db8:1::/63", "2001:db8:1::2", True, False),  # wider than a LAN
+        ("203.0.0.0/15", "203.0.113.7", True, False),
+        ("2000::/3", "2001:db8:1::2", True, False),
+        ("::/0", "2001:db8:1::2", True, False),
+        ("0.0.0.0/0", "203.0.113.7", True, False),
+        ("128.0.0.0/1", "203.0.113.7", True, False),
+        ("203.0.113.0/24", "198.51.100.7", True, False),  # a route that DHCP's option 121 gave
+        ("203.0.113.9/32", "203.0.113.7", True, False),
+        ("2001:db8:2::/64", "2001:db8:1::2", True, False),
+        ("2001:db8:1::/64", "", True, False),
+    ],
 )
-def test_a_public_network_is_not_the_lan_even_if_the_interface_has_an_address_in_it(
-    network: str, own: str
+def test_of_the_public_networks_the_ipv6_ones_with_an_address_of_a_shared_interface_are_the_lan(
+    network: str, own: str, shared: bool, expected: bool
 ) -> None:
+    one = link("eth0", "", index=1, shared=shared)
     (route,) = routes(network, index=1)
-    assert not on_link(Snapshot((HOME,), (route,), REACHED, all_addresses={1: (ip_address(own),)}))
+    addresses = {1: tuple(ip_address(address) for address in own.split()), 2: (ip_address("2001:db8:1::3"),)}
+    found = on_link(Snapshot((one, WG0), (route,), REACHED, all_addresses=addresses))
+    assert found == ({(ip_network(network), "eth0")} if expected else set())
+    gateway = replace(route, gateway=True)
+    assert on_link(Snapshot((one, WG0), (gateway,), REACHED, all_addresses=addresses)) == set()
 
 
 def test_the_lan_is_of_the_interface_that_the_route_leads_to() -> None:

@@ -117,6 +117,12 @@ def test_an_address_from_a_router_advertisement_is_dynamic_also_if_it_stays(link
     assert index in taken().dynamic
 
 
+def test_interfaces_with_neighbours_are_told_from_point_to_point_ones(links: None) -> None:
+    ip("link", "add", "link", "nst", "nsarp", "arp", "off", "type", "macvlan")
+    shared = {name for name, link in by_name(taken()).items() if name.startswith("ns") and link.shared}
+    assert shared == {"nst", "nsv0", "nsv1", "nsm", "nstap"}
+
+
 def test_all_addresses_of_a_link_are_read_with_its_own_end_of_a_point_to_point_link(links: None) -> None:
     ip("link", "set", "nstun", "up", "addrgenmode", "none")
     for address in (("10.9.9.1/24",), ("192.0.0.1", "peer", "192.0.0.2"), ("fd99::1/64",), ("fe80::9/64",)):
@@ -150,7 +156,7 @@ def test_the_rule_for_vrfs_leads_to_the_table_of_each_vrf() -> None:
     (said,) = netlink.messages(bytes(vrf.data))
     read = messages.link(said)
     assert read is not None
-    assert (read[0].name, read[0].kind, read[0].table) == ("red", "vrf", 77)
+    assert (read[0].name, read[0].kind, read[0].table, read[0].shared) == ("red", "vrf", 77, False)
     for attributes, expected in (
         ([("FRA_L3MDEV", 1)], messages.TABLES_OF_VRFS),
         ([("FRA_TABLE", 300)], 300),
