@@ -62,17 +62,20 @@ def gather(
     servers: Sequence[Mapping[str, str]] = ICE_SERVERS,
     peer: Sequence[str] = (),
     others: int = 0,
+    inside: Sequence[str] = (),
 ) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
     With `microphone` the page may use one, as in a call; without, it is like any page on the web. `servers` are its ICE
     servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
-    `others`: how many connections gather besides.
+    `others`: how many connections gather besides. `inside`: as of `running`.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
     settings = {"iceServers": servers, "microphone": microphone, "peer": peer, "others": others}
     with Site(lab.client, "page.html", settings) as site:
-        with running(lab.client, browser, site.address, microphone, lab.coturn.certificate) as process:
+        with running(
+            lab.client, browser, site.address, microphone, lab.coturn.certificate, inside
+        ) as process:
             report = _wait(site, process)
         if report is None or "failure" in report:
             raise RuntimeError(

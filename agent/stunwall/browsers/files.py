@@ -1,0 +1,174 @@
+"""Reads and replaces files that others may have made: of limited size, never a pipe or device, never half."""
+
+import json
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from stunwall.model import StunwallError
+
+POLICY_BYTES = 1 << 20
+PROFILE_BYTES = 64 << 20  # Chromium's Preferences grow with the sites that were visited
+ENTRIES = 1000  # of one folder
+
+
+class FileError(StunwallError):
+    """A file that cannot be used: why, and what to do."""
+
+
+class FilePermissionError(FileError):
+    """A file that this user may not read or write."""
+
+    exit_code = 4
+
+
+def read(path: Path, limit: int = POLICY_BYTES, owner: int | None = None) -> bytes:
+    """Return a file's contents. With `owner`, only if it belongs to that user, whose link may lead anywhere.
+
+    Raises FileError, and FileNotFoundError if there is none.
+    """
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            found = os.fstat(place)
+            if not stat.S_ISREG(found.st_mode):
+                raise FileError(f"{path} is not a file: remove it")
+            if owner is not None and found.st_uid != owner:
+                raise FileError(f"{path} is not read: it belongs to another user, UID {found.st_uid}")
+            # By the descriptor: what is at the path may have changed since.
+            with Path(f"/proc/self/fd/{place}").open("rb") as file:
+                data = file.read(limit + 1)
+        finally:
+            os.close(place)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(path) from error
+    except PermissionError as error:
+        raise FilePermissionError(f"{path} cannot be read: use sudo") from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise FileError(f"{path} is not read: it is larger than {limit >> 20} MiB")
+    return data
+
+
+def parse(path: Path, data: bytes, lenient: bool = False) -> dict[str, Any]:
+    """Return the JSON object that a file holds. `lenient`: with comments and trailing commas, as Chromium takes them.
+
+    Raises FileError.
+    """
+    try:
+        text = data.decode("utf-8-sig" if lenient else "utf-8")
+        value = json.loads(_strict(text) if lenient else text)
+    except (ValueError, RecursionError) as error:
+        raise FileError(
+            f"{path} is not valid JSON, so the browser ignores it: {_where(error)}; correct it, or remove it"
+        ) from error
+    if not isinstance(value, dict):
+        raise FileError(f"{path} holds no JSON object, so the browser ignores it: correct it, or remove it")
+    return value
+
+
+def _where(error: Exception) -> str:
+    match error:
+        case json.JSONDecodeError():
+            return f"line {error.lineno}, {error.msg}"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return "a number is too long"
+
+
+# A string or comment that does not end goes on to the end of the text, so that each part is read once.
+_STRING = r'("(?:[^"\\]|\\.)*+(?:"|\Z))'
+_COMMENTS = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_COMMAS = re.compile(_STRING + r"|,(?=\s*+[}\]])", re.DOTALL)
+
+
+def _strict(text: str) -> str:
+    text = _COMMENTS.sub(lambda found: found[1] or " ", text)
+    return _COMMAS.sub(lambda found: found[1] or "", text)
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, by name, at most ENTRIES; nothing if it cannot be read."""
+    try:
+        with os.scandir(folder) as found:
+            names = [entry.name for entry, _ in zip(found, range(ENTRIES), strict=False)]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names)]
+
+
+def replace(path: Path, data: bytes) -> list[Path]:
+    """Put a file in another's place at once, with its mode and owner; return the folders that were made for it.
+
+    The file is written in the folder above: in their policy folders, browsers read every file, whatever its name.
+    Raises FileError: then nothing has changed, but for those folders.
+    """
+    made: list[Path] = []
+    new = path.parent.parent / f".{path.name}.stunwall-new"
+    try:
+        if path.is_symlink():
+            raise FileError(f"{path} is a symbolic link, so another program keeps it: set the policy there")
+        made = _folders(path.parent)
+        before = path.stat() if path.exists() else None
+        with suppress(FileNotFoundError):
+            new.unlink()
+        with new.open("xb") as file:  # never through a link that somebody has put there
+            if before is not None:
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), 0o644 if before is None else stat.S_IMODE(before.st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            new.unlink()
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise _failed(path, error) from error
+    return made
+
+
+def remove(path: Path, folders: list[Path]) -> None:
+    """Remove a file, and of these folders those that are then empty. Raises FileError."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync(path.parent)
+    except OSError as error:
+        raise _failed(path, error) from error
+    for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _failed(path: Path, error: OSError) -> FileError:
+    if isinstance(error, PermissionError):
+        return FilePermissionError(f"permission denied: {path} cannot be written; use sudo")
+    return FileError(f"cannot write {path}: {error.strerror}")
+
+
+def _folders(folder: Path) -> list[Path]:
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    made = []
+    for each in reversed(missing):
+        each.mkdir(0o755)
+        each.chmod(0o755)  # whatever the umask: every user's browser reads it
+        made.append(each)
+    return made
+
+
+def _sync(folder: Path) -> None:
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
