@@ -68,7 +68,7 @@ def _usable(one: Installed, everything: tuple[Setting, ...]) -> list[Setting]:
 
 def flags(here: Machine, one: Installed, home: Home | None) -> list[Setting]:
     """Return the switches about WebRTC that a browser's start script adds."""
-    found = []
+    found: list[Setting] = []
     for pattern in one.browser.flags:
         if not pattern.startswith("/") and home is None:
             continue
@@ -172,8 +172,8 @@ def row_of(here: Machine, executable: str, uid: int, pid: int = 0) -> Row | None
         return None
     running = machine.process(here, pid) if pid else None
     home = next((each for each in here.homes if each.uid == uid), None)
-    mine = [each for each in machine.profiles(here, one) if each.home.uid == uid]
-    made = [_row(here, one, home, profile, running) for profile in (mine or [None])]
+    mine: list[Profile | None] = [each for each in machine.profiles(here, one) if each.home.uid == uid]
+    made = [_row(here, one, home, profile, running) for profile in mine or [None]]
     order = list(Level)
     return min(made, key=lambda row: order.index(row.force.level))
 

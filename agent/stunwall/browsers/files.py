@@ -61,7 +61,7 @@ def parse(path: Path, data: bytes, lenient: bool = False) -> dict[str, Any]:
     """
     try:
         text = data.decode("utf-8-sig" if lenient else "utf-8")
-        value = json.loads(_strict(text) if lenient else text)
+        value = json.loads(_strict(text) if lenient else text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise FileError(
             f"{path} is not valid JSON, so the browser ignores it: {_where(error)}; correct it, or remove it"
@@ -69,6 +69,10 @@ def parse(path: Path, data: bytes, lenient: bool = False) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FileError(f"{path} holds no JSON object, so the browser ignores it: correct it, or remove it")
     return value
+
+
+def _no_number(text: str) -> float:
+    raise json.JSONDecodeError(f"{text} is no number of JSON", "", 0)
 
 
 def _where(error: Exception) -> str:
@@ -104,8 +108,8 @@ def entries(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def replace(path: Path, data: bytes) -> list[Path]:
-    """Put a file in another's place at once, with its mode and owner; return the folders that were made for it.
+def replace(path: Path, data: bytes) -> None:
+    """Put a file in another's place at once, with its mode and owner, and make the folders that it needs.
 
     The file is written in the folder above: in their policy folders, browsers read every file, whatever its name.
     Raises FileError: then nothing has changed, but for those folders.
@@ -134,8 +138,7 @@ def replace(path: Path, data: bytes) -> list[Path]:
         for folder in reversed(made):
             with suppress(OSError):
                 folder.rmdir()
-        raise _failed(path, error) from error
-    return made
+        raise failed(path, error) from error
 
 
 def remove(path: Path, folders: list[Path]) -> None:
@@ -144,22 +147,41 @@ def remove(path: Path, folders: list[Path]) -> None:
         path.unlink(missing_ok=True)
         _sync(path.parent)
     except OSError as error:
-        raise _failed(path, error) from error
+        raise failed(path, error) from error
     for folder in sorted(folders, key=lambda each: len(each.parts), reverse=True):
         with suppress(OSError):
             folder.rmdir()
 
 
-def _failed(path: Path, error: OSError) -> FileError:
+def failed(path: Path, error: OSError) -> FileError:
+    """Return what to say of a file or folder that cannot be written."""
     if isinstance(error, PermissionError):
         return FilePermissionError(f"permission denied: {path} cannot be written; use sudo")
     return FileError(f"cannot write {path}: {error.strerror}")
 
 
+def missing(folder: Path) -> list[Path]:
+    """Return the folders that have to be made for this one, which is among them; none if it is there."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def dump(value: object) -> bytes:
+    """Return JSON as people write it. Raises FileError for what JSON cannot say."""
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise FileError(
+            "a number in the file is too large to be written again: change the file by hand"
+        ) from error
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # half of a surrogate pair, which only an escape can say
+        return json.dumps(value, indent=2).encode() + b"\n"
+
+
 def _folders(folder: Path) -> list[Path]:
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
     made = []
-    for each in reversed(missing):
+    for each in reversed(missing(folder)):
         each.mkdir(0o755)
         each.chmod(0o755)  # whatever the umask: every user's browser reads it
         made.append(each)

@@ -1,6 +1,5 @@
 """What is wrong with the policies and switches that are set: keys that do nothing, folders that nobody reads."""
 
-import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,7 +67,9 @@ def _settings(here: Machine, installed: Installed, everything: Sequence[Setting]
 
 def _switch(one: Setting) -> Wrong | None:
     if one.key == settings.SWITCH and one.value not in list(levels.CHOICES):
-        return Wrong(f"{one.key}={one.value}: there is no such level, so it is ignored", f"take one of {_LEVELS}")
+        return Wrong(
+            f"{one.key}={one.value}: there is no such level, so it is ignored", f"take one of {_LEVELS}"
+        )
     return None
 
 
@@ -89,12 +90,14 @@ def _chromium(here: Machine, installed: Installed, one: Setting) -> Wrong | None
         page = browser.browser if browser.browser in _PAGES else "chrome"
         return Wrong(f"{one.key}: no such policy is known", f"look on {page}://policy whether it counts")
     if browser.keys == "edge":
-        return Wrong(f"{one.key} is documented for Windows and macOS only", f"start Edge with {settings.SWITCH}=LEVEL")
+        return Wrong(
+            f"{one.key} is documented for Windows and macOS only", f"start Edge with {settings.SWITCH}=LEVEL"
+        )
     if type(one.value) is not _TYPES[key.type]:
         return Wrong(f"{one.key} is {_shown(one.value)}, not a {key.type}, so it is ignored", "correct it")
     if key.weakens and one.value:
         return Wrong(f"{one.key} weakens the rest: {key.weakens}", "remove it, unless these sites need it")
-    if one.key == settings.HANDLING_URL and len(list(settings.sites(one.value))) < len(one.value):
+    if one.key == settings.HANDLING_URL and len(list(settings.sites(one.value))) < len(list(one.value)):
         good = 'write {"url": "https://example.org", "handling": "default"}'
         return Wrong(f"{one.key} has an entry without url or level, so it is ignored", good)
     return _handling(one) if one.key == settings.HANDLING else None
@@ -102,12 +105,16 @@ def _chromium(here: Machine, installed: Installed, one: Setting) -> Wrong | None
 
 def _handling(one: Setting) -> Wrong | None:
     if one.value not in list(levels.CHOICES):
-        return Wrong(f"{one.key} is {_shown(one.value)}, which is no level, so it is ignored", f"take one of {_LEVELS}")
+        return Wrong(
+            f"{one.key} is {_shown(one.value)}, which is no level, so it is ignored", f"take one of {_LEVELS}"
+        )
     if one.value == levels.Level.PUBLIC_AND_PRIVATE:
-        what = f"{one.key} is {one.value}: every page then learns this machine's own address, which it would not by default"
+        what = f"{one.key} is {one.value}: every page learns this machine's own address, hidden by default"
         return Wrong(what, f"take {levels.RECOMMENDED}")
     if one.kind is Kind.RECOMMENDED:
-        return Wrong(f"{one.key} is only recommended: each user can change it", "move it to the folder managed", False)
+        return Wrong(
+            f"{one.key} is only recommended: each user can change it", "move it to the folder managed", False
+        )
     return None
 
 
@@ -196,7 +203,7 @@ def _files(here: Machine, installed: Installed, home: Home | None) -> Iterator[F
             )
     for path in paths[:1] if firefox else paths:
         try:
-            found = os.stat(path)
+            found = path.stat()
         except OSError:
             continue
         if not stat.S_ISREG(found.st_mode):

@@ -36,7 +36,7 @@ class Setting:
     kind: Kind
     place: str
     key: str
-    value: Any
+    value: Any  # JSON
     status: str = ""
 
 
