@@ -8,7 +8,7 @@ from typing import Any
 from stunwall.browsers import documents, files, userjs
 from stunwall.browsers.ledger import Entry, Key, Ledger, digest, shown
 
-Path_ = tuple[str, ...]
+Place = tuple[str, ...]  # a key's path in a document
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def put(
-    kept: Ledger, path: Path, wanted: Mapping[Path_, Any], base: Mapping[str, Any] | None = None
+    kept: Ledger, path: Path, wanted: Mapping[Place, Any], base: Mapping[str, Any] | None = None
 ) -> list[Write]:
     """Set these keys of a JSON file, and keep all others. `base` is what a file that does not exist begins with.
 

@@ -97,7 +97,8 @@ def _chromium(here: Machine, installed: Installed, one: Setting) -> Wrong | None
         return Wrong(f"{one.key} is {_shown(one.value)}, not a {key.type}, so it is ignored", "correct it")
     if key.weakens and one.value:
         return Wrong(f"{one.key} weakens the rest: {key.weakens}", "remove it, unless these sites need it")
-    if one.key == settings.HANDLING_URL and len(list(settings.sites(one.value))) < len(list(one.value)):
+    entries = one.value if isinstance(one.value, list) else []
+    if one.key == settings.HANDLING_URL and len(list(settings.sites(entries))) < len(entries):
         good = 'write {"url": "https://example.org", "handling": "default"}'
         return Wrong(f"{one.key} has an entry without url or level, so it is ignored", good)
     return _handling(one) if one.key == settings.HANDLING else None

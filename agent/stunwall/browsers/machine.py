@@ -81,14 +81,13 @@ class Running:
     arguments: tuple[str, ...]
 
 
-def this_machine() -> Machine:
-    """Return this machine as the calling user sees it: root sees all homes, others their own."""
+def this_machine(everyone: bool = True) -> Machine:
+    """Return this machine. With `everyone`, root sees the homes of all users; others see their own."""
     uid = os.geteuid()
     people = [
         Home(user.pw_name, user.pw_uid, Path(user.pw_dir))
         for user in pwd.getpwall()
-        if (uid == 0 and (user.pw_uid == 0 or _FIRST_PERSON <= user.pw_uid <= _LAST_PERSON))
-        or user.pw_uid == uid
+        if user.pw_uid == uid or (everyone and uid == 0 and _FIRST_PERSON <= user.pw_uid <= _LAST_PERSON)
     ]
     return Machine(Path("/"), tuple(people), read_table(platform.machine()))
 

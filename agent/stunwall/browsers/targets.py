@@ -126,7 +126,7 @@ def _firefox(
         done.notes.append(_why_not(one, home))
         return
     path = here.place(browser.write)
-    wanted = {
+    wanted: dict[change.Place, Any] = {
         ("policies", "Preferences", name): {"Value": value, "Status": "locked"}
         for name, value in prefs.items()
     }
