@@ -31,6 +31,7 @@ ROOMS = {
     "queue": {"model"},
     "sockets": {"model", "netlink"},
     "check": {"model", "stun", "vpn"},
+    "browsers": {"model"},
     "record": {"model", "config", "hints"},
     "bus": {"model"},
     "polkit": {"model", "text", "bus"},
@@ -47,6 +48,7 @@ ROOMS = {
     "cli": {
         *("model", "config", "reasons", "text", "hints", "stun", "redact"),
         *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check"),
+        "browsers",
     },
 }
 PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}
@@ -58,7 +60,7 @@ PURE_MODULES = {
     *("notify/words.py", "notify/groups.py"),
     *("record/filter.py", "record/shares.py", "sockets/cgroup_owner.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
-    "cli/decode.py",
+    *("browsers/levels.py", "cli/decode.py"),
 }
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "

@@ -145,6 +145,7 @@ def show(said: dict[str, Any]) -> None:
         ("Or", "; or ".join(Cause(other).sentence for other in said.get("other_causes", ()))),
         ("Rule", said["rule"]),
         ("Route", route),
+        ("Browser", said.get("contradiction", "")),
         ("Next", said["next"]),
     )
     terminal.rows([(name, text) for name, text in pairs if text])
