@@ -17,6 +17,7 @@ from lab.leaks import SOURCE_RULE
 from lab.observe import NO_LEAK
 from lab.topology import Lab
 
+
 @pytest.fixture
 def etc(tmp_path: Path) -> Etc:
     """A copy of /etc, with stunwall's configuration."""
@@ -40,7 +41,10 @@ def stunwall(etc: Etc, *arguments: str) -> str:
 
 def tree(etc: Etc) -> dict[str, str]:
     """Every file of the copy, and every folder."""
-    return {str(each): each.read_text(errors="replace") if each.is_file() else "" for each in etc.folder.rglob("*")}
+    return {
+        str(each): each.read_text(errors="replace") if each.is_file() else ""
+        for each in etc.folder.rglob("*")
+    }
 
 
 def seen(lab: Lab, browser: Browser, etc: Etc, microphone: bool = True) -> Gathered:
@@ -59,7 +63,9 @@ def test_the_recommended_level_shows_only_the_vpns_address_and_reset_takes_it_ba
         limited = seen(leaking, browser, etc, microphone)
         assert limited.addresses("srflx") == set(VPN_SERVER.values())
         assert not limited.addresses("host")
-    assert {row["level"] for row in audit(etc) if row["browser"] == browser} == {"default_public_interface_only"}
+    assert {row["level"] for row in audit(etc) if row["browser"] == browser} == {
+        "default_public_interface_only"
+    }
 
     if browser == "chromium":
         stunwall(etc, "site", "allow", "http://127.0.0.1/call", "--browser", browser)

@@ -76,15 +76,11 @@ def _no_number(text: str) -> float:
 
 
 def _where(error: Exception) -> str:
-    match error:
-        case json.JSONDecodeError():
-            return f"line {error.lineno}, {error.msg}"
-        case UnicodeDecodeError():
-            return "it is not UTF-8"
-        case RecursionError():
-            return "it is nested too deeply"
-        case _:
-            return "a number is too long"
+    if isinstance(error, json.JSONDecodeError):
+        return f"line {error.lineno}, {error.msg}"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
 
 
 # A string or comment that does not end goes on to the end of the text, so that each part is read once.
