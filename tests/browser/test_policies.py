@@ -1,4 +1,4 @@
-"""`stunwall browsers` with real browsers: what it writes changes what a page sees, as promised, and can be taken back."""
+"""`stunwall browsers` with real browsers: what it writes changes what a page sees, and can be taken back."""
 
 import json
 import subprocess

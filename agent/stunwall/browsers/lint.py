@@ -207,9 +207,7 @@ def _files(here: Machine, installed: Installed, home: Home | None) -> Iterator[F
             found = path.stat()
         except OSError:
             continue
-        if not stat.S_ISREG(found.st_mode):
-            yield Finding(str(path), "this is not a file, and a browser may wait for it", "remove it", False)
-        elif not found.st_mode & stat.S_IROTH and found.st_uid == 0:
+        if not found.st_mode & stat.S_IROTH and found.st_uid == 0:
             yield Finding(
                 str(path),
                 "only root can read this file, so it is not in force for others",
