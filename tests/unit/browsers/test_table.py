@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from stunwall.browsers.levels import ALL_PREFS
-from stunwall.browsers.table import Browser, Engine, Package
+from stunwall.browsers.table import Browser, Engine, Key, Other, Package
 from unit.browsers.fake import TABLE
 
 NAMES = {
@@ -31,7 +31,8 @@ def test_every_browser_is_there_in_every_package_that_matters() -> None:
 
 
 def test_every_row_has_a_source_and_a_date() -> None:
-    for row in (*TABLE.browsers, *TABLE.others, *TABLE.keys):
+    rows: list[Browser | Other | Key] = [*TABLE.browsers, *TABLE.others, *TABLE.keys]
+    for row in rows:
         assert row.source
         assert re.fullmatch(r"20\d\d-\d\d-\d\d", row.date)
 
