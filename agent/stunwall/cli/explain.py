@@ -18,6 +18,8 @@ from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.model import FAMILIES, Address, Event, StunwallError, Transport
+from stunwall.presets.match import match
+from stunwall.presets.table import presets
 from stunwall.vpn.cause import Cause
 from stunwall.vpn.explain import Routing
 from stunwall.vpn.walk import Packet
@@ -88,7 +90,8 @@ def _recorded(number: int, config: Config) -> dict[str, Any]:
         said = explanation.of_event(event, config)
     except ValueError as error:
         raise StunwallError(f"entry {number} is damaged: {error}") from error
-    return {"id": number} | said | {"contradiction": _contradiction(event, said["cause"])}
+    more = {"preset": _preset(event), "contradiction": _contradiction(event, said["cause"])}
+    return {"id": number} | said | more
 
 
 def _contradiction(event: Event, cause: str) -> str:
@@ -101,6 +104,19 @@ def _contradiction(event: Event, cause: str) -> str:
     bound = cause in (Cause.SOURCE_BOUND, Cause.DEVICE_BOUND)
     udp = event.transport == Transport.UDP
     return contradiction(machine.this_machine(), event.executable, event.uid, udp, bound, event.last_time)
+
+
+def _preset(event: Event) -> dict[str, Any] | None:
+    """Return the preset for the program that was blocked, if there is one."""
+    found = match(event, presets().values())
+    if found is None:
+        return None
+    return {
+        "name": found.preset.name,
+        "by_name_only": found.place is None,
+        "command": found.command,
+        "reveals": found.preset.reveals,
+    }
 
 
 def _asked(options: Mapping[str, Any], config: Config) -> dict[str, Any]:

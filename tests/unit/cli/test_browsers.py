@@ -1,12 +1,18 @@
 """cli/browsers.py: what is printed, and how the commands end."""
 
 import json
+import os
+import pwd
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from stunwall.browsers import machine
+from stunwall.browsers import change, machine
+from stunwall.browsers.ledger import Ledger
+from stunwall.browsers.machine import Home
 from unit.browsers.fake import Fake
 from unit.cli.command import HOSTILE, Stunwall
 
@@ -57,6 +63,29 @@ def test_set_prints_each_change_and_reset_takes_it_back(fake: Fake, stunwall: St
     said: dict[str, Any] = json.loads(stunwall("browsers", "set", ONLY, "--user", "--json").out)
     assert {Path(write["file"]).name for write in said["writes"]} == {"user.js"}
     assert stunwall("browsers", "reset", "--user").code == 0
+
+
+def test_a_removal_takes_back_what_users_have_set_as_these_users(
+    fake: Fake, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root, as the package does it; a link in a home must not lead root anywhere."""
+    nobody = pwd.getpwnam("nobody")
+    with TemporaryDirectory() as place:
+        home = Home("nobody", nobody.pw_uid, Path(place))
+        profile = home.folder / ".mozilla/firefox/x"
+        profile.mkdir(parents=True)
+        (profile / "user.js").write_text("// mine\n")
+        kept = Ledger(home.folder / ".local/state/stunwall/browsers")
+        with kept.open():
+            change.put_prefs(kept, profile, {"media.peerconnection.ice.no_host": True})
+        for path in (home.folder, *home.folder.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        here = replace(fake.machine, homes=(home,))
+        monkeypatch.setattr(machine, "this_machine", lambda everyone=True: here)
+        assert stunwall("browsers", "reset", "--everyone").code == 0
+        assert (profile / "user.js").read_text() == "// mine\n"
+        assert (profile / "user.js").stat().st_uid == nobody.pw_uid
+        assert not (home.folder / ".local/state/stunwall/browsers").exists()
 
 
 def test_what_cannot_be_done_ends_with_a_sentence(fake: Fake, stunwall: Stunwall) -> None:

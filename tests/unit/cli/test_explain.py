@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
+from stunwall.browsers import machine as browsers
 from stunwall.cli import explanation
 from stunwall.config import Config
+from stunwall.presets.table import presets
 from stunwall.vpn.cause import Cause
 from stunwall.vpn.walk import Packet
+from unit.browsers.fake import Fake
 from unit.cli.command import HOSTILE, Stunwall
 from unit.recorded import event, record
 from unit.tun import Tun, ip
@@ -395,6 +398,58 @@ def test_other_ways_in_which_it_may_have_left_are_named(
     said = asked(stunwall, "1")
     assert (said["cause"], said["uid"]) == (Cause.RULE, 1000)
     assert said["other_causes"] == [Cause.DEVICE_BOUND, Cause.MARK]
+
+
+def test_the_preset_for_the_program_that_was_blocked_is_named(
+    machine: None, stunwall: Stunwall, folder: Path
+) -> None:
+    program: dict[str, Any] = {
+        "interface": "nsxout",
+        "uid": 0,
+        "user": "root",
+        "executable": "/usr/sbin/tailscaled",
+    }
+    record(
+        folder,
+        replace(event(40000), **program, unit="tailscaled.service"),
+        replace(event(40001), **program, unit="session-2.scope"),
+        replace(event(40002), **program | {"executable": "/usr/bin/firefox"}),
+    )
+    reveals = presets()["tailscale"].reveals
+    command = "sudo stunwall allow preset tailscale"
+    found = {"name": "tailscale", "by_name_only": False, "command": command, "reveals": reveals}
+    assert [asked(stunwall, f"{number}")["preset"] for number in (1, 2, 3)] == [
+        found,
+        found | {"by_name_only": True},
+        None,
+    ]
+    first, second, third = (" ".join(stunwall("explain", f"{number}").out.split()) for number in (1, 2, 3))
+    assert f"Preset `{command}` is for this program, and reveals {reveals}" in first
+    assert f"Preset `{command}` is for a program of this name, which any can have, and reveals" in second
+    assert "Preset" not in third
+
+
+def test_a_browser_whose_policy_forbids_the_attempt_is_told(
+    machine: None, stunwall: Stunwall, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ip(*BY_SOURCE.split())
+    (folder / "root").mkdir()
+    fake = Fake(folder / "root")
+    fake.install("chromium system")
+    policy = fake.write(
+        "etc/chromium/policies/managed/a.json", {"WebRtcIPHandling": "default_public_interface_only"}
+    )
+    os.utime(policy, (1, 1))
+    monkeypatch.setattr(browsers, "this_machine", lambda: fake.machine)
+    program = {"interface": "nsxout", "source": REAL, "executable": "/usr/lib/chromium/chromium", "uid": 0}
+    record(
+        folder, replace(event(40000), **program), replace(event(40001), **program | {"executable": "curl"})
+    )
+    assert asked(stunwall, "1")["cause"] == Cause.SOURCE_BOUND
+    told = f"the policy default_public_interface_only in {policy} forbids Chromium this attempt"
+    assert asked(stunwall, "1")["contradiction"].startswith(told)
+    assert "\nBrowser    the policy default_public_interface_only in" in stunwall("explain", "1").out
+    assert asked(stunwall, "2")["contradiction"] == ""
 
 
 def test_an_entry_that_cannot_be_explained_is_exit_code_1(stunwall: Stunwall, folder: Path) -> None:
