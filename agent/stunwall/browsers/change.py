@@ -68,7 +68,7 @@ def put_prefs(kept: Ledger, profile: Path, wanted: Mapping[str, bool]) -> list[W
         return []
     # What Firefox itself has kept: it copies user.js into it.
     keys = [Key([name], name in saved, saved.get(name), [value]) for name, value in wanted.items()]
-    _write(kept, path, now, userjs.with_block(now or b"", wanted), keys)
+    _write(kept, path, now, userjs.with_block(now or b"", wanted), keys, 0o600)
     return [
         Write(str(path), name, shown(name in before, before.get(name)), shown(True, value))
         for name, value in changed.items()
@@ -82,7 +82,9 @@ def _prefs_js(profile: Path) -> bytes | None:
         return None
 
 
-def _write(kept: Ledger, path: Path, now: bytes | None, new: bytes, keys: list[Key]) -> None:
+def _write(
+    kept: Ledger, path: Path, now: bytes | None, new: bytes, keys: list[Key], mode: int = 0o644
+) -> None:
     """Write a file, and before it what will be needed to take that back."""
     entry = kept.begin(path, now)
     known = {tuple(key.path): key for key in entry.keys}
@@ -94,7 +96,7 @@ def _write(kept: Ledger, path: Path, now: bytes | None, new: bytes, keys: list[K
     entry.digest = digest(new)
     entry.folders = [*entry.folders, *(str(each) for each in files.missing(path.parent))]
     kept.save()
-    files.replace(path, new)
+    files.replace(path, new, mode)
 
 
 def reset(kept: Ledger) -> Outcome:

@@ -104,8 +104,10 @@ def entries(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put a file in another's place at once, with its mode and owner, and make the folders that it needs.
+
+    `mode` is for a file that was not there.
 
     The file is written in the folder above: in their policy folders, browsers read every file, whatever its name.
     Raises FileError: then nothing has changed, but for those folders.
@@ -119,10 +121,12 @@ def replace(path: Path, data: bytes) -> None:
         before = path.stat() if path.exists() else None
         with suppress(FileNotFoundError):
             new.unlink()
-        with new.open("xb") as file:  # never through a link that somebody has put there
+        # Never through a link that somebody has put there; and nobody else may read it before its mode is known.
+        place = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(place, "wb") as file:
             if before is not None:
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            os.fchmod(file.fileno(), 0o644 if before is None else stat.S_IMODE(before.st_mode))
+            os.fchmod(file.fileno(), mode if before is None else stat.S_IMODE(before.st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -91,8 +91,7 @@ class Ledger:
             files.remove(path, [])
             return
         plain = {name: asdict(entry) for name, entry in self.entries.items()}
-        files.replace(path, files.dump({"version": _VERSION, "files": plain}))
-        path.chmod(0o600)
+        files.replace(path, files.dump({"version": _VERSION, "files": plain}), 0o600)
 
     def begin(self, path: Path, now: bytes | None) -> Entry:
         """Return the entry of a file that is about to be written and holds `now`, made with a copy if it is new."""
@@ -101,7 +100,7 @@ class Ledger:
             entry = self.entries[str(path)] = Entry()
             if now is not None:
                 entry.copy = f"{digest(str(path).encode())[:16]}.before"
-                files.replace(self.folder / entry.copy, now)
+                files.replace(self.folder / entry.copy, now, 0o600)
         elif now is None or digest(now) != entry.digest:
             entry.alone = False
         return entry

@@ -52,7 +52,7 @@ app = typer.Typer(help=_HELP, invoke_without_command=True)
 _site = typer.Typer(help="Manage sites with a level of their own.", no_args_is_help=True)
 app.add_typer(_site, name="site")
 
-_STATE = Path(".local", "state", "stunwall", "browsers")  # below a home folder
+_STATE = Path(".local", "state", "stunwall-browsers")  # below a home folder
 
 Name = Annotated[str, typer.Option("--browser", metavar="NAME", help="Only this browser, such as firefox.")]
 LevelArgument = Annotated[
@@ -163,7 +163,8 @@ def reset(
         done.failures += [
             f"what {home.user} has set could not be taken back" for home in _people() if not _reset_as(home)
         ]
-    _end(done, as_json, "nothing was set by stunwall")
+    # A removal does not tell what there was not.
+    _end(done, as_json, "" if everyone else "nothing was set by stunwall")
 
 
 def _reset(kept: Ledger) -> Outcome:
@@ -208,7 +209,7 @@ def _ledger(context: typer.Context, user: bool) -> tuple[Ledger, Home | None]:
             raise FilePermissionError("you have no home folder")
         return Ledger(home.folder / _STATE), home
     folder = context.obj.parent / "browsers"
-    if not os.access(context.obj.parent, os.W_OK):
+    if os.geteuid() and not os.access(context.obj.parent, os.W_OK):
         raise FilePermissionError("permission denied: use sudo, or --user for what needs no root")
     return Ledger(folder), None
 
@@ -218,7 +219,7 @@ def _end(done: Outcome, as_json: bool, nothing: str) -> None:
         terminal.print_json(asdict(done))
     else:
         _print(done)
-        if not (done.writes or done.failures or done.notes):
+        if nothing and not (done.writes or done.failures or done.notes):
             typer.echo(nothing)
         if any(write.file.endswith(("policies.json", "user.js")) for write in done.writes):
             typer.echo("Firefox reads this when it starts: restart it.")

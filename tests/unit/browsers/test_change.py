@@ -107,6 +107,9 @@ def test_other_keys_survive_and_reset_gives_the_same_bytes(
     path.chmod(0o640)
     before = tree(two)
     set_(two, name="firefox")
+    # The copy may hold what only a group may read.
+    private = [stat.S_IMODE(each.stat().st_mode) for each in (two.root / "etc/stunwall/browsers").iterdir()]
+    assert private == [0o600] * 2
     now = load(two, FIREFOX)
     for name in PREFS:
         assert now["policies"]["Preferences"].pop(name)["Status"] == "locked"
@@ -221,10 +224,10 @@ def test_killed_between_ledger_and_file_nothing_is_lost(two: Fake, monkeypatch: 
     kept = ledger(two)
     write = files.replace
 
-    def killed(place: Path, data: bytes) -> None:
+    def killed(place: Path, data: bytes, mode: int = 0o644) -> None:
         if place == path:
             raise KeyboardInterrupt
-        write(place, data)
+        write(place, data, mode)
 
     with pytest.raises(KeyboardInterrupt), kept.open(), monkeypatch.context() as patched:
         patched.setattr(files, "replace", killed)
@@ -313,7 +316,7 @@ def test_a_user_s_own_firefox(two: Fake) -> None:
     before = tree(two)
 
     def run(wanted: Level) -> Outcome:
-        kept = Ledger(home.folder / ".local/state/stunwall/browsers")
+        kept = Ledger(home.folder / ".local/state/stunwall-browsers")
         with kept.open():
             return targets.set_level(two.machine, kept, targets.chosen(two.machine, ""), wanted, home)
 
@@ -324,7 +327,7 @@ def test_a_user_s_own_firefox(two: Fake) -> None:
     with (profile / "prefs.js").open("a") as file:
         file.write(f'user_pref("{ADDRESS}", true);\nuser_pref("{PROXY}", false);\n')
     run(Level.DEFAULT)
-    kept = Ledger(home.folder / ".local/state/stunwall/browsers")
+    kept = Ledger(home.folder / ".local/state/stunwall-browsers")
     (profile / "lock").symlink_to(f"127.0.1.1:+{os.getpid()}")
     with kept.open():
         assert "close it" in change.reset(kept).failures[0]
@@ -338,7 +341,7 @@ def test_chromium_from_flatpak_takes_a_user_s_policy(fake: Fake) -> None:
     fake.install("chromium flatpak")
     home = fake.user("alice")
     fake.write("home/alice/.var/app/org.chromium.Chromium/config/chromium/Default/Preferences", {})
-    kept = Ledger(home.folder / ".local/state/stunwall/browsers")
+    kept = Ledger(home.folder / ".local/state/stunwall-browsers")
     with kept.open():
         done = targets.set_level(fake.machine, kept, targets.chosen(fake.machine, ""), ONLY, home)
     assert len(done.writes) == 1

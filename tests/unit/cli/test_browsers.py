@@ -75,7 +75,7 @@ def test_a_removal_takes_back_what_users_have_set_as_these_users(
         profile = home.folder / ".mozilla/firefox/x"
         profile.mkdir(parents=True)
         (profile / "user.js").write_text("// mine\n")
-        kept = Ledger(home.folder / ".local/state/stunwall/browsers")
+        kept = Ledger(home.folder / ".local/state/stunwall-browsers")
         with kept.open():
             change.put_prefs(kept, profile, {"media.peerconnection.ice.no_host": True})
         for path in (home.folder, *home.folder.rglob("*")):
@@ -85,7 +85,7 @@ def test_a_removal_takes_back_what_users_have_set_as_these_users(
         assert stunwall("browsers", "reset", "--everyone").code == 0
         assert (profile / "user.js").read_text() == "// mine\n"
         assert (profile / "user.js").stat().st_uid == nobody.pw_uid
-        assert not (home.folder / ".local/state/stunwall/browsers").exists()
+        assert not (home.folder / ".local/state/stunwall-browsers").exists()
 
 
 def test_what_cannot_be_done_ends_with_a_sentence(fake: Fake, stunwall: Stunwall) -> None:

@@ -441,7 +441,8 @@ def test_a_browser_whose_policy_forbids_the_attempt_is_told(
     )
     os.utime(policy, (1, 1))
     monkeypatch.setattr(browsers, "this_machine", lambda: fake.machine)
-    program = {"interface": "nsxout", "source": REAL, "executable": "/usr/lib/chromium/chromium", "uid": 0}
+    program: dict[str, Any] = {"interface": "nsxout", "source": REAL, "uid": 0}
+    program["executable"] = "/usr/lib/chromium/chromium"
     record(
         folder, replace(event(40000), **program), replace(event(40001), **program | {"executable": "curl"})
     )
