@@ -255,7 +255,8 @@ def _decided(row: dict[str, Any]) -> str:
     by = row["by"]
     running = f" (runs, process {row['running']})" if row["running"] else ""
     if by is None:
-        return f"{row['level']}{'' if row['level'] == Level.OFF else ', as nothing is set'}{running}"
+        known = "as far as is known" if row["policies_known_by"] == "unknown" else "as nothing is set"
+        return f"{row['level']}{'' if row['level'] == Level.OFF else f', {known}'}{running}"
     return f"{row['level']}, by {by['place']} ({by['kind']}){running}"
 
 
