@@ -22,11 +22,14 @@ from stunwall.text import count, printable
 
 LEVELS = """\b
 Levels, in the browsers' own words (RFC 8828):
-  default                                every interface, with the microphone
-  default_public_and_private_interfaces  the default route, with its own address
-  default_public_interface_only          the default route's public address alone
-                                         (recommended: calls work)
-  disable_non_proxied_udp                nothing, or what a proxy for UDP shows
+  default
+      every interface, once a page may use the microphone
+  default_public_and_private_interfaces
+      the default route, with this machine's own address there
+  default_public_interface_only
+      the default route's public address alone (recommended: calls work)
+  disable_non_proxied_udp
+      nothing, or what a proxy for UDP shows
 """
 
 _HELP = f"""Show what pages can learn from browsers, and set their policies.
@@ -153,9 +156,15 @@ def reset(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take back what `set` and `site allow` have written, and nothing else.
+    """Take back what `set` and `site allow` have written.
 
-    A key that somebody has changed since stays, and is named.
+    Nothing else changes. A key that somebody has changed since stays, and is
+    named.
+
+    \b
+    Examples:
+      sudo stunwall browsers reset
+      stunwall browsers reset --user
     """
     kept, _ = _ledger(context, user)
     done = _reset(kept)
