@@ -20,7 +20,7 @@ _stunwall() {
         --by) words="app destination day reason verdict" ;;
         --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
-        --browser) words="$browsers" ;;
+        --browser) [[ " ${COMP_WORDS[*]} " != *" browsers "* ]] || words="$browsers" ;;
         --level) words="$levels" ;;
         # Unlike `compgen -W`, this never expands names from the system.
         --interface | --device)
@@ -46,9 +46,15 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --device | --uid | --mark | --browser | --level)
+            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --device | --uid | --mark | --level)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
+                ;;
+            --browser)  # a flag of `check`
+                if [[ $path == "browsers "* ]]; then
+                    ((++at))
+                    [[ ${COMP_WORDS[at]} != = ]] || ((++at))
+                fi
                 ;;
             -*) ;;
             *) path+="${COMP_WORDS[at]} " ;;
@@ -64,7 +70,7 @@ _stunwall() {
         "export "*) options="--redact --format --output $filters --help" ;;
         "notify "*) options="--for --json --help" ;;
         "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
-        "check "*) options="--redact --all --forecast --json --help" ;;
+        "check "*) options="--redact --all --forecast --browser --print-url --server --json --help" ;;
         "browsers ") words="set site reset"; options="--json --redact --help" ;;
         "browsers set ") words="$levels"; options="--browser --user --json --help" ;;
         "browsers site ") words=allow; options=--help ;;

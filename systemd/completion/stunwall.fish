@@ -10,8 +10,10 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --device --uid --mark --browser --level
+            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --device --uid --mark --level
                 set skip 1
+            case --browser # a flag of `check`
+                contains browsers $path; and set skip 1
             case '-*'
             case '*'
                 set --append path $word
@@ -112,6 +114,9 @@ complete --command stunwall --condition '__stunwall_in report' --long-option no-
 complete --command stunwall --condition '__stunwall_in check' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in check' --long-option all --description 'Try every kind of message'
 complete --command stunwall --condition '__stunwall_in check' --long-option forecast --description 'Send nothing; show which way packets would take'
+complete --command stunwall --condition '__stunwall_in check' --long-option browser --description 'Show what a web page can learn, in your own browser'
+complete --command stunwall --condition '__stunwall_in check' --long-option print-url --description 'Do not open the browser, print the address'
+complete --command stunwall --condition '__stunwall_in check' --long-option server --require-parameter --no-files --description 'Ask this STUN server which address it sees'
 complete --command stunwall --condition '__stunwall_in exposure' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in vpn' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in doctor' --long-option redact --description 'Replace addresses, users and other names'

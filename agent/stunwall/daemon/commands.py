@@ -11,10 +11,11 @@ from typing import Any
 from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, NOTES, Allow, Config, changed_keys
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import DropIn, Entry, merged
+from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
-from stunwall.control.server import Later, Subscribe
+from stunwall.control.server import Later, Reply, Subscribe
 from stunwall.daemon.events import PAGE, page
 from stunwall.model import StunwallError
 from stunwall.polkit import ALLOW, PAUSE, RELOAD
@@ -24,7 +25,7 @@ from stunwall.wall.pause import Pause
 _SHARED = 1.0  # seconds for which users without rights get the same status
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 # What all users may ask for with status_for_all: of the record, their own.
-_READING = {"status": "status", "events": "events", "subscribe": "events"}
+_READING = {"status": "status", "events": "events", "subscribe": "events", "check": "status"}
 _TIME_MAX = 2**33  # Unix seconds: a later time is no time that anybody means
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 _PRESET_MAX = 32  # exceptions that are asked for at once: polkit's dialogue names them all
@@ -38,7 +39,8 @@ class Commands:
     """Answers requests.
 
     `configure(config)` applies a configuration, `note(verdict, reason, author)` records what was done, and by whom.
-    `cgroups()` returns the paths of each exception's cgroups, None if it is not by program.
+    `cgroups()` returns the paths of each exception's cgroups, None if it is not by program. `check(uid)` begins a check
+    of a user's browser.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Commands:
         note: Callable[[str, str, Author], None],
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
+        check: Callable[[int], Hold],
     ) -> None:
         self._file = file
         self._drop_in = DropIn(file)
@@ -59,11 +62,12 @@ class Commands:
         self._note = note
         self._status = status
         self._cgroups = cgroups
+        self._check = check
         self._shared: Status = {}  # the last status for those without rights
         self._shared_until = 0.0  # seconds of the monotonic clock
         self._ended_until = 0.0  # Unix seconds: the exceptions that ended before are removed
 
-    def answer(self, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe | Authorize:
+    def answer(self, request: dict[str, Any], peer: Peer) -> Reply:
         """Return the reply to a request; an error is a reply too. What could open the wall is polkit's to allow."""
         command = request.get("command")
         try:
@@ -77,6 +81,8 @@ class Commands:
                     return self._events(request, peer)
                 if command == "subscribe":
                     return Subscribe(request.get("answers") is True)
+                if command == "check":
+                    return self._check(peer.uid)
                 return self._status() if peer.may_change else self._shared_status()
             if not peer.may_change:
                 return {"error": "only root and the group stunwall may change anything", "refused": True}
@@ -107,7 +113,7 @@ class Commands:
                 return self._allow_remove(request, peer)
             case _:
                 raise CommandError(
-                    "unknown command. Known commands: status, events, subscribe, pause, resume, reload, "
+                    "unknown command. Known commands: status, events, subscribe, check, pause, resume, reload, "
                     "allow-list, allow-add, allow-preset, allow-remove"
                 )
 

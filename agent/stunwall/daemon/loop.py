@@ -76,6 +76,7 @@ class Loop:
             parts.note,
             partial(status, parts),
             lambda: parts.sync.cgroups,
+            parts.checks.begin,
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all
         self._control = Control(folder, self._selector, self._commands.answer, for_all)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from stunwall.config import BoundTcp, Config, Mode, WhenVpnDown
-from stunwall.model import FAMILIES, StunwallError
+from stunwall.model import FAMILIES, Address, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import inside, interfaces
 from stunwall.vpn.endpoints import EndpointWatch
@@ -187,6 +187,11 @@ class NetworkSync:
             seen = self._rtnetlink.network.evidence
             self._assessments, _ = inside.assess(self._snapshot, found, self._named, seen)
         return self._assessments
+
+    @property
+    def addresses(self) -> list[Address]:
+        """This machine's addresses."""
+        return [each for some in self._snapshot.all_addresses.values() for each in some]
 
     @property
     def _named(self) -> inside.Named:

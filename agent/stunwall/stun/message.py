@@ -26,6 +26,7 @@ USERNAME = 0x0006  # RFC 8489 §14.3
 MESSAGE_INTEGRITY = 0x0008  # RFC 8489 §14.5
 ERROR_CODE = 0x0009  # RFC 8489 §14.8
 MESSAGE_INTEGRITY_SHA256 = 0x001C  # RFC 8489 §14.6
+_BINDING_REQUEST, _BINDING_SUCCESS = b"\x00\x01", b"\x01\x01"  # RFC 8489 §5, §18.2
 XOR_MAPPED_ADDRESS = 0x0020  # RFC 8489 §14.2
 MS_XOR_MAPPED_ADDRESS = 0x8020  # [MS-TURN] §2.2.2.16
 PRIORITY = 0x0024  # RFC 8445 §16.1
@@ -200,6 +201,21 @@ def _attributes(body: bytes, length: int) -> tuple[tuple[tuple[int, bytes], ...]
         found.append((int.from_bytes(body[offset : offset + 2], "big"), body[start:end]))
         offset = end + (-(end - start) % 4)
     return tuple(found), True
+
+
+def success_response(request: bytes, address: Address, port: int) -> bytes | None:
+    """Return the response to a Binding Request that says that it came from there, None if it is no such request.
+
+    With the cookie alone: RFC 3489's clients get none.
+    """
+    if len(request) < HEADER or not has_cookie(request) or request[:2] != _BINDING_REQUEST:
+        return None
+    key = request[4:HEADER]
+    hidden = bytes(one ^ other for one, other in zip(address.packed, key, strict=False))
+    family = 1 if address.version == 4 else 2  # RFC 8489 §14.1
+    value = bytes((0, family)) + (port ^ int.from_bytes(key[:2], "big")).to_bytes(2, "big") + hidden
+    body = XOR_MAPPED_ADDRESS.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
+    return _BINDING_SUCCESS + len(body).to_bytes(2, "big") + key + body
 
 
 def error_response(request: bytes) -> bytes | None:
