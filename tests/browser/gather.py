@@ -1,7 +1,7 @@
 """Opens a page in a real browser in the lab, lets it gather ICE candidates, and returns them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6
 
@@ -75,6 +75,7 @@ def gather(
     inside: Sequence[str] = (),
     patience: float = SECONDS - 10,
     before: Sequence[Mapping[str, str]] = (),
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
@@ -82,7 +83,8 @@ def gather(
     servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
     `others`: how many connections gather besides. `inside`: as of `running`. `patience`: seconds until the page reports
     what there is, if gathering, or trying the peer, has not ended; a browser gives a silent server 10 to 40.
-    `before`: the ICE servers that another connection of the page asks before.
+    `before`: the ICE servers that another connection of the page asks before. `meanwhile` is called once the page has
+    gathered, and still has its connections.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
     settings = {
@@ -98,6 +100,7 @@ def gather(
             lab.client, browser, site.address, microphone, lab.coturn.certificate, inside
         ) as process:
             report = _wait(site, process)
+            meanwhile()
         if report is None or "failure" in report:
             raise RuntimeError(
                 f"{browser} reported {report} in {SECONDS} s, not its candidates; it printed:\n{process.output}"

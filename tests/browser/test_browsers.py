@@ -118,11 +118,15 @@ def test_a_page_that_opens_hundreds_of_connections_fills_few_rows_and_hides_nobo
     with VPN_DOWN.made(lab, *FAMILIES):
         assert REAL[AF_INET] in everything(gather(lab, browser, microphone=False)), NO_LEAK
         with Agent(lab) as agent, Wire(lab) as wire:
+
+            def ask_by_another_user() -> None:
+                """Once its request is in the record, all that the page sent before is, too."""
+                ask(lab.client, COTURN[AF_INET], binding_request(), Binding(owner=NOBODY))
+                wait_event(agent, uid=NOBODY)
+
             with cgroups.inside(f"{SESSION}/{scope}"):
-                gather(lab, browser, microphone=False, others=300)
-            # Another user's program, behind all that the page sent.
-            ask(lab.client, COTURN[AF_INET], binding_request(), Binding(owner=NOBODY))
-            other = wait_event(agent, uid=NOBODY)
+                gather(lab, browser, microphone=False, others=300, meanwhile=ask_by_another_user)
+            (other,) = (event for event in events(agent) if event["uid"] == NOBODY)
             rows = [event for event in events(agent) if event["uid"] == os.getuid()]
             assert not wire.stun()
     assert other["count"] == 1
