@@ -1,7 +1,9 @@
 """`stunwall check`: shows on the wire whether STUN can bypass the VPN."""
 
 import sys
+import time
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +12,14 @@ from stunwall.check import messages, run
 from stunwall.check.messages import Variant
 from stunwall.check.verdict import Result, Verdict, overall
 from stunwall.check.ways import Kind, Way
-from stunwall.cli import terminal
-from stunwall.cli.options import Json, Redact
+from stunwall.cli import proof, terminal
+from stunwall.cli.daemon import request
+from stunwall.cli.options import DURATIONS, Json, Redact, duration_seconds
+from stunwall.cli.proof import Handover
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
-from stunwall.model import Transport
+from stunwall.model import StunwallError, Transport
 from stunwall.text import count, printable
 from stunwall.vpn import iproute
 from stunwall.vpn.inside import Named
@@ -30,11 +34,28 @@ _COLOURS = {
     Verdict.MUTE: typer.colors.YELLOW,
 }
 _GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
+_LOOK, _REST = (
+    1.0,
+    10.0,
+)  # seconds: until a VPN is looked for again, and after an inconclusive check, for the routers
 _WORD = max(map(len, Verdict)) + 2  # columns
 _NEXT = {
     Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
     Verdict.INCONCLUSIVE: "try again in a minute, or in another network, whose routers report more",
 }
+
+
+class NoVpnError(StunwallError):
+    """No VPN has come up in time."""
+
+    exit_code = EXIT_CODES[Verdict.INCONCLUSIVE]
+
+
+class Switch(StrEnum):
+    """The values of --every-vpn-up."""
+
+    ON = "on"
+    OFF = "off"
 
 
 def check(
@@ -47,6 +68,20 @@ def check(
     forecast: Annotated[
         bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
     ] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            "--wait",
+            metavar="TIME",
+            help=f"Wait for a VPN, and repeat what is inconclusive, such as {DURATIONS}.",
+        ),
+    ] = None,
+    every_vpn_up: Annotated[
+        Switch | None,
+        typer.Option(
+            "--every-vpn-up", help="Have stunwall check by itself whenever the VPN comes up, or no longer."
+        ),
+    ] = None,
 ) -> None:
     """Prove on the wire whether STUN can bypass the VPN.
 
@@ -54,13 +89,15 @@ def check(
     root it can have a mark. For each of these ways, over UDP and TCP, this sends
     a STUN request and a packet that is not STUN. Both end at the next router,
     which reports that: if it reports the other packet alone, STUN was blocked.
-    No server is asked, and no permission is needed.
+    No server is asked, and no permission is needed. `stunwall status` shows the
+    last result: root's to every user, another user's to that user.
 
     \b
     Examples:
       stunwall check
       stunwall check --forecast
       sudo stunwall check --all
+      sudo stunwall check --every-vpn-up on
 
     \b
     Exit codes:
@@ -68,7 +105,12 @@ def check(
       1  leak: STUN left outside the VPN
       5  inconclusive: for some way, no router reported anything
     """
-    said = _examined(reader.load(context.obj), None if forecast else _variants(everything))
+    if every_vpn_up is not None:
+        _switch(context, every_vpn_up, as_json)
+        return
+    config = reader.load(context.obj)
+    seconds = 0 if wait is None else duration_seconds(wait, "--wait")
+    said = _forecast(config) if forecast else _examined(config, _variants(everything), seconds)
     if hidden := redaction(redact):
         said = hidden.value(said)
     if as_json:
@@ -82,14 +124,43 @@ def _variants(everything: bool) -> Sequence[Variant]:
     return messages.VARIANTS if everything else messages.USUAL
 
 
-def _examined(config: Config, variants: Sequence[Variant] | None) -> dict[str, Any]:
-    """Return what is found, with None nothing but the forecast."""
-    found, own = run.forecast(Named(config.interfaces, config.inside))
-    if variants is None:
-        return _plain(found, [])
-    if sys.stderr.isatty():
-        typer.echo(f"Trying {count(len(found), 'way')} ...", err=True)
-    return _plain(found, run.examine(found, own, variants))
+def _switch(context: typer.Context, switch: Switch, as_json: bool) -> None:
+    reply = request(context, "check-every-vpn-up", on=switch is Switch.ON)
+    if as_json:
+        terminal.print_json({"check_every_vpn_up": reply["check_every_vpn_up"]})
+    elif reply["check_every_vpn_up"]:
+        typer.echo("stunwall now checks by itself whenever the VPN comes up.")
+    else:
+        typer.echo("stunwall no longer checks by itself.")
+
+
+def _forecast(config: Config) -> dict[str, Any]:
+    """Return which ways there are."""
+    found, _ = run.forecast(Named(config.interfaces, config.inside))
+    return _plain(found, [])
+
+
+def _examined(config: Config, variants: Sequence[Variant], seconds: int) -> dict[str, Any]:
+    """Return what is shown, and hand it to the daemon. With `seconds`, wait so long for a VPN, and to be certain.
+
+    Raises NoVpnError.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        handover = Handover.begin(config.run_dir)
+        found, own = run.forecast(Named(config.interfaces, config.inside))
+        rest = _LOOK
+        if not seconds or any(way.into_vpn for way in found):
+            if sys.stderr.isatty():
+                typer.echo(f"Trying {count(len(found), 'way')} ...", err=True)
+            said = _plain(found, run.examine(found, own, variants))
+            said |= handover.end(said)
+            rest = _REST
+            if said["verdict"] != Verdict.INCONCLUSIVE or time.monotonic() + rest >= end:
+                return said
+        elif time.monotonic() + rest >= end:
+            raise NoVpnError(f"no VPN came up within {count(seconds, 'second')}: nothing was sent")
+        time.sleep(rest)
 
 
 def _plain(found: Sequence[Way], results: Sequence[Result]) -> dict[str, Any]:
@@ -145,6 +216,7 @@ def _show(said: dict[str, Any]) -> None:
         marks = sum(way["kind"] == Kind.MARK and way["shown"][0]["why"] == run.ONLY_ROOT for way in ways)
         rest = f"; {count(marks, 'mark')} with sudo only" if marks else ""
         typer.echo(f"\n-: not tried, as it stays here or enters the VPN as another way does{rest}")
+    typer.echo(f"\n{terminal.wrapped(proof.kept(said), 0)}")
     if advice := _NEXT.get(said["verdict"]):
         typer.echo(f"\nNext: {advice}")
 
@@ -167,16 +239,14 @@ def _details(names: Sequence[str], ways: Sequence[dict[str, Any]]) -> None:
 
 def _headline(said: dict[str, Any]) -> None:
     verdict = Verdict(said["verdict"])
-    shown = [each for way in said["ways"] if not way["into_vpn"] for each in way["shown"]]
-    tried = [each for each in shown if each["verdict"] != Verdict.NOT_SENT]
-    sealed = sum(each["verdict"] == Verdict.SEALED for each in tried)
+    sealed, tests = proof.counted(said)
     through = any(each["verdict"] == Verdict.THROUGH for way in said["ways"] for each in way["shown"])
     text = {
         Verdict.SEALED: "no STUN left outside the VPN",
         Verdict.LEAK: "STUN left this machine outside the VPN",
         Verdict.INCONCLUSIVE: "not every way could be shown to be sealed",
     }[verdict]
-    counted = f" ({sealed} of {count(len(tried), 'test')} outside it sealed)" if tried else ""
+    counted = f" ({sealed} of {count(tests, 'test')} outside it sealed)" if tests else ""
     calls = "; STUN gets through the VPN" if through else ""
     word = typer.style(verdict.value.upper(), fg=_COLOURS[verdict], bold=True)
     typer.echo(f"{word}: {text}{counted}{calls}\n")

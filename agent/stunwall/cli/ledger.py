@@ -38,7 +38,8 @@ class Exposure:
                 )
         sealed = sum(span.seconds for span in self.spans if span.kind is Kind.SEALED)
         share = percent(sealed / total if said else 1)
-        said.append(count(self.proven, "proven exposure") if self.proven else "nothing proven")
+        proven = self.proven or any(span.kind is Kind.LEAK for span in self.leaky)
+        said.append(count(self.proven, "proven exposure") if proven else "nothing proven")
         return f"Sealed for {share} of {length(total)}; {'; '.join(said)}."
 
     def redacted(self, hidden: Redaction) -> "Exposure":

@@ -1,8 +1,8 @@
-"""What the daemon does when the command asks: status, pause, resume, reload, exceptions."""
+"""What the daemon does when the command asks: status, pause, resume, reload, exceptions, results of checks."""
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any
 
 from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, Allow, Config, changed_keys
 from stunwall.configfile import reader
-from stunwall.configfile.drop_in import DropIn, Entry
+from stunwall.configfile.drop_in import CHECK_NAME, DropIn, Entry, check_text
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
 from stunwall.control.server import Later, Subscribe
+from stunwall.daemon import proofs
 from stunwall.daemon.events import PAGE, page
-from stunwall.model import StunwallError
+from stunwall.daemon.proofs import Proofs, Shown
+from stunwall.model import LEAK, StunwallError
 from stunwall.polkit import ALLOW, PAUSE, RELOAD
 from stunwall.text import date_time
 from stunwall.wall.pause import Pause
@@ -24,13 +26,31 @@ from stunwall.wall.pause import Pause
 _SHARED = 1.0  # seconds for which users without rights get the same status
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 # What all users may ask for with status_for_all: of the record, their own.
-_READING = {"status": "status", "events": "events", "subscribe": "events"}
+_READING = {
+    "status": "status",
+    "events": "events",
+    "subscribe": "events",
+    "check-begin": "status",
+    "check-done": "status",
+}
 _TIME_MAX = 2**33  # Unix seconds: a later time is no time that anybody means
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 
 
 class CommandError(StunwallError):
     """A request that cannot be carried out; the text is sent to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What the daemon has to do with checks.
+
+    `open()`: whether STUN may leave now, since the user wants it to. `sealed()`: called when root's check was sealed.
+    """
+
+    proofs: Proofs
+    open: Callable[[], bool]
+    sealed: Callable[[], None]
 
 
 class Commands:
@@ -49,9 +69,12 @@ class Commands:
         note: Callable[[str, str, Author], None],
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
+        checks: Checks,
     ) -> None:
         self._file = file
         self._drop_in = DropIn(file)
+        self._check_setting = DropIn(file, CHECK_NAME)
+        self._checks = checks
         self._config = settings
         self._pause = pause
         self._configure = configure
@@ -72,16 +95,26 @@ class Commands:
                         f"only root and the group stunwall may ask for the {_READING[command]} "
                         "(status_for_all = false)"
                     )
-                if command == "events":
-                    return self._events(request, peer)
-                if command == "subscribe":
-                    return Subscribe(request.get("answers") is True)
-                return self._status() if peer.may_change else self._shared_status()
+                return self._read(command, request, peer)
             if not peer.may_change:
                 return {"error": "only root and the group stunwall may change anything", "refused": True}
             return self._change(request, peer)
         except StunwallError as error:
             return {"error": str(error)}
+
+    def _read(self, command: str, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe:
+        match command:
+            case "events":
+                return self._events(request, peer)
+            case "subscribe":
+                return Subscribe(request.get("answers") is True)
+            case "check-begin":
+                return self._not_now() or {"basis": self._checks.proofs.basis()}
+            case "check-done":
+                return self._not_now() or self._check_done(request, peer)
+            case _:
+                status = self._status() if peer.may_change else self._shared_status()
+                return self._checks.proofs.told(status, _checker(peer))
 
     def _change(self, request: dict[str, Any], peer: Peer) -> Status | Authorize:
         match request.get("command"):
@@ -94,6 +127,10 @@ class Commands:
             case "reload":
                 what = "have stunwall apply its configuration files"
                 return self._if_allowed(RELOAD, what, self._reload, request, peer)
+            case "check-every-vpn-up":
+                on = request.get("on") is True
+                what = "change whether stunwall checks itself whenever the VPN comes up"
+                return self._if_allowed(RELOAD, what, partial(self._every_vpn_up, on), request, peer)
             case "allow-list":
                 return self._exceptions()
             case "allow-add":
@@ -104,8 +141,8 @@ class Commands:
                 return self._allow_remove(request, peer)
             case _:
                 raise CommandError(
-                    "unknown command. Known commands: status, events, subscribe, pause, resume, reload, "
-                    "allow-list, allow-add, allow-remove"
+                    "unknown command. Known commands: status, events, subscribe, check-begin, check-done, pause, "
+                    "resume, reload, check-every-vpn-up, allow-list, allow-add, allow-remove"
                 )
 
     def _if_allowed(
@@ -172,6 +209,41 @@ class Commands:
                 limit,
             )
         )
+
+    def _not_now(self) -> Status | None:
+        """Return why no result is kept, None if it is."""
+        if self._checks.open():
+            return {
+                "error": "STUN may leave now, during a pause or while no VPN is up: that is no result to keep"
+            }
+        return None
+
+    def _check_done(self, request: dict[str, Any], peer: Peer) -> Status:
+        """Keep a check's result: root's counts for everybody."""
+        proof, uid = proofs.parse(request), _checker(peer)
+        self._checks.proofs.add(uid, proof)
+        if uid == 0 and proof.shown is Shown.LEAK:
+            self._note(LEAK, f"{proof.sentence}; {_unasked(peer)}", _unasked(peer))
+        elif uid == 0 and self._checks.proofs.holds:
+            self._checks.sealed()
+        return {"for_all": uid == 0}
+
+    def _every_vpn_up(self, on: bool, by: Author) -> Status:
+        """Switch the checks at every start of the VPN on or off, and nothing else that the files say."""
+        before = self._check_setting.write(check_text(on))
+        try:
+            if reader.load(self._file).check_every_vpn_up is not on:
+                later = f"a file that is read after {self._check_setting.file} says otherwise"
+                raise CommandError(f"{later}: change it there")
+            settings = replace(self._config, check_every_vpn_up=on)
+            self._configure(settings)
+        except StunwallError:
+            self._check_setting.restore(before)
+            raise
+        if settings != self._config:
+            self._config = settings
+            self._note("reloaded", f"check_every_vpn_up; {by}", by)
+        return {"check_every_vpn_up": on}
 
     def _exceptions(self) -> Status:
         return {"allow": [rule.plain() for rule in self._config.allow], "cgroups": self._cgroups()}
@@ -240,6 +312,11 @@ class Commands:
             self._drop_in.restore(before)
             raise
         self._config = settings
+
+
+def _checker(peer: Peer) -> int:
+    """Return whose a check's result is: the service that checks runs as the daemon's own user."""
+    return 0 if peer.is_root else peer.uid
 
 
 def _unasked(peer: Peer) -> Author:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from stunwall.config import BoundTcp, Config, Mode, WhenVpnDown
-from stunwall.model import FAMILIES, StunwallError
+from stunwall.model import FAMILIES, Address, StunwallError
 from stunwall.policy import View
 from stunwall.vpn import inside, interfaces
 from stunwall.vpn.endpoints import EndpointWatch
@@ -191,6 +191,16 @@ class NetworkSync:
     @property
     def _named(self) -> inside.Named:
         return inside.Named(self._config.interfaces, self._config.inside)
+
+    @property
+    def ways(self) -> frozenset[tuple[str, int, tuple[Address, ...]]]:
+        """The ways by which packets leave this machine: the name, index and addresses of each interface."""
+        found = self._snapshot
+        return frozenset(
+            (link.name, link.index, found.all_addresses.get(link.index, ()))
+            for link in found.links
+            if link.name != "lo" and link.name not in self._behind
+        )
 
     @property
     def local_endpoints(self) -> list[tuple[str, int]]:
