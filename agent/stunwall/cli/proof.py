@@ -75,13 +75,11 @@ def _leaky(said: dict[str, Any]) -> list[str]:
 
 def kept(said: dict[str, Any]) -> str:
     """Return the sentence on whether a result is kept."""
-    match said["kept_for"]:
-        case "everyone":
-            return "Kept: `stunwall status` shows this result to every user."
-        case "you":
-            return "Kept: `stunwall status` shows this result to you; a check by root counts for every user."
-        case _:
-            return f"Not kept for `stunwall status`: {printable(said['not_kept'])}."
+    if said["not_kept"]:
+        return f"Not kept for `stunwall status`: {printable(said['not_kept'])}."
+    if said["kept_for"] == "everyone":
+        return "Kept: `stunwall status` shows this result to every user."
+    return "Kept: `stunwall status` shows this result to you; a check by root counts for every user."
 
 
 def sentence(proof: Status) -> str:

@@ -103,18 +103,16 @@ class Commands:
             return {"error": str(error)}
 
     def _read(self, command: str, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe:
-        match command:
-            case "events":
-                return self._events(request, peer)
-            case "subscribe":
-                return Subscribe(request.get("answers") is True)
-            case "check-begin":
-                return self._not_now() or {"basis": self._checks.proofs.basis()}
-            case "check-done":
-                return self._not_now() or self._check_done(request, peer)
-            case _:
-                status = self._status() if peer.may_change else self._shared_status()
-                return self._checks.proofs.told(status, _checker(peer))
+        if command == "events":
+            return self._events(request, peer)
+        if command == "subscribe":
+            return Subscribe(request.get("answers") is True)
+        if command == "check-begin":
+            return self._not_now() or {"basis": self._checks.proofs.basis()}
+        if command == "check-done":
+            return self._not_now() or self._check_done(request, peer)
+        status = self._status() if peer.may_change else self._shared_status()
+        return self._checks.proofs.told(status, _checker(peer))
 
     def _change(self, request: dict[str, Any], peer: Peer) -> Status | Authorize:
         match request.get("command"):

@@ -83,10 +83,9 @@ class Parts:
         stack.callback(self.origins.close)
         self.packets = self._packet_handler(refusals)
         self.queue.serve_with(self.packets.handle, self.packets.fault)
-        self._opened = 0  # how often the wall was opened or changed by others
+        self._opened = 0  # how often the wall was opened, or changed by others
         self.proofs = Proofs(self._basis)
-        self.check_due = CheckDue(config.run_dir, partial(problem, "check"))
-        stack.callback(self.check_due.remove)
+        self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:
         """Put the wall up, and go on with a pause that a daemon before this one began. Raises StunwallError."""
@@ -123,6 +122,11 @@ class Parts:
         report = partial(self.problems.report, "ledger")
         made = Ledger(self.config.state_dir, lambda: self.config.log, report)
         stack.callback(made.close)
+        return made
+
+    def _new_check_due(self, stack: ExitStack) -> CheckDue:
+        made = CheckDue(self.config.run_dir, partial(self.problems.report, "check"))
+        stack.callback(made.remove)
         return made
 
     def _record_writer(self, stack: ExitStack) -> RecordWriter:
