@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -34,10 +34,8 @@ _COLOURS = {
     Verdict.MUTE: typer.colors.YELLOW,
 }
 _GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
-_LOOK, _REST = (
-    1.0,
-    10.0,
-)  # seconds: until a VPN is looked for again, and after an inconclusive check, for the routers
+_LOOK = 1.0  # seconds until a VPN is looked for again
+_REST = 10.0  # seconds after an inconclusive check: routers limit how often they report
 _WORD = max(map(len, Verdict)) + 2  # columns
 _NEXT = {
     Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
@@ -58,30 +56,36 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+Everything = Annotated[
+    bool, typer.Option("--all", help="Try every kind of message, not only STUN's Binding Request.")
+]
+Forecast = Annotated[
+    bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
+]
+Wait = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="TIME",
+        help=f"Wait for a VPN, and repeat what is inconclusive, for at most this long, such as {DURATIONS}.",
+    ),
+]
+EveryVpnUp = Annotated[
+    Switch | None,
+    typer.Option(
+        "--every-vpn-up", help="Have stunwall check by itself whenever the VPN comes up, or no longer."
+    ),
+]
+
+
 def check(
     context: typer.Context,
     as_json: Json = False,
     redact: Redact = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Try every kind of message, not only STUN's Binding Request.")
-    ] = False,
-    forecast: Annotated[
-        bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
-    ] = False,
-    wait: Annotated[
-        str | None,
-        typer.Option(
-            "--wait",
-            metavar="TIME",
-            help=f"Wait for a VPN, and repeat what is inconclusive, such as {DURATIONS}.",
-        ),
-    ] = None,
-    every_vpn_up: Annotated[
-        Switch | None,
-        typer.Option(
-            "--every-vpn-up", help="Have stunwall check by itself whenever the VPN comes up, or no longer."
-        ),
-    ] = None,
+    everything: Everything = False,
+    forecast: Forecast = False,
+    wait: Wait = None,
+    every_vpn_up: EveryVpnUp = None,
 ) -> None:
     """Prove on the wire whether STUN can bypass the VPN.
 
@@ -105,26 +109,29 @@ def check(
       1  leak: STUN left outside the VPN
       5  inconclusive: for some way, no router reported anything
     """
+    config = reader.load(context.obj)
     if every_vpn_up is not None:
         _switch(context, every_vpn_up, as_json)
-        return
-    config = reader.load(context.obj)
     seconds = 0 if wait is None else duration_seconds(wait, "--wait")
     said = _forecast(config) if forecast else _examined(config, _variants(everything), seconds)
+    _print(said, as_json, redact)
+
+
+def _print(said: dict[str, Any], as_json: bool, redact: bool) -> NoReturn:
     if hidden := redaction(redact):
         said = hidden.value(said)
     if as_json:
         terminal.print_json(said)
     else:
         _show(said)
-    raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if not forecast else 0)
+    raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if said["verdict"] else 0)
 
 
 def _variants(everything: bool) -> Sequence[Variant]:
     return messages.VARIANTS if everything else messages.USUAL
 
 
-def _switch(context: typer.Context, switch: Switch, as_json: bool) -> None:
+def _switch(context: typer.Context, switch: Switch, as_json: bool) -> NoReturn:
     reply = request(context, "check-every-vpn-up", on=switch is Switch.ON)
     if as_json:
         terminal.print_json({"check_every_vpn_up": reply["check_every_vpn_up"]})
@@ -132,6 +139,7 @@ def _switch(context: typer.Context, switch: Switch, as_json: bool) -> None:
         typer.echo("stunwall now checks by itself whenever the VPN comes up.")
     else:
         typer.echo("stunwall no longer checks by itself.")
+    raise typer.Exit
 
 
 def _forecast(config: Config) -> dict[str, Any]:

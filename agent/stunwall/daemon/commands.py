@@ -42,7 +42,7 @@ class CommandError(StunwallError):
 
 
 @dataclass(frozen=True, slots=True)
-class Checks:
+class CheckResults:
     """What the daemon has to do with checks.
 
     `open()`: whether STUN may leave now, since the user wants it to. `sealed()`: called when root's check was sealed.
@@ -69,12 +69,12 @@ class Commands:
         note: Callable[[str, str, Author], None],
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
-        checks: Checks,
+        results: CheckResults,
     ) -> None:
         self._file = file
         self._drop_in = DropIn(file)
         self._check_setting = DropIn(file, CHECK_NAME)
-        self._checks = checks
+        self._results = results
         self._config = settings
         self._pause = pause
         self._configure = configure
@@ -108,11 +108,11 @@ class Commands:
         if command == "subscribe":
             return Subscribe(request.get("answers") is True)
         if command == "check-begin":
-            return self._not_now() or {"basis": self._checks.proofs.basis()}
+            return self._not_now() or {"basis": self._results.proofs.basis()}
         if command == "check-done":
             return self._not_now() or self._check_done(request, peer)
         status = self._status() if peer.may_change else self._shared_status()
-        return self._checks.proofs.told(status, _checker(peer))
+        return self._results.proofs.told(status, _checker(peer))
 
     def _change(self, request: dict[str, Any], peer: Peer) -> Status | Authorize:
         match request.get("command"):
@@ -210,7 +210,7 @@ class Commands:
 
     def _not_now(self) -> Status | None:
         """Return why no result is kept, None if it is."""
-        if self._checks.open():
+        if self._results.open():
             return {
                 "error": "STUN may leave now, during a pause or while no VPN is up: that is no result to keep"
             }
@@ -219,11 +219,11 @@ class Commands:
     def _check_done(self, request: dict[str, Any], peer: Peer) -> Status:
         """Keep a check's result: root's counts for everybody."""
         proof, uid = proofs.parse(request), _checker(peer)
-        self._checks.proofs.add(uid, proof)
+        self._results.proofs.add(uid, proof)
         if uid == 0 and proof.shown is Shown.LEAK:
             self._note(LEAK, f"{proof.sentence}; {_unasked(peer)}", _unasked(peer))
-        elif uid == 0 and self._checks.proofs.holds:
-            self._checks.sealed()
+        elif uid == 0 and self._results.proofs.holds:
+            self._results.sealed()
         return {"for_all": uid == 0}
 
     def _every_vpn_up(self, on: bool, by: Author) -> Status:

@@ -13,7 +13,7 @@ from stunwall.config import Config, Mode
 from stunwall.control.protocol import FILE
 from stunwall.control.server import Control
 from stunwall.daemon import systemd
-from stunwall.daemon.commands import Checks, Commands
+from stunwall.daemon.commands import CheckResults, Commands
 from stunwall.daemon.events import announce
 from stunwall.daemon.folders import give_to_group
 from stunwall.daemon.journal import Journal
@@ -76,7 +76,7 @@ class Loop:
             parts.note,
             partial(status, parts),
             lambda: parts.sync.cgroups,
-            Checks(parts.proofs, lambda: bool(parts.pause.left) or parts.is_open, parts.check_due.done),
+            CheckResults(parts.proofs, lambda: bool(parts.pause.left) or parts.is_open, parts.check_due.done),
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all
         self._control = Control(folder, self._selector, self._commands.answer, for_all)

@@ -8,7 +8,7 @@ from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME as DROP_IN
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import Author
-from stunwall.daemon.commands import Checks, Commands
+from stunwall.daemon.commands import CheckResults, Commands
 from stunwall.daemon.proofs import Proofs
 from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
@@ -38,7 +38,7 @@ class Served:
         self.asked = 0  # how often the status was made
         pause, cgroups = Pause(NFT), lambda: self.cgroups
         self.basis, self.open, self.sealed = 1, False, 0
-        checks = Checks(Proofs(lambda: self.basis), lambda: self.open, self._sealed)
+        checks = CheckResults(Proofs(lambda: self.basis), lambda: self.open, self._sealed)
         self.commands = Commands(
             self.file, loaded, pause, self._configure, self._note, self._status, cgroups, checks
         )

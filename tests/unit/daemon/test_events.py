@@ -12,7 +12,7 @@ from stunwall.control.peer import Peer
 from stunwall.control.server import Later, Subscribe
 from stunwall.control.subscribers import Subscribers
 from stunwall.daemon import events
-from stunwall.daemon.commands import Checks, Commands
+from stunwall.daemon.commands import CheckResults, Commands
 from stunwall.daemon.proofs import Proofs
 from stunwall.record.plain import entry, plain
 from stunwall.record.schema import RecordError
@@ -34,7 +34,7 @@ class Served:
         record(folder, *(replace(event(port), uid=uid) for port, uid in enumerate(UIDS, 1)))
         config = reader.load(file)
         pause = Pause(cast(Nft, None))
-        checks = Checks(Proofs(lambda: 1), lambda: False, lambda: None)
+        checks = CheckResults(Proofs(lambda: 1), lambda: False, lambda: None)
         self.commands = Commands(
             file, config, pause, lambda config: None, lambda verdict, reason, by: None, dict, list, checks
         )
