@@ -193,11 +193,11 @@ class NetworkSync:
         return inside.Named(self._config.interfaces, self._config.inside)
 
     @property
-    def ways(self) -> frozenset[tuple[str, int, tuple[Address, ...]]]:
+    def ways(self) -> frozenset[tuple[str, int, frozenset[Address]]]:
         """The ways by which packets leave this machine: the name, index and addresses of each interface."""
         found = self._snapshot
         return frozenset(
-            (link.name, link.index, found.all_addresses.get(link.index, ()))
+            (link.name, link.index, frozenset(found.all_addresses.get(link.index, ())))
             for link in found.links
             if link.name != "lo" and link.name not in self._behind
         )
