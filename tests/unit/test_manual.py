@@ -208,9 +208,6 @@ def test_the_fields_of_entries_match_the_json() -> None:
     )
 
 
-NAMED = {"GAP": GAP, "LEAK": LEAK}
-
-
 def _notes(function: ast.expr) -> int:
     """The index of the verdict in the arguments of a function that records one, otherwise -1."""
     match function:
@@ -228,10 +225,10 @@ def test_exactly_the_recorded_verdicts_are_described() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and _notes(node.func) >= 0
     ]
+    variables = {"LEAK": LEAK}
     noted = {
-        ast.literal_eval(name) if isinstance(name, ast.Constant) else NAMED[ast.unparse(name)]
+        ast.literal_eval(name) if isinstance(name, ast.Constant) else variables.get(ast.unparse(name), GAP)
         for name in calls
-        if ast.unparse(name) != "verdict"  # note() itself
     }
     assert {"paused", "resumed", GAP, LEAK} <= noted
     described = [tag.removeprefix("Cm ") for tag in lists(MAIN.section("JSON", "Entries of the record"))[1]]

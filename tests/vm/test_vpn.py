@@ -1,7 +1,7 @@
 """VPNs in the kernel: STUN passes through them, and STUN that would bypass them is blocked."""
 
 from collections.abc import Iterator
-from socket import AF_INET, AF_INET6
+from socket import AF_INET
 from typing import Protocol
 
 import pytest
@@ -10,7 +10,6 @@ from lab.addresses import CLIENT, FAMILIES, PHYSICAL, REAL, STUN_PORT, STUN_SERV
 from lab.deadline import until
 from lab.messages import binding_request, reflexive_address
 from lab.probe import UNBOUND, Binding
-from lab.wgquick import INTERFACE, Account
 from vm.early import SLOW, under_traffic
 from vm.image import image
 from vm.ipsec import PREFERENCE, Gateway, Tunnel

@@ -73,7 +73,9 @@ Wait = Annotated[
 EveryVpnUp = Annotated[
     Switch | None,
     typer.Option(
-        "--every-vpn-up", help="Have stunwall check by itself whenever the VPN comes up, or no longer."
+        "--every-vpn-up",
+        metavar="on|off",
+        help="Have stunwall check by itself whenever the VPN comes up, or no longer.",
     ),
 ]
 

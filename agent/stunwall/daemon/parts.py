@@ -66,8 +66,6 @@ class Parts:
         _check_alone(nft, config.queue)
         self.queue = _take_queue(config)
         stack.callback(self.queue.close)
-        refusals = RefusalSender(config.mark_mask, self.versions)
-        stack.callback(refusals.close)
         self.writer = self._record_writer(stack)
         self.ledger = self._new_ledger(stack)
         self.second_lock = SecondLock(nft, config.mark_mask, partial(problem, "second lock"))
@@ -81,10 +79,8 @@ class Parts:
         stack.callback(self.sockets.close)
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
-        self.packets = self._packet_handler(refusals)
+        self.packets = self._packet_handler(stack)
         self.queue.serve_with(self.packets.handle, self.packets.fault)
-        self._opened = 0  # how often the wall was opened, or changed by others
-        self.proofs = Proofs(self._basis)
         self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:
@@ -125,6 +121,8 @@ class Parts:
         return made
 
     def _new_check_due(self, stack: ExitStack) -> CheckDue:
+        self._opened = 0  # how often the wall was opened, or changed by others
+        self.proofs = Proofs(self._basis)
         made = CheckDue(self.config.run_dir, partial(self.problems.report, "check"))
         stack.callback(made.remove)
         return made
@@ -154,7 +152,9 @@ class Parts:
             lambda: self.second_lock.held,
         )
 
-    def _packet_handler(self, refusals: RefusalSender) -> PacketHandler:
+    def _packet_handler(self, stack: ExitStack) -> PacketHandler:
+        refusals = RefusalSender(self.config.mark_mask, self.versions)
+        stack.callback(refusals.close)
         return PacketHandler(
             self.config,
             self.sync,

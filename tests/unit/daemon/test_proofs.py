@@ -9,7 +9,7 @@ from stunwall.daemon.proofs import Proof, ProofError, Shown
 from stunwall.model import LEAK
 from unit.daemon.commands import GUEST, MEMBER, ROOT, Served
 
-RESULT = {"verdict": "sealed", "sealed": 14, "tests": 14, "basis": 1, "interfaces": []}
+RESULT: dict[str, Any] = {"verdict": "sealed", "sealed": 14, "tests": 14, "basis": 1, "interfaces": []}
 LEAKS = RESULT | {"verdict": "leak", "sealed": 12, "interfaces": ["eth0"]}
 UNSURE = RESULT | {"verdict": "inconclusive", "sealed": 3}
 
