@@ -1,4 +1,4 @@
-"""Checks that systemd starts when the VPN comes up, and a service that runs only while it is proved that STUN is sealed."""
+"""Checks that systemd starts when the VPN comes up, and a service that runs only while STUN is proved to be sealed."""
 
 import re
 from collections.abc import Iterator
