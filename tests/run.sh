@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the tests need, and runs them: all, or one part.
-#   run.sh               everything but the slowest tests in virtual machines
+#   run.sh               everything but the slowest tests
 #   run.sh unit|lab|browser|vm [pytest options]  one part, whole
 #   run.sh fuzz [SECONDS]  damaged and random input until then, an hour unless said otherwise
 #   run.sh matrix [--write]  which STUN leaves, by sender and state; --write puts the table into rules/README.md
@@ -27,7 +27,7 @@ fi
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
 unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
 deb="dpkg-dev binutils lintian"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing"
 browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
@@ -104,11 +104,11 @@ case $part in
     lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
     vm) python -m vm.prepare; isolated python -m pytest tests/vm "$@" ;;
     all)
-        # Images and packages are built beside the unit tests, which mostly wait.
+        # Emulated machines beside tests that mostly wait; each lane builds its images and packages, or waits for the other.
+        # The browsers, which take much at once, come when one of the machines has ended. What the lanes say comes after the
+        # rest.
         said=$(mktemp -d)
         lanes=
-        setsid python -m vm.prepare >"$said/prepare" 2>&1 &
-        prepare=$!
         begin() { # begin NAME COMMAND: in the background, with what it prints in a file
             name=$1; shift
             setsid "$@" >"$said/$name" 2>&1 &
@@ -117,20 +117,17 @@ case $part in
         trap 'exit 130' INT
         trap 'exit 143' TERM HUP
         # KILL, as `unshare` heeds nothing less; its namespaces end with it.
-        trap 'kill -KILL $lanes 2>/dev/null || true; kill -- -$prepare 2>/dev/null || true; rm -rf "$said"' EXIT
+        trap 'kill -KILL $lanes 2>/dev/null || true; rm -rf "$said"' EXIT
         failed=0
         checks
-        isolated python -m pytest tests/unit "$@" || failed=$?
-        wait "$prepare" || { cat "$said/prepare" >&2; fail "the virtual machines' images and packages could not be built"; }
-        # Emulated machines beside tests that mostly wait; the browsers, which take much at once, when one of them has ended.
-        # What these say comes after the rest.
         # shellcheck disable=SC2016 # for the inner shell
         begin 6.1 sh -c '
             "$0" vm --kernel 6.1 -m "not any_kernel and not thorough" "$@" || failed=$?
-            "$0" browser "$@" || failed=$?
+            "$0" browser -m "not thorough" "$@" || failed=$?
             exit "${failed-0}"' "$root/tests/run.sh" "$@"
         begin 6.12 "$root/tests/run.sh" vm --kernel 6.12 -m "not older and not thorough" "$@"
-        isolated python -m pytest tests/lab "$@" || failed=$?
+        isolated python -m pytest tests/unit "$@" || failed=$?
+        isolated python -m pytest tests/lab -m "not thorough" "$@" || failed=$?
         for lane in $lanes; do wait "${lane#-}" || failed=$?; done
         cat "$said"/*
         exit "$failed"

@@ -13,9 +13,11 @@ Network = IPv4Network | IPv6Network
 
 # The keys of [[allow]], in the order in which they are shown.
 EXCEPTION_KEYS = (
-    *("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "until"),
+    *("to", "port", "from", "source_port", "protocol", "user", "unit", "app", "interface", "until", "preset"),
     "why",
 )
+# What says nothing about packets: an exception needs another key.
+NOTES = frozenset({"why", "until", "preset"})
 # The fields of Allow that cannot have the name of their key, which is a word of Python's.
 ALLOW_FIELDS = {"from": "source"}
 # A running daemon cannot change these: its queue, folders and sockets were made with them.
@@ -63,6 +65,7 @@ class Allow:
     `source`: the key `from`, the sender's address before source NAT. `user`: a user's number. `unit`: a systemd unit as
     `tailscaled.service`, or a cgroup's path from the root of the hierarchy; the last part may be a glob. `app`: the ID
     of a desktop application of `user`, as `org.mozilla.firefox`. `until`: when it ends, in Unix seconds.
+    `preset`: the preset that it is of.
     """
 
     why: str
@@ -76,6 +79,7 @@ class Allow:
     source_port: int | None = None
     app: str | None = None
     until: int | None = None
+    preset: str | None = None
 
     @property
     def by_program(self) -> bool:

@@ -67,7 +67,12 @@ _stunwall() {
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;
         "rules "*) options="--redact --nft --json --help" ;;
         "pause ") words="10m 30m 1h 2h" ;;
-        "allow ") words="add list remove"; options=--help ;;
+        "allow ") words="add list remove preset"; options=--help ;;
+        "allow preset ")
+            words="list coturn headscale jitsi jitsi-videobridge netbird netmaker nextcloud-talk snowflake snowflake-proxy steam syncthing tailscale"
+            options="--to --user --for --dry-run --json --help"
+            ;;
+        "allow preset "*) options="--to --user --for --dry-run --json --help" ;;
         "allow add "*) options="--why --to --port --from --source-port --protocol --user --unit --app --interface --for --json --help" ;;
         "config ") words=check; options=--help ;;
         "config check ")

@@ -61,7 +61,7 @@ complete --command stunwall --condition '__stunwall_at' --arguments reload --des
 complete --command stunwall --condition '__stunwall_at' --arguments allow --description 'Manage exceptions'
 complete --command stunwall --condition '__stunwall_at' --arguments config --description 'Check the configuration'
 
-for command in status log stats show explain check exposure notify vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'config check'
+for command in status log stats show explain check exposure notify vpn rules doctor pause resume reload 'allow add' 'allow list' 'allow remove' 'allow preset' 'config check'
     complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'Print JSON'
 end
 complete --command stunwall --condition '__stunwall_in status' --long-option waybar --description 'Print one line for a status bar'
@@ -134,6 +134,12 @@ complete --command stunwall --condition '__stunwall_at pause' --arguments '10m 3
 complete --command stunwall --condition '__stunwall_at allow' --arguments add --description 'Add an exception'
 complete --command stunwall --condition '__stunwall_at allow' --arguments list --description 'List the exceptions in effect'
 complete --command stunwall --condition '__stunwall_at allow' --arguments remove --description 'Remove an exception'
+complete --command stunwall --condition '__stunwall_at allow' --arguments preset --description 'Add the exceptions of a well-known program'
+complete --command stunwall --condition '__stunwall_at allow preset' --arguments 'list coturn headscale jitsi jitsi-videobridge netbird netmaker nextcloud-talk snowflake snowflake-proxy steam syncthing tailscale'
+complete --command stunwall --condition '__stunwall_in allow preset' --long-option to --exclusive --description 'Only to this server'
+complete --command stunwall --condition '__stunwall_in allow preset' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Whose programs'
+complete --command stunwall --condition '__stunwall_in allow preset' --long-option for --exclusive --arguments '10m 30m 1h 2h' --description 'How long; otherwise without end'
+complete --command stunwall --condition '__stunwall_in allow preset' --long-option dry-run --description 'Only print what it would write'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option why --exclusive --description 'The reason, for whoever reads the configuration later'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option to --exclusive --description 'Destination address or network'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option port --exclusive --description 'Destination port'

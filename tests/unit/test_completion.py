@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stunwall.presets.table import presets
 from unit.test_manual import commands, daemon_parser, options
 
 FOLDER = Path(__file__).parents[2] / "systemd" / "completion"
@@ -204,6 +205,12 @@ def test_values_are_offered_after_their_options(shell: Shell, tmp_path: Path) ->
     assert "root" in user
     assert {"30m", "2h", "7d"} <= since
     assert {"30m", "2h"} <= pause
+
+
+def test_the_presets_are_offered(shell: Shell, tmp_path: Path) -> None:
+    names, begun = shell(tmp_path, ["stunwall allow preset ", "stunwall allow preset --dry-run tail"])
+    assert names == {"list", *presets()}
+    assert begun == {"tailscale"}
 
 
 def test_offered_values_are_valid(shell: Shell, tmp_path: Path) -> None:

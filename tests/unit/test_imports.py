@@ -34,6 +34,7 @@ ROOMS = {
     "record": {"model", "config", "hints"},
     "bus": {"model"},
     "polkit": {"model", "text", "bus"},
+    "presets": {"model", "config"},
     "control": {"model", "hints", "text", "polkit"},
     "notify": {"model", "reasons", "text", "bus", "control", "record", "sockets"},
     "daemon": {
@@ -42,11 +43,11 @@ ROOMS = {
     },
     "doctor": {
         *("model", "config", "text", "hints", "polkit"),
-        *("configfile", "wall", "queue", "record", "control"),
+        *("configfile", "wall", "queue", "record", "control", "presets"),
     },
     "cli": {
         *("model", "config", "reasons", "text", "hints", "stun", "redact"),
-        *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check"),
+        *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check", "presets"),
     },
 }
 PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}
@@ -58,7 +59,7 @@ PURE_MODULES = {
     *("notify/words.py", "notify/groups.py"),
     *("record/filter.py", "record/shares.py", "sockets/cgroup_owner.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
-    "cli/decode.py",
+    *("presets/places.py", "cli/decode.py"),
 }
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "

@@ -39,7 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "any_kernel: for what no kernel makes different; unless one is asked for, with the last only",
     )
     config.addinivalue_line("markers", "older: as any_kernel, with the first only")
-    config.addinivalue_line("markers", "thorough: not in a run of everything, which has to stay short")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

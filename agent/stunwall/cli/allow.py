@@ -1,6 +1,5 @@
 """`stunwall allow`: exceptions, in effect at once and kept across restarts."""
 
-import os
 import time
 from contextlib import closing
 from typing import Annotated, Any
@@ -10,9 +9,11 @@ import typer
 from stunwall import hints
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import DURATIONS, Json, Redact, duration_seconds
+from stunwall.cli.options import DURATIONS, Json, Redact, caller, duration_seconds
+from stunwall.cli.preset import preset
 from stunwall.cli.redacted import redaction
 from stunwall.config import ALLOW_FIELDS, EXCEPTION_KEYS
+from stunwall.configfile.values import PRESET
 from stunwall.text import count, date_time
 from stunwall.wall import state
 from stunwall.wall.nft import Nft, NftPermissionError
@@ -99,30 +100,42 @@ def list_(context: typer.Context, as_json: Json = False, redact: Redact = False)
 @app.command()
 def remove(
     context: typer.Context,
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The number in `stunwall allow list`.")],
+    which: Annotated[
+        str,
+        typer.Argument(
+            metavar="NUMBER|PRESET",
+            help="The number in `stunwall allow list`, or a preset, for all of its exceptions.",
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
-    """Remove an exception that `stunwall allow add` made."""
-    _print(request(context, "allow-remove", number=number), {}, as_json)
+    """Remove an exception, or all exceptions of a preset.
+
+    They must be of `stunwall allow add` or `stunwall allow preset`; edit the file of others.
+    """
+    if which.isascii() and which.isdecimal():
+        reply = request(context, "allow-remove", number=int(which))
+    elif PRESET.fullmatch(which):
+        reply = request(context, "allow-remove", preset=which)
+    else:
+        raise typer.BadParameter("expected the number of an exception, or the name of a preset")
+    _print(reply, {}, as_json)
+
+
+app.command()(preset)
 
 
 def _rule(params: dict[str, Any]) -> dict[str, Any]:
     """Return the exception that these options of `add` mean, as in JSON."""
     options = dict(params)
     if options["app"] and options["user"] is None:
-        options["user"] = _caller()
+        options["user"] = caller()
     elif options["user"] and options["user"].isdecimal():
         options["user"] = int(options["user"])
     if options["until"] is not None:
         options["until"] = int(time.time()) + duration_seconds(options["until"], "--for")
-    given = {key: options[ALLOW_FIELDS.get(key, key)] for key in EXCEPTION_KEYS}
+    given = {key: options.get(ALLOW_FIELDS.get(key, key)) for key in EXCEPTION_KEYS}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _caller() -> int | None:
-    """Return the number of the user who runs this, by sudo or not; None if that is root."""
-    user = os.environ.get("SUDO_UID", "")
-    return (int(user) if user.isdecimal() else os.getuid()) or None
 
 
 def _counted() -> dict[int, int]:

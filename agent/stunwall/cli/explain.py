@@ -17,7 +17,9 @@ from stunwall.cli.record import open_record
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.configfile import reader
-from stunwall.model import FAMILIES, Address, StunwallError, Transport
+from stunwall.model import FAMILIES, Address, Event, StunwallError, Transport
+from stunwall.presets.match import match
+from stunwall.presets.table import presets
 from stunwall.vpn.explain import Routing
 from stunwall.vpn.walk import Packet
 
@@ -87,7 +89,20 @@ def _recorded(number: int, config: Config) -> dict[str, Any]:
         said = explanation.of_event(event, config)
     except ValueError as error:
         raise StunwallError(f"entry {number} is damaged: {error}") from error
-    return {"id": number} | said
+    return {"id": number} | said | {"preset": _preset(event)}
+
+
+def _preset(event: Event) -> dict[str, Any] | None:
+    """Return the preset for the program that was blocked, if there is one."""
+    found = match(event, presets().values())
+    if found is None:
+        return None
+    return {
+        "name": found.preset.name,
+        "by_name_only": found.place is None,
+        "command": found.command,
+        "reveals": found.preset.reveals,
+    }
 
 
 def _asked(options: Mapping[str, Any], config: Config) -> dict[str, Any]:

@@ -146,8 +146,17 @@ def show(said: dict[str, Any]) -> None:
         ("Rule", said["rule"]),
         ("Route", route),
         ("Next", said["next"]),
+        ("Preset", _preset(said.get("preset"))),
     )
     terminal.rows([(name, text) for name, text in pairs if text])
+
+
+def _preset(found: dict[str, Any] | None) -> str:
+    """Return what a preset would do for the program that was blocked, "" if there is none."""
+    if found is None:
+        return ""
+    name = "a program of this name, which any can have" if found["by_name_only"] else "this program"
+    return f"`{found['command']}` is for {name}, and reveals {found['reveals']}"
 
 
 def _way(explanation: Explanation, found: Routing, config: Config) -> str:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 import re
 from typing import Annotated
 
@@ -29,3 +30,9 @@ def duration_seconds(text: str, hint: str) -> int:
     if match is None:
         raise typer.BadParameter(f"expected a duration such as {DURATIONS}", param_hint=hint)
     return int(match[1]) * _UNITS[match[2]]
+
+
+def caller() -> int | None:
+    """Return the number of the user who runs this, by sudo or not; None if that is root."""
+    user = os.environ.get("SUDO_UID", "")
+    return (int(user) if user.isdecimal() else os.getuid()) or None

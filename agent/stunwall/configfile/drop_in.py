@@ -76,10 +76,31 @@ def check_text(on: bool) -> str:
     return f"# Written by `stunwall check --every-vpn-up`.\n\ncheck_every_vpn_up = {str(on).lower()}\n"
 
 
-def _text(entries: list[Entry]) -> str:
+def merged(before: list[Entry], new: list[Entry]) -> list[Entry]:
+    """Return the exceptions with those of a preset, which replace older ones of that preset for the same senders.
+
+    So nothing changes if the same ones are merged again.
+    """
+    wanted = [senders(entry) for entry in new]
+    replaced = [entry for entry in before if "preset" in entry and senders(entry) in wanted]
+    return before if replaced == new else [entry for entry in before if entry not in replaced] + new
+
+
+def senders(entry: Entry) -> list[Any]:
+    """Return the preset of an exception, whose packets it is about, and where they may go."""
+    return [entry.get(key) for key in ("preset", "unit", "app", "user", "from", "to")]
+
+
+def toml(entries: list[Entry]) -> str:
+    """Return the exceptions as tables of TOML."""
     # For strings and numbers JSON is also TOML, but for one character (TOML v1.0.0, strings).
-    tables = ("[[allow]]\n" + "".join(f"{key} = {_toml(entry[key])}\n" for key in entry) for entry in entries)
-    return "# Written by `stunwall allow`.\n\n" + "\n".join(tables)
+    return "\n".join(
+        "[[allow]]\n" + "".join(f"{key} = {_toml(entry[key])}\n" for key in entry) for entry in entries
+    )
+
+
+def _text(entries: list[Entry]) -> str:
+    return f"# Written by `stunwall allow`.\n\n{toml(entries)}"
 
 
 def _toml(value: str | int) -> str:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import ALLOW_FIELDS, Allow, Config, Retention
+from stunwall.config import ALLOW_FIELDS, NOTES, Allow, Config, Retention
 from stunwall.configfile.errors import ConfigError, ConfigPermissionError
 from stunwall.configfile.values import ALLOW_KEYS, KEYS, LOG_KEYS, Check, UnfitError
 
@@ -117,8 +117,8 @@ class _Reader:
             rule = self.values(entry, ALLOW_KEYS, path)
             if "why" not in rule:
                 raise self._error('needs why = "…": a reason that you will still understand in a year', path)
-            if rule.keys() <= {"why", "until"}:
-                others = ", ".join(key for key in ALLOW_KEYS if key not in ("why", "until"))
+            if rule.keys() <= NOTES:
+                others = ", ".join(key for key in ALLOW_KEYS if key not in NOTES)
                 raise self._error(f"matches everything; give at least one of {others}", path)
             if "app" in rule and not ("user" in rule and "unit" not in rule):
                 raise self._error('needs user = "…", whose application it is, and no unit', (*path, "app"))

@@ -22,6 +22,7 @@ _UNIT = re.compile(r"([A-Za-z0-9:_.\\@-]+/){0,15}[A-Za-z0-9:_.\\@*?\[\]!-]+")
 _EVERY_UNIT = re.compile(r"[*?]+(\.[a-z*?]*)?")
 # The Desktop Entry Specification's desktop file ID, without `.desktop`, of the letters that are in use.
 _APP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
+PRESET = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _INTERFACE_GLOB = re.compile(r'[^"/\s]{1,64}')
 # What may be the name of a program's file, and a glob.
 _PROGRAM = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
@@ -174,6 +175,12 @@ def _app(value: Any) -> str:  # noqa: ANN401
     raise UnfitError('the ID of a desktop application as "com.discordapp.Discord", or the name of a snap,')
 
 
+def _preset(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, str) and PRESET.fullmatch(value):
+        return value
+    raise UnfitError("the name of a preset, as `stunwall allow preset list` shows it,")
+
+
 KEYS: dict[str, Check] = {
     "mode": _choice(Mode),
     "on_block": _choice(OnBlock),
@@ -209,6 +216,7 @@ ALLOW_KEYS: dict[str, Check] = {
     "app": _app,
     "interface": _interface,
     "until": _time,
+    "preset": _preset,
     "why": _text,
 }
 assert {f.name for f in fields(Config)} == {*KEYS, "log", "allow"}  # noqa: S101 - a slip of ours, not the user's

@@ -8,9 +8,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, Allow, Config, changed_keys
+from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, NOTES, Allow, Config, changed_keys
 from stunwall.configfile import reader
-from stunwall.configfile.drop_in import CHECK_NAME, DropIn, Entry, check_text
+from stunwall.configfile.drop_in import CHECK_NAME, DropIn, Entry, check_text, merged
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
@@ -35,6 +35,7 @@ _READING = {
 }
 _TIME_MAX = 2**33  # Unix seconds: a later time is no time that anybody means
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
+_PRESET_MAX = 32  # exceptions that are asked for at once: polkit's dialogue names them all
 
 
 class CommandError(StunwallError):
@@ -132,15 +133,17 @@ class Commands:
             case "allow-list":
                 return self._exceptions()
             case "allow-add":
-                entry = _entry(request)
+                entry = _entry(request.get("rule"))
                 what = f"let STUN bypass the VPN, which shows your real address ({_words(entry)})"
                 return self._if_allowed(ALLOW, what, partial(self._allow_add, entry), request, peer)
+            case "allow-preset":
+                return self._preset(_entries(request), request, peer)
             case "allow-remove":
                 return self._allow_remove(request, peer)
             case _:
                 raise CommandError(
                     "unknown command. Known commands: status, events, subscribe, check-begin, check-done, pause, "
-                    "resume, reload, check-every-vpn-up, allow-list, allow-add, allow-remove"
+                    "resume, reload, check-every-vpn-up, allow-list, allow-add, allow-preset, allow-remove"
                 )
 
     def _if_allowed(
@@ -275,13 +278,33 @@ class Commands:
         return {"changed": changed}
 
     def _allow_add(self, entry: Entry, by: Author) -> Status:
-        if len(self._config.allow) >= _ALLOW_MAX:
+        return self._add([*self._drop_in.entries(), entry], [entry], by)
+
+    def _preset(self, new: list[Entry], request: dict[str, Any], peer: Peer) -> Status | Authorize:
+        """Make the exceptions of a preset, if they are not there yet."""
+        before = self._drop_in.entries()
+        if merged(before, new) == before and reader.load(self._file).allow == self._config.allow:
+            return self._exceptions()
+
+        def make(by: Author) -> Status:
+            return self._add(merged(self._drop_in.entries(), new), new, by)
+
+        rules = "; ".join(map(_words, new))
+        what = f"let STUN bypass the VPN, which shows your real address ({rules})"
+        return self._if_allowed(ALLOW, what, make, request, peer)
+
+    def _add(self, entries: list[Entry], added: list[Entry], by: Author) -> Status:
+        """Make `entries` the drop-in's, of which some are `added`."""
+        if len(self._config.allow) - len(self._drop_in.entries()) + len(entries) > _ALLOW_MAX:
             raise CommandError(f"there are already {_ALLOW_MAX} exceptions: remove some")
-        self._write([*self._drop_in.entries(), entry])
-        self._note("allowed", f"{_words(entry)}: {entry['why']}; {by}", by)
+        self._write(entries)
+        for each in added:
+            self._note("allowed", f"{_words(each)}: {each['why']}; {by}", by)
         return self._exceptions()
 
     def _allow_remove(self, request: dict[str, Any], peer: Peer) -> Status:
+        if isinstance(preset := request.get("preset"), str):
+            return self._remove_preset(preset, peer)
         number = request.get("number")
         if reader.load(self._file).allow != self._config.allow:
             raise CommandError(f"{self._file} or a file in conf.d has changed: `stunwall reload` first")
@@ -295,9 +318,22 @@ class Commands:
             raise CommandError(f"exception {number} is in {files[number - 1]}: remove it there")
         entries = self._drop_in.entries()
         removed = entries.pop(number - 1 - files.index(self._drop_in.file))
-        self._write(entries)
+        return self._remove([removed], entries, peer)
+
+    def _remove_preset(self, preset: str, peer: Peer) -> Status:
+        entries = self._drop_in.entries()
+        removed = [each for each in entries if each.get("preset") == preset]
+        if not removed:
+            raise CommandError(
+                f"there is no exception of a preset {preset!r} in {self._drop_in.file}: `stunwall allow list` shows all"
+            )
+        return self._remove(removed, [each for each in entries if each not in removed], peer)
+
+    def _remove(self, removed: list[Entry], left: list[Entry], peer: Peer) -> Status:
+        self._write(left)
         by = _unasked(peer)
-        self._note("revoked", f"{_words(removed)}: {removed.get('why', '')}; {by}", by)
+        for each in removed:
+            self._note("revoked", f"{_words(each)}: {each.get('why', '')}; {by}", by)
         return self._exceptions()
 
     def _write(self, entries: list[Entry], allow: tuple[Allow, ...] | None = None) -> None:
@@ -333,9 +369,20 @@ def _seconds(request: dict[str, Any]) -> int:
     return seconds
 
 
-def _entry(request: dict[str, Any]) -> Entry:
-    """Return the exception that is asked for, as it would be written. Raises CommandError."""
-    entry = request.get("rule")
+def _entries(request: dict[str, Any]) -> list[Entry]:
+    """Return the exceptions of one preset that are asked for. Raises CommandError."""
+    asked = request.get("rules")
+    if not isinstance(asked, list) or not 0 < len(asked) <= _PRESET_MAX:
+        raise CommandError(f'a preset needs "rules", a list of up to {_PRESET_MAX} exceptions')
+    entries = [_entry(each) for each in asked]
+    presets = {each.get("preset") for each in entries}
+    if None in presets or len(presets) > 1:
+        raise CommandError('"rules" are exceptions of one "preset"')
+    return entries
+
+
+def _entry(entry: object) -> Entry:
+    """Return an exception that is asked for, as it would be written. Raises CommandError."""
     if not isinstance(entry, dict) or not all(isinstance(v, str | int) for v in entry.values()):
         raise CommandError('an exception needs "rule", an object as in [[allow]]')
     if strange := entry.keys() - set(EXCEPTION_KEYS):  # they would be written to the file as they are
@@ -346,8 +393,8 @@ def _entry(request: dict[str, Any]) -> Entry:
 
 
 def _words(entry: Entry) -> str:
-    """Return what an exception is for, without its reason, which may be misleading."""
-    said = {key: value for key, value in entry.items() if key != "why"}
+    """Return what an exception is for, without its reason and its preset, which may be misleading."""
+    said = {key: value for key, value in entry.items() if key == "until" or key not in NOTES}
     match said.get("until"):
         case int(until) if 0 <= until < _TIME_MAX:
             said["until"] = date_time(until)

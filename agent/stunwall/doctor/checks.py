@@ -11,6 +11,7 @@ from stunwall.doctor import (
     kernel,
     other_programs,
     permissions,
+    presets,
     record,
     second_lock,
     service,
@@ -39,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "record": record.check,
     "vpn": vpn.check,
     "exceptions": exceptions.check,
+    "presets": presets.check,
 }
 
 

@@ -107,6 +107,25 @@ def test_allow_list_and_remove_number_the_exceptions(
     assert json.loads(stunwall("allow", "list", "--json").out) == {"allow": []}
 
 
+def test_allow_remove_takes_the_name_of_a_preset(stunwall: Stunwall, served: Daemon) -> None:
+    served.reply = {"allow": EXCEPTIONS}
+    assert stunwall("allow", "remove", "tailscale") == Result(0, LISTED, "")
+    assert served.asked == [{"command": "allow-remove", "preset": "tailscale"}]
+    for name in ("Tailscale", "a b", "1x", "٣", ""):
+        result = stunwall("allow", "remove", name)
+        assert (result.code, result.out) == (2, "")
+        assert "expected the number of an exception, or the name of a preset" in " ".join(result.err.split())
+    assert len(served.asked) == 1
+
+
+def test_the_preset_of_an_exception_is_listed(
+    stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "read", _not_permitted)
+    served.reply = {"allow": [{"port": 1, "unit": "a.service", "preset": "a", "why": "w"}]}
+    assert stunwall("allow", "list").out == "1   port 1, unit a.service, preset a: w\n"
+
+
 def _not_permitted(nft: Nft) -> None:
     raise NftPermissionError("permission denied")
 

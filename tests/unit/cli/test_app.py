@@ -44,7 +44,7 @@ from unit.test_manual import commands
         "allow add --port 1",
         "allow add --port many --why x",
         "allow remove",
-        "allow remove one",
+        "allow remove One",
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(stunwall: Stunwall, arguments: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from stunwall.cli import explanation
 from stunwall.config import Config
+from stunwall.presets.table import presets
 from stunwall.vpn.cause import Cause
 from stunwall.vpn.walk import Packet
 from unit.cli.command import HOSTILE, Stunwall
@@ -395,6 +396,35 @@ def test_other_ways_in_which_it_may_have_left_are_named(
     said = asked(stunwall, "1")
     assert (said["cause"], said["uid"]) == (Cause.RULE, 1000)
     assert said["other_causes"] == [Cause.DEVICE_BOUND, Cause.MARK]
+
+
+def test_the_preset_for_the_program_that_was_blocked_is_named(
+    machine: None, stunwall: Stunwall, folder: Path
+) -> None:
+    program: dict[str, Any] = {
+        "interface": "nsxout",
+        "uid": 0,
+        "user": "root",
+        "executable": "/usr/sbin/tailscaled",
+    }
+    record(
+        folder,
+        replace(event(40000), **program, unit="tailscaled.service"),
+        replace(event(40001), **program, unit="session-2.scope"),
+        replace(event(40002), **program | {"executable": "/usr/bin/firefox"}),
+    )
+    reveals = presets()["tailscale"].reveals
+    command = "sudo stunwall allow preset tailscale"
+    found = {"name": "tailscale", "by_name_only": False, "command": command, "reveals": reveals}
+    assert [asked(stunwall, f"{number}")["preset"] for number in (1, 2, 3)] == [
+        found,
+        found | {"by_name_only": True},
+        None,
+    ]
+    first, second, third = (" ".join(stunwall("explain", f"{number}").out.split()) for number in (1, 2, 3))
+    assert f"Preset `{command}` is for this program, and reveals {reveals}" in first
+    assert f"Preset `{command}` is for a program of this name, which any can have, and reveals" in second
+    assert "Preset" not in third
 
 
 def test_an_entry_that_cannot_be_explained_is_exit_code_1(stunwall: Stunwall, folder: Path) -> None:

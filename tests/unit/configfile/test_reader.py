@@ -252,11 +252,13 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
             f"[[allow]]\nports = 1\n{WHY}",
             2,
             "allow.ports",
-            "from, interface, port, protocol, source_port, to, unit",
+            "from, interface, port, preset, protocol, source_port, to",
         ),
         (f"[[allow]]\nport = 1\n{WHY}[[allow]]\nport = 1\n", 4, "allow", 'needs why = "'),
         (f"queue = 1\n[[allow]]\n{WHY}", 2, "allow", "matches everything"),
         (f"[[allow]]\nuntil = 1\n{WHY}", 1, "allow", "matches everything; give at least one of to, port"),
+        (f"[[allow]]\npreset = 'a'\n{WHY}", 1, "allow", "matches everything; give at least one of to, port"),
+        (f"[[allow]]\nport = 1\npreset = 'A b'\n{WHY}", 3, "allow.preset", "the name of a preset, as"),
         *(
             (f"[[allow]]\nport = 1\nuntil = {end}\n{WHY}", 3, "allow.until", "a time with its UTC offset")
             for end in (

@@ -14,19 +14,35 @@ from stunwall.config import Allow
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME as DROP_IN
 from stunwall.configfile.errors import ConfigError
+from stunwall.control.prompts import Authorize
 from stunwall.daemon import commands
 from stunwall.model import Event
+from stunwall.polkit import ALLOW
 from stunwall.wall import table
 from stunwall.wall.nft import Nft, NftError
 from stunwall.wall.pause import LONGEST
-from unit.daemon.commands import GUEST, PORT, ROOT, Served
+from unit.daemon.commands import GUEST, MEMBER, PORT, ROOT, Served
 
 # Who may
 
 
 @pytest.mark.parametrize(
     "command",
-    ["pause", "resume", "reload", "allow-add", "allow-remove", "allow-list", "nonsense", "", None, 1, [], {}],
+    [
+        "pause",
+        "resume",
+        "reload",
+        "allow-add",
+        "allow-preset",
+        "allow-remove",
+        "allow-list",
+        "nonsense",
+        "",
+        None,
+        1,
+        [],
+        {},
+    ],
 )
 def test_a_peer_without_rights_may_do_nothing(served: Served, paused: list[int], command: Any) -> None:
     before = served.files()
@@ -486,3 +502,78 @@ def test_a_reload_that_the_kernel_refuses_changes_nothing(served: Served) -> Non
     assert served.ask("reload") == {"error": "the kernel says no"}
     served.refusal = None
     assert served.ask("reload") == {"changed": ["mode"]}
+
+
+# Presets
+
+PRESET = [
+    {"port": 3478, "unit": "a.service", "preset": "a", "why": "one"},
+    {"port": 19302, "unit": "a.service", "preset": "a", "why": "one"},
+]
+
+
+def test_a_preset_is_written_at_once_and_again_changes_nothing(served: Served) -> None:
+    served.add(**PORT)
+    assert served.ask("allow-preset", rules=PRESET)["allow"] == [PORT, *PRESET]
+    assert reader.load(served.file).allow == served.configured[-1].allow
+    assert len(served.configured) == 2
+    by = "by user 0 (root), who needs no permission"
+    assert served.recorded[1:] == [
+        ("allowed", f"port 3478, unit a.service: one; {by}"),
+        ("allowed", f"port 19302, unit a.service: one; {by}"),
+    ]
+    before, recorded = served.files(), list(served.recorded)
+    assert served.ask("allow-preset", rules=PRESET)["allow"] == [PORT, *PRESET]
+    assert (served.files(), served.recorded, len(served.configured)) == (before, recorded, 2)
+
+
+def test_a_preset_of_another_version_replaces_the_one_before(served: Served) -> None:
+    served.ask("allow-preset", rules=PRESET)
+    other = [PRESET[0] | {"port": 5}]
+    assert served.ask("allow-preset", rules=other)["allow"] == other
+
+
+def test_a_preset_is_removed_by_its_name_with_all_of_its_exceptions(served: Served) -> None:
+    served.ask("allow-preset", rules=PRESET)
+    served.add(**PORT)
+    assert served.ask("allow-remove", preset="a")["allow"] == [PORT]
+    assert reader.load(served.file).allow == served.configured[-1].allow
+    assert [verdict for verdict, _ in served.recorded] == ["allowed"] * 3 + ["revoked"] * 2
+    before = served.files()
+    told = f"there is no exception of a preset 'a' in {served.drop_in}"
+    assert told in served.ask("allow-remove", preset="a")["error"]
+    assert served.files() == before
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        *(None, [], {}, "x", [1], [[]], [PORT], [{}], [*PRESET, PORT]),
+        [*PRESET, PRESET[0] | {"preset": "b"}],
+        PRESET * 17,
+        [PRESET[0] | {"preset": "A b"}],
+        [PRESET[0] | {"preset": ""}],
+        [PRESET[0] | {"preset": 1}],
+        [{"preset": "a", "why": "for everything"}],
+        [PRESET[0] | {"port": 0}],
+        [{key: value for key, value in PRESET[0].items() if key != "why"}],
+    ],
+    ids=lambda rules: ascii(rules)[:40],
+)
+def test_a_wrong_preset_is_refused_with_the_disk_as_it_was(served: Served, rules: Any) -> None:
+    served.add(**PORT)
+    before = served.files()
+    assert served.ask("allow-preset", rules=rules)["error"]
+    assert (served.files(), len(served.configured)) == (before, 1)
+
+
+def test_a_preset_needs_the_permission_for_an_exception_and_names_all_of_it(served: Served) -> None:
+    asked = served.commands.answer({"command": "allow-preset", "rules": PRESET, "interactive": True}, MEMBER)
+    assert isinstance(asked, Authorize)
+    assert (asked.action, asked.interactive) == (ALLOW, True)
+    assert asked.what.endswith("(port 3478, unit a.service; port 19302, unit a.service)"), "not its name"
+    assert served.configured == []
+    served.ask("allow-preset", rules=PRESET)
+    again = served.commands.answer({"command": "allow-preset", "rules": PRESET}, MEMBER)
+    assert isinstance(again, dict), "nothing changes, so nobody is asked"
+    assert "allow" in again

@@ -16,8 +16,8 @@ def test_on_a_healthy_machine_every_check_passes(fake: FakeMachine) -> None:
     record(fake.folder / "state", event())
     found = checks.examine(fake.machine.file)
     assert {each.result for each in found} == {OK}
-    # There are no other programs to report, and no exceptions.
-    assert {each.check for each in found} == checks.CHECKS.keys() - {"neighbours", "exceptions"}
+    # There are no other programs to report, no exceptions, and no presets to propose.
+    assert {each.check for each in found} == checks.CHECKS.keys() - {"neighbours", "exceptions", "presets"}
 
 
 ERRORS = [
