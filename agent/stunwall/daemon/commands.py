@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -17,7 +17,7 @@ from stunwall.control.protocol import Status
 from stunwall.control.server import Later, Subscribe
 from stunwall.daemon import proofs
 from stunwall.daemon.events import PAGE, page
-from stunwall.daemon.proofs import Proofs, Shown
+from stunwall.daemon.proofs import CheckResults
 from stunwall.model import LEAK, StunwallError
 from stunwall.polkit import ALLOW, PAUSE, RELOAD
 from stunwall.text import date_time
@@ -40,18 +40,6 @@ _PRESET_MAX = 32  # exceptions that are asked for at once: polkit's dialogue nam
 
 class CommandError(StunwallError):
     """A request that cannot be carried out; the text is sent to the client."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResults:
-    """What the daemon has to do with checks.
-
-    `open()`: whether STUN may leave now, since the user wants it to. `sealed()`: called when root's check was sealed.
-    """
-
-    proofs: Proofs
-    open: Callable[[], bool]
-    sealed: Callable[[], None]
 
 
 class Commands:
@@ -109,9 +97,9 @@ class Commands:
         if command == "subscribe":
             return Subscribe(request.get("answers") is True)
         if command == "check-begin":
-            return self._not_now() or {"basis": self._results.proofs.basis()}
+            return self._results.refusal or {"basis": self._results.proofs.basis()}
         if command == "check-done":
-            return self._not_now() or self._check_done(request, peer)
+            return self._results.refusal or self._check_done(request, peer)
         status = self._status() if peer.may_change else self._shared_status()
         return self._results.proofs.told(status, _checker(peer))
 
@@ -211,23 +199,13 @@ class Commands:
             )
         )
 
-    def _not_now(self) -> Status | None:
-        """Return why no result is kept, None if it is."""
-        if self._results.open():
-            return {
-                "error": "STUN may leave now, during a pause or while no VPN is up: that is no result to keep"
-            }
-        return None
-
     def _check_done(self, request: dict[str, Any], peer: Peer) -> Status:
         """Keep a check's result: root's counts for everybody."""
-        proof, uid = proofs.parse(request), _checker(peer)
-        self._results.proofs.add(uid, proof)
-        if uid == 0 and proof.shown is Shown.LEAK:
-            self._note(LEAK, f"{proof.sentence}; {_unasked(peer)}", _unasked(peer))
-        elif uid == 0 and self._results.proofs.holds:
-            self._results.sealed()
-        return {"for_all": uid == 0}
+        leak = self._results.keep(proofs.parse(request), _checker(peer))
+        if leak:
+            by = _unasked(peer)
+            self._note(LEAK, f"{leak}; {by}", by)
+        return {"for_all": _checker(peer) == 0}
 
     def _every_vpn_up(self, on: bool, by: Author) -> Status:
         """Switch the checks at every start of the VPN on or off, and nothing else that the files say."""

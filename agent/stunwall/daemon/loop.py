@@ -13,11 +13,12 @@ from stunwall.config import Config, Mode
 from stunwall.control.protocol import FILE
 from stunwall.control.server import Control
 from stunwall.daemon import systemd
-from stunwall.daemon.commands import CheckResults, Commands
+from stunwall.daemon.commands import Commands
 from stunwall.daemon.events import announce
 from stunwall.daemon.folders import give_to_group
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.parts import Parts
+from stunwall.daemon.proofs import CheckResults
 from stunwall.daemon.status import status
 from stunwall.model import StunwallError
 from stunwall.record.ledger import Kind

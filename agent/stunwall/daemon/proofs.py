@@ -159,3 +159,33 @@ class Proofs:
 
     def _of(self, uid: int) -> _Kept:
         return self._kept.get(uid) or _Kept()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResults:
+    """What the daemon has to do with results that are handed over.
+
+    `open()`: whether STUN may leave now, since the user wants it to. `sealed()`: called when root's check was sealed.
+    """
+
+    proofs: Proofs
+    open: Callable[[], bool]
+    sealed: Callable[[], None]
+
+    @property
+    def refusal(self) -> Status | None:
+        """The reply that no result is kept now, None if one is."""
+        if self.open():
+            return {
+                "error": "STUN may leave now, during a pause or while no VPN is up: that is no result to keep"
+            }
+        return None
+
+    def keep(self, proof: Proof, uid: int) -> str:
+        """Keep a user's result, as Proofs.add; return the leak that root has proved, "" if it is none."""
+        self.proofs.add(uid, proof)
+        if uid == _ROOT and proof.shown is Shown.LEAK:
+            return proof.sentence
+        if uid == _ROOT and self.proofs.holds:
+            self.sealed()
+        return ""

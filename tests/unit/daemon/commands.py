@@ -8,8 +8,8 @@ from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME as DROP_IN
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import Author
-from stunwall.daemon.commands import CheckResults, Commands
-from stunwall.daemon.proofs import Proofs
+from stunwall.daemon.commands import Commands
+from stunwall.daemon.proofs import CheckResults, Proofs
 from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
 

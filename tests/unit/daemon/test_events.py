@@ -12,8 +12,8 @@ from stunwall.control.peer import Peer
 from stunwall.control.server import Later, Subscribe
 from stunwall.control.subscribers import Subscribers
 from stunwall.daemon import events
-from stunwall.daemon.commands import CheckResults, Commands
-from stunwall.daemon.proofs import Proofs
+from stunwall.daemon.commands import Commands
+from stunwall.daemon.proofs import CheckResults, Proofs
 from stunwall.record.plain import entry, plain
 from stunwall.record.schema import RecordError
 from stunwall.wall.nft import Nft
