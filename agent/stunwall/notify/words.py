@@ -129,7 +129,7 @@ def leak(event: Event) -> Note:
     seen = event.reason.partition(";")[0]
     return Note(
         "STUN leaves outside the VPN",
-        f"At {date_time(event.time)[11:16]} {_short(seen, 200)}. Web pages can see your real address. "
+        f"At {date_time(event.time)[11:16]} {_short(seen, 200)}. Web pages may see your real address. "
         "Run `stunwall status`.",
     )
 

@@ -129,5 +129,5 @@ def test_a_leak_that_a_check_has_seen_is_told_without_who_checked() -> None:
     seen = "a check has seen STUN leave by eth0, outside the VPN (2 of 4 tests sealed)"
     note = words.leak(Event.note(0.0, LEAK, f"{seen}; by user 0 (root), who needs no permission"))
     assert note.summary == "STUN leaves outside the VPN"
-    assert note.body.endswith(f" {seen}. Web pages can see your real address. Run `stunwall status`.")
+    assert note.body.endswith(f" {seen}. Web pages may see your real address. Run `stunwall status`.")
     assert note.actions == ()
