@@ -4,6 +4,8 @@
 #   run.sh unit|lab|browser|vm [pytest options]  one part, whole
 #   run.sh fuzz [SECONDS]  damaged and random input until then, an hour unless said otherwise
 #   run.sh matrix [--write]  which STUN leaves, by sender and state; --write puts the table into rules/README.md
+#   run.sh refusals [chromium|firefox]  what a page sees of a refusal, beside real servers
+#   run.sh calls [--write]  which calls work, by browser, level and mode; --write puts the table into README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
@@ -15,8 +17,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | browser | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], or run.sh matrix [--write]" ;;
+    all | unit | fuzz | lab | matrix | browser | calls | refusals | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|calls [--write], or run.sh refusals" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -33,7 +35,7 @@ vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio 
 case $part in
     unit) packages="$packages $unit $deb" ;;
     lab | matrix) packages="$packages $lab" ;;
-    browser | demo) packages="$packages $lab $browser" ;;
+    browser | calls | refusals | demo) packages="$packages $lab $browser" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
     all) packages="$packages $unit $lab $browser $vm $deb" ;;
@@ -87,6 +89,8 @@ checks() {
 case $part in
     demo) isolated python -m lab.demo ;;
     matrix) isolated python -m lab.matrix "$@" ;;
+    calls) isolated python -m browser.calls "$@" ;;
+    refusals) isolated python -m bench.refusals "$@" ;;
     deb)
         folder=${1-$root/build}
         # lintian accepts neither root nor a host without a domain as the maintainer.

@@ -25,6 +25,12 @@ any other flow is queued in prerouting. It proves that a server has seen the rea
 page that asked learns nothing. If no program waits for it, it proves nothing, as anyone can send one: then it is
 recorded without its sender, so that all of them are one entry a minute.
 
+*What a check asks.* `stunwall check --browser` lets a page ask made-up servers, whose addresses are in the table's sets
+`checked4` and `checked6` for a minute. The table queues such a request in postrouting whatever interface it would leave
+by, the VPN's too. judge() says what would become of it, and has it answered and dropped: it never leaves and is not
+recorded. At the output hook it is redirected as any other, so that it shows where that leads. Without stunwalld the
+table drops it.
+
 *What each mark bit means.* `mark_mask` has two bits. The lower one, `redirected`, says that judge() moved this packet,
 or an earlier one of its flow, into the VPN: a routing rule looks for it. A packet that has it in postrouting and does
 not leave by the VPN is a redirect that failed, as the kernel does not route a socket bound to a device again; it is
@@ -49,6 +55,7 @@ from stunwall.config import Config
 from stunwall.model import (
     EXPOSED,
     Arrival,
+    Checked,
     Datagram,
     Decision,
     Event,
@@ -59,8 +66,8 @@ from stunwall.model import (
     Transport,
     Verdict,
 )
-from stunwall.policy import View, decide, decide_handshake, decide_response
-from stunwall.stun import packet
+from stunwall.policy import View, decide, decide_checked, decide_handshake, decide_response
+from stunwall.stun import message, packet
 from stunwall.stun.detect import Detection, classify, classify_response
 
 # These are no attempt to bypass the VPN, or the packet is judged once more.
@@ -75,6 +82,7 @@ class Judgement:
 
     `event` is to be recorded, None for nothing; `retracted` is an earlier record that turned out wrong; `refusal` is to
     be sent to the packet's sender, None for nothing. `datagram`: what the event is about, None if it could not be read.
+    `would`: what would have become of a packet of a check, None for any other.
     """
 
     verdict: Verdict
@@ -83,6 +91,7 @@ class Judgement:
     retracted: Event | None = None
     refusal: Refusal | None = None
     datagram: Datagram | None = None
+    would: Verdict | None = None
 
 
 def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
@@ -93,6 +102,8 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
         return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
+    if arrival.checked is not None:
+        return _judge_checked(datagram, arrival.checked, arrival, view, config)
     detection: Detection | None
     if arrival.origin is not None:
         detection = Detection(datagram, Protocol.HANDSHAKE, "SYN")
@@ -121,6 +132,27 @@ def _rest(datagram: Datagram) -> Detection | None:
     if datagram.transport is Transport.UDP:
         return None
     return Detection(datagram, Protocol.STUN, "segment")
+
+
+def _judge_checked(
+    datagram: Datagram, checked: Checked, arrival: Arrival, view: View, config: Config
+) -> Judgement:
+    detection = classify(datagram, config.guard_ports)
+    if detection is None:
+        return Judgement(Verdict.BLOCK, Reason.NOT_STUN)
+    decision = decide_checked(detection, arrival, view, config)
+    if arrival.hook is Hook.OUTPUT:  # postrouting decides
+        return Judgement(decision.verdict, decision.reason)
+    if checked.label is None or arrival.incoming:
+        return Judgement(Verdict.BLOCK, decision.reason)
+    if checked.as_usual and decision.verdict is Verdict.BLOCK:
+        refusal = _refusal(decision, detection, arrival, view)
+    else:
+        told = message.success_response(detection.stun, checked.label, datagram.source_port)
+        refusal = _refusal(replace(decision, refusal=told), detection, arrival, view)
+    return Judgement(
+        Verdict.BLOCK, decision.reason, refusal=refusal, datagram=datagram, would=decision.verdict
+    )
 
 
 def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgement:

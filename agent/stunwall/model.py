@@ -111,6 +111,7 @@ class Reason(StrEnum):
     BOUND = "bound"
     ROUTED_OUTSIDE = "routed-outside"
     NO_WEBRTC = "no-webrtc"
+    EXCEPTION = "exception"
     UNREADABLE = "unreadable"
 
     @property
@@ -138,6 +139,7 @@ _SENTENCES = {
     Reason.BOUND: "only its socket's binding led it outside the VPN, where connecting shows the real address",
     Reason.ROUTED_OUTSIDE: "routing leads it outside the VPN, whatever its socket is bound to",
     Reason.NO_WEBRTC: "its program does no WebRTC",
+    Reason.EXCEPTION: "an exception, allow_lan or a pause lets it out",
     Reason.UNREADABLE: "it looks like STUN, but could not be parsed",
 }
 
@@ -186,13 +188,25 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of a browser wants of a request to one of its made-up servers.
+
+    `label`: the made-up address that says by which interface the request would have left; None for a request that is
+    not of the user who checks: it gets no answer. `as_usual`: a request that is blocked is refused, as any other.
+    """
+
+    label: Address | None
+    as_usual: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
     `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
     prerouting. `time` is when it was taken from the queue, in Unix seconds. `awaited`: in prerouting, whether a program
     waits for the packet. `origin`: at the output hook, where the first segment of a TCP connection comes from, None for
-    any other packet.
+    any other packet. `checked`: None for a packet that is not for a check.
     """
 
     packet: bytes
@@ -203,6 +217,7 @@ class Arrival:
     time: float
     awaited: bool = True
     origin: Origin | None = None
+    checked: Checked | None = None
 
 
 @dataclass(frozen=True, slots=True)

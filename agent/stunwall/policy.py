@@ -50,6 +50,23 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
     return Decision(Verdict.BLOCK, _why(detection, arrival, view, config), _refusal(detection, config))
 
 
+def decide_checked(detection: Detection, arrival: Arrival, view: View, config: Config) -> Decision:
+    """Return what would become of a request to a server of a check. The packet itself never leaves.
+
+    The table has not decided about it. It says by the mark what it knows and stunwalld does not: both bits for IPsec,
+    `passed` where an exception fits.
+    """
+    passed = arrival.mark & config.passed_bit
+    if arrival.hook is Hook.POSTROUTING and arrival.outgoing not in view.inside:
+        if arrival.mark & config.mark_mask == config.mark_mask:
+            return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
+        if arrival.outgoing in view.vpn and arrival.mark & config.redirected_bit:
+            return Decision(Verdict.REDIRECT, Reason.REDIRECTED)
+        if arrival.outgoing not in view.vpn and passed:
+            return Decision(Verdict.ACCEPT, Reason.EXCEPTION)
+    return decide(detection, arrival, view, config)
+
+
 def decide_response(detection: Detection | None, arrival: Arrival, view: View) -> Decision:
     """Return what becomes of a success response that came in by a way out, to a request that the table did not pass."""
     if detection is None:
@@ -119,6 +136,6 @@ def _refusal(detection: Detection, config: Config) -> bytes | None:
     message = detection.message
     if message is None or message.message_class is MessageClass.REQUEST:
         # RFC 8489 §6.2.1: a hard ICMP error ends a transaction, too.
-        return error_response(detection.stun) or b""
+        return error_response(detection.stun, detection.datagram.transport) or b""
     # Nobody waits for an answer to an indication or a response. But a stream that lacks one gets no further.
     return b"" if detection.datagram.transport is Transport.TCP else None

@@ -61,7 +61,7 @@ _stunwall() {
         "export "*) options="--redact --format --output $filters --help" ;;
         "notify "*) options="--for --json --help" ;;
         "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
-        "check "*) options="--redact --all --forecast --wait --every-vpn-up --json --help" ;;
+        "check "*) options="--redact --all --forecast --browser --print-url --server --wait --every-vpn-up --json --help" ;;
         "exposure "*) options="--redact --since --json --help" ;;
         "report "*) options="--html --since --no-redact --help" ;;
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;

@@ -121,7 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     require_isolation()
     print(
-        "| routes | in the record, ms | slowest | CPU, ms | 403's p99 before | meanwhile | slowest | no look |"
+        "| routes | in the record, ms | slowest | CPU, ms | refusal's p99 before | meanwhile | slowest | no look |"
     )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for routes in options.routes or SIZES:

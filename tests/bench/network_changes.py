@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--vpn-routes", action="store_true")
     options = parser.parse_args()
     require_isolation()
-    print("              CPU ms a change      ms to set       p99 of the 403, ms      wall's   memory")
+    print("              CPU ms a change      ms to set       p99 of the refusal, ms      wall's   memory")
     print(
         "links  routes     route      link       out      back    idle   route    link  repair ms   MiB",
         flush=True,

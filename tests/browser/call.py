@@ -3,8 +3,9 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from socket import AF_INET, AF_INET6
 from typing import Any
 
@@ -20,10 +21,31 @@ from lab.process import Process
 from lab.topology import Lab
 
 SETUP_SECONDS = 60  # two browsers start at the same time; it takes about 8 on an idle machine
-TURN_SERVERS = [
-    {"urls": f"turn:{host}:{STUN_PORT}?transport=udp", "username": USER, "credential": PASSWORD}
-    for host in (STUN_SERVER[AF_INET], f"[{STUN_SERVER[AF_INET6]}]")
-]
+
+
+class Way(StrEnum):
+    """How the client may reach the peer."""
+
+    DIRECT = "direct"
+    TURN_UDP = "TURN over UDP"
+    TURN_TCP = "TURN over TCP"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration of the client's connection."""
+        if self is Way.DIRECT:
+            return {"iceServers": ICE_SERVERS, "iceTransportPolicy": "all"}
+        transport = "udp" if self is Way.TURN_UDP else "tcp"
+        hosts = (STUN_SERVER[AF_INET], f"[{STUN_SERVER[AF_INET6]}]")
+        servers = [
+            {
+                "urls": f"turn:{host}:{STUN_PORT}?transport={transport}",
+                "username": USER,
+                "credential": PASSWORD,
+            }
+            for host in hosts
+        ]
+        return {"iceServers": servers, "iceTransportPolicy": "relay"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,30 +141,30 @@ def call(
     lab: Lab,
     peer: Peer,
     protected: Browser,
-    relay: bool = False,
+    way: Way = Way.DIRECT,
     seconds: float = 20,
     gather_first: bool = True,
     patience: float = SETUP_SECONDS,
+    inside: Sequence[str] = (),
 ) -> CallReport:
     """The browser `protected` on the client calls Chromium on the peer, and both exchange data for `seconds`.
 
-    With `relay` the client may use nothing but coturn's TURN over UDP. With `gather_first` each side has all of its
-    candidates before it tries any; a socket without any answer takes Chromium 40 seconds.
+    A relayed `way` is the only one that the client may use. With `gather_first` each side has all of its candidates
+    before it tries any; a socket without any answer takes Chromium 40 seconds. `inside`: as of `running`, for the
+    browser `protected`.
     Raises CallFailedError if a page needs more than `patience` (seconds) beyond that, or a browser ends.
     Whatever happens, both browsers have ended afterwards.
     """
-    direct = {"iceServers": ICE_SERVERS, "iceTransportPolicy": "all"}
-    relayed = {"iceServers": TURN_SERVERS, "iceTransportPolicy": "relay"}
     common = {"seconds": seconds, "patience": seconds + patience, "gatherFirst": gather_first}
     settings: dict[Role, dict[str, Any]] = {
-        "caller": {**(relayed if relay else direct), **common},
-        "callee": {**direct, **common},
+        "caller": {**way.settings, **common},
+        "callee": {**Way.DIRECT.settings, **common},
     }
     places: dict[Role, Namespace] = {"caller": lab.client, "callee": peer.namespace}
     with (
         Signalling(places, settings) as signalling,
         running(places["callee"], "chromium", signalling.address("callee")) as callee,
-        running(places["caller"], protected, signalling.address("caller")) as caller,
+        running(places["caller"], protected, signalling.address("caller"), inside=inside) as caller,
     ):
         processes: dict[Role, Process] = {"caller": caller, "callee": callee}
         reports = _wait(signalling, processes, seconds + 2 * patience)
@@ -152,13 +174,15 @@ def call(
 
 
 def _wait(signalling: Signalling, processes: Mapping[Role, Process], seconds: float) -> dict[Role, Message]:
-    """The reports that arrive within `seconds`, and before either browser ends."""
+    """The reports that arrive within `seconds`, and before a page fails or a browser ends."""
     reports: dict[Role, Message] = {}
     end = time.monotonic() + seconds
     while len(reports) < len(processes) and time.monotonic() < end:
         for role, process in processes.items():
             if role not in reports and (report := signalling.report(role, 0.2)) is not None:
                 reports[role] = report
+                if "failure" in report:
+                    return reports
             if not process.running:
                 return reports
     return reports

@@ -34,12 +34,22 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What the page saw, and how long iceGatheringState took to become 'complete'."""
+    """What the page saw."""
 
+    before: tuple[Candidate, ...]
+    """Of the connection that asked other servers before."""
     candidates: tuple[Candidate, ...]
+    complete: bool
+    """Whether iceGatheringState became 'complete' before the page's patience ended."""
     milliseconds: float
+    """How long that took, or the page's patience."""
     errors: tuple[str, ...]
     """The icecandidateerror events: code, server, local address."""
+
+    @property
+    def all(self) -> tuple[Candidate, ...]:
+        """The candidates of both connections."""
+        return self.before + self.candidates
 
     def addresses(self, kind: str) -> set[str]:
         """The addresses of the candidates of one type."""
@@ -62,24 +72,40 @@ def gather(
     servers: Sequence[Mapping[str, str]] = ICE_SERVERS,
     peer: Sequence[str] = (),
     others: int = 0,
+    inside: Sequence[str] = (),
+    patience: float = SECONDS - 10,
+    before: Sequence[Mapping[str, str]] = (),
 ) -> Gathered:
     """Opens the page in a browser with a fresh profile on the client, and ends the browser afterwards.
 
     With `microphone` the page may use one, as in a call; without, it is like any page on the web. `servers` are its ICE
     servers. `peer`: candidates of a peer that does not answer; the page tries them until ICE fails.
-    `others`: how many connections gather besides.
+    `others`: how many connections gather besides. `inside`: as of `running`. `patience`: seconds until the page reports
+    what there is, if gathering, or trying the peer, has not ended; a browser gives a silent server 10 to 40.
+    `before`: the ICE servers that another connection of the page asks before.
     Raises RuntimeError, with what the browser printed, if the page fails or reports nothing within SECONDS.
     """
-    settings = {"iceServers": servers, "microphone": microphone, "peer": peer, "others": others}
+    settings = {
+        "iceServers": servers,
+        "microphone": microphone,
+        "peer": peer,
+        "others": others,
+        "patience": patience,
+        "before": before,
+    }
     with Site(lab.client, "page.html", settings) as site:
-        with running(lab.client, browser, site.address, microphone, lab.coturn.certificate) as process:
+        with running(
+            lab.client, browser, site.address, microphone, lab.coturn.certificate, inside
+        ) as process:
             report = _wait(site, process)
         if report is None or "failure" in report:
             raise RuntimeError(
                 f"{browser} reported {report} in {SECONDS} s, not its candidates; it printed:\n{process.output}"
             )
-    lines = [line for line in report["candidates"] if line]
-    return Gathered(tuple(map(parse_candidate, lines)), report["milliseconds"], tuple(report["errors"]))
+    earlier, candidates = (
+        tuple(parse_candidate(line) for line in report[key] if line) for key in ("before", "candidates")
+    )
+    return Gathered(earlier, candidates, report["complete"], report["milliseconds"], tuple(report["errors"]))
 
 
 def _wait(site: Site, process: Process) -> Message | None:

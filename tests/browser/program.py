@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -67,18 +67,23 @@ FIREFOX_DEVICES: Prefs = {
 
 @contextmanager
 def running(
-    namespace: Namespace, browser: Browser, address: str, devices: bool = True, certificate: bytes = b""
+    namespace: Namespace,
+    browser: Browser,
+    address: str,
+    devices: bool = True,
+    certificate: bytes = b"",
+    inside: Sequence[str] = (),
 ) -> Iterator[Process]:
     """The browser inside `namespace`, showing the page at `address`; killed afterwards.
 
     With `devices` every page may use a microphone and a camera, both fake. `certificate` is the SHA-256 digest of
-    coturn's.
+    coturn's. `inside` is a command that starts the browser, such as `Etc.command`.
     """
     # The browser's last processes may still write to the profile while it is removed.
     with tempfile.TemporaryDirectory(prefix=f"{browser}-", ignore_cleanup_errors=True) as profile:
         _trust(profile, certificate)
         command = {"chromium": _chromium, "firefox": _firefox}[browser](profile, devices)
-        process = Process(namespace, *command, address, env={"HOME": profile})
+        process = Process(namespace, *inside, *command, address, env={"HOME": profile})
         try:
             yield process
         finally:

@@ -1,79 +1,52 @@
 """Real calls between two browsers: outside the VPN without stunwall, inside it with stunwall."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from socket import AF_INET, AF_INET6
 
 import pytest
 
-from browser.call import CallReport, End, call
-from browser.peer import OTHERS, Crossing, Peer
+from browser.call import CallReport, End, Way
+from browser.etc import Etc
+from browser.levels import set_level
+from browser.peer import Peer
 from browser.program import BROWSERS, Browser
+from browser.watched import Seen, closed, reachable_peer, watched
 from lab.addresses import CLIENT, FAMILIES, REAL, STUN_SERVER, STUN_SERVER_ALTERNATE, VPN_PORT, VPN_SERVER
 from lab.agent import Agent
-from lab.frame import Packet
-from lab.leaks import SOURCE_RULE
-from lab.namespace import Namespace
 from lab.observe import NO_LEAK
 from lab.topology import Lab
-from lab.wire import MARKER_PORT, Wire
+from lab.wire import MARKER_PORT
 
-SECONDS = 10
+SECONDS = 3
 BYTES = 10_000 * SECONDS  # each side offers 50,000 a second; a busy machine moves fewer
-GAP = 5000  # milliseconds without a message
+GAP = 3000  # milliseconds without a message
 FRAMES = 2 * SECONDS  # each side offers 15 a second
 
 PROTECTED = pytest.mark.parametrize("protected", BROWSERS)
-RELAY = pytest.mark.parametrize("relay", [False, True], ids=["direct", "relayed"])
+WAY = pytest.mark.parametrize("way", [Way.DIRECT, Way.TURN_UDP], ids=["direct", "relayed"])
 
 
 @pytest.fixture(scope="module")
 def peer(lab: Lab) -> Iterator[Peer]:
-    """The other end; on the client a VPN carries both families, and the leaking source rule exists.
-
-    Like any VPN server, the lab's takes no new flows from outside: a connectivity check from the peer would
-    otherwise take the port that the client's check needs.
-    """
-    with Peer(lab) as peer, SOURCE_RULE.made(lab, *FAMILIES), closed(lab.server, "input", "eth0"):
+    with reachable_peer(lab) as peer:
         yield peer
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A call, and what left the client from before its browsers started until after they ended."""
-
-    report: CallReport
-    outside: list[Packet]
-    """The packets from its physical interface to the STUN and TURN server or the peer."""
-    stun: list[Packet]
-    """The packets from that interface that contain STUN's cookie."""
-    beyond: int
-    """How many packets there are in `outside`, counted beyond the provider's NAT."""
-    inwards: int
-    """How many came back to the client's real address. The peer tries the IPv6 one, which is a host candidate."""
-    total: int
-    """How many packets left by that interface in all, the VPN's own included."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.report}\noutside the VPN: {len(self.outside)} packets from the client to server or peer"
-            f" ({self.beyond} beyond the NAT, {self.inwards} in the other direction), {self.total} in all"
-        )
-
-
-def watched(
-    lab: Lab, peer: Peer, protected: Browser, relay: bool, seconds: float = SECONDS, gather_first: bool = True
+def made(
+    lab: Lab,
+    peer: Peer,
+    protected: Browser,
+    way: Way,
+    gather_first: bool = True,
+    inside: Sequence[str] = (),
 ) -> Seen:
-    """Makes a call, and captures packets throughout."""
-    with Wire(lab) as wire, Crossing(lab) as crossing:
-        report = call(lab, peer, protected, relay, seconds, gather_first)
-        stun = wire.stun()
-        packets = wire.packets()
-    outside = [packet for packet in packets if packet.destination in OTHERS]
-    seen = Seen(report, outside, stun, crossing.from_client, crossing.to_client, len(packets))
-    print(f"\n{protected}, {'relayed' if relay else 'direct'}\n{seen}")
+    """A call that has to work, printed."""
+    seen = watched(lab, peer, protected, way, SECONDS, gather_first, inside=inside)
+    print(f"\n{protected}, {way}\n{seen}")
+    assert seen.connected
     return seen
 
 
@@ -93,17 +66,6 @@ def sending_only_from(lab: Lab, address: str) -> AbstractContextManager[None]:
     return lab.client.table("inet lab_call", chain)
 
 
-def closed(namespace: Namespace, hook: str, interface: str) -> AbstractContextManager[None]:
-    """New flows that come in by `interface` are dropped, except WireGuard's. `hook`: input or forward."""
-    chain = f"""
-        chain {hook} {{
-            type filter hook {hook} priority filter
-            iifname "{interface}" udp dport != {VPN_PORT} ct state new drop
-        }}
-    """
-    return namespace.table("inet lab_closed", chain)
-
-
 def assert_connected(report: CallReport) -> None:
     """Data and video went in both directions for the whole call."""
     for side in (report.client, report.peer):
@@ -118,13 +80,13 @@ def assert_sealed(seen: Seen) -> None:
     assert [str(packet) for packet in seen.outside] == []
     assert [str(packet) for packet in seen.stun] == []
     assert seen.beyond == 0
-    candidates = seen.report.client.candidates
+    candidates = seen.connected.client.candidates
     assert not {each.address for each in candidates if each.type != "host"} & set(REAL.values())
 
 
-def assert_through_vpn(end: End, relay: bool) -> None:
+def assert_through_vpn(end: End, way: Way) -> None:
     """The address of the client's end of the selected pair is the VPN's or the relay's."""
-    if relay:
+    if way is not Way.DIRECT:
         assert end.type == "relay"
         assert end.address in (*STUN_SERVER.values(), STUN_SERVER_ALTERNATE)
     else:
@@ -133,40 +95,40 @@ def assert_through_vpn(end: End, relay: bool) -> None:
 
 
 @PROTECTED
-@RELAY
+@WAY
 def test_without_stunwall_a_call_leaks_outside_the_vpn(
-    lab: Lab, peer: Peer, protected: Browser, relay: bool
+    lab: Lab, peer: Peer, protected: Browser, way: Way
 ) -> None:
     """Shows that the call works and that a leak is visible."""
-    seen = watched(lab, peer, protected, relay, seconds=5)
+    seen = made(lab, peer, protected, way)
     assert seen.outside, NO_LEAK
     assert seen.beyond
     assert seen.stun
     assert {packet.source for packet in seen.outside} == set(CLIENT.values())
-    if not relay:
-        assert REAL[AF_INET] in {each.address for each in seen.report.client.candidates}
+    if way is Way.DIRECT:
+        assert REAL[AF_INET] in {each.address for each in seen.connected.client.candidates}
 
 
 @PROTECTED
 def test_in_block_mode_a_call_uses_only_the_vpns_candidates(lab: Lab, peer: Peer, protected: Browser) -> None:
     with Agent(lab, mode="block"):
-        seen = watched(lab, peer, protected, relay=False)
+        seen = made(lab, peer, protected, Way.DIRECT)
     assert_sealed(seen)
-    assert_connected(seen.report)
-    client = seen.report.client
-    assert_through_vpn(client.selected.local, relay=False)
+    assert_connected(seen.connected)
+    client = seen.connected.client
+    assert_through_vpn(client.selected.local, Way.DIRECT)
     reflexive = [each for each in client.candidates if each.type == "srflx"]
     assert {each.address for each in reflexive} == set(VPN_SERVER.values())
     assert not {each.related_address for each in reflexive} & set(CLIENT.values())
 
 
 @PROTECTED
-@RELAY
+@WAY
 @pytest.mark.parametrize(
     "family", [None, AF_INET, AF_INET6], ids=["any", "only-redirected-ipv4", "only-redirected-ipv6"]
 )
 def test_in_redirect_mode_a_call_is_redirected_into_the_vpn(
-    lab: Lab, peer: Peer, protected: Browser, relay: bool, family: int | None
+    lab: Lab, peer: Peer, protected: Browser, way: Way, family: int | None
 ) -> None:
     """With `family` only the sockets bound to the client's physical address can send.
 
@@ -179,16 +141,41 @@ def test_in_redirect_mode_a_call_is_redirected_into_the_vpn(
             stack.enter_context(sending_only_from(lab, CLIENT[family]))
         if family == AF_INET6:
             stack.enter_context(closed(lab.isp, "forward", "wan"))
-        seen = watched(lab, peer, protected, relay, gather_first=family is None)
+        seen = made(lab, peer, protected, way, gather_first=family is None)
     assert_sealed(seen)
-    assert_connected(seen.report)
-    client = seen.report.client
-    assert_through_vpn(client.selected.local, relay)
-    if not relay:
+    assert_connected(seen.connected)
+    client = seen.connected.client
+    assert_through_vpn(client.selected.local, way)
+    if way is Way.DIRECT:
         redirected = {
             (each.address, each.related_address) for each in client.candidates if each.type == "srflx"
         }
         wanted = FAMILIES if family is None else (family,)
         assert {(VPN_SERVER[each], CLIENT[each]) for each in wanted} <= redirected
-    if family is not None and not relay:
+    if family is not None and way is Way.DIRECT:
         assert client.base(client.selected.local) == CLIENT[family]
+
+
+@pytest.mark.parametrize(
+    ("protected", "level", "way"),
+    [
+        # The level that stunwall recommends.
+        ("chromium", "default_public_interface_only", Way.DIRECT),
+        ("firefox", "default_public_interface_only", Way.DIRECT),
+        # The strictest one leaves Chromium nothing but TCP, and Firefox nothing.
+        ("chromium", "disable_non_proxied_udp", Way.TURN_TCP),
+    ],
+)
+def test_a_call_works_at_the_levels_that_leave_it_a_way(
+    lab: Lab, peer: Peer, tmp_path: Path, protected: Browser, level: str, way: Way
+) -> None:
+    """The table in README.md has the others; `./tests/run.sh calls` plays them all."""
+    etc = Etc(tmp_path)
+    set_level(etc, protected, level)
+    with Agent(lab, mode="block"):
+        seen = made(lab, peer, protected, way, inside=etc.command)
+    assert_sealed(seen)
+    assert_connected(seen.connected)
+    assert_through_vpn(seen.connected.client.selected.local, way)
+    # Without a policy, a page that may use the camera sees the machine's own addresses.
+    assert not [each for each in seen.connected.client.candidates if each.type == "host"]

@@ -14,8 +14,14 @@ ALLOCATE_REQUEST = 0x0003  # RFC 8656 §17
 
 MAPPED_ADDRESS, USERNAME, MESSAGE_INTEGRITY, ERROR_CODE = 0x0001, 0x0006, 0x0008, 0x0009  # RFC 8489 §18.3
 XOR_MAPPED_ADDRESS, SOFTWARE = 0x0020, 0x8022  # RFC 8489 §18.3
+REALM, NONCE = 0x0014, 0x0015
 REQUESTED_TRANSPORT = 0x0019  # RFC 8656 §18
 PRIORITY, ICE_CONTROLLED = 0x0024, 0x8029  # RFC 8445 §16.1
+
+REFUSED = 400
+"""The error code of stunwall's refusal, except to an Allocate Request over UDP."""
+UNAUTHORIZED = 401
+"""The one to that, and what a TURN server says to a request without credentials, or with wrong ones."""
 
 UDP_TRANSPORT = bytes([17, 0, 0, 0])  # REQUESTED-TRANSPORT's value: protocol 17, and three reserved bytes
 

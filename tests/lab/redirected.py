@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from socket import AF_INET
 
 from lab.addresses import ECHO_SERVER
-from lab.messages import binding_request, error_code, transaction_of
+from lab.messages import REFUSED, binding_request, error_code, transaction_of
 from lab.probe import SOURCE_BOUND, connect, exchange
 from lab.topology import Lab
 from lab.wire import Wire
@@ -21,7 +21,7 @@ def rtp() -> bytes:
 
 
 def refused(reply: bytes | None) -> bool:
-    return error_code(reply) == 403
+    return error_code(reply) == REFUSED
 
 
 @contextmanager

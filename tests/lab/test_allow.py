@@ -25,7 +25,7 @@ from lab.addresses import (
 from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import SOURCE_RULE
-from lab.messages import binding_request, error_code, reflexive_address
+from lab.messages import REFUSED, binding_request, error_code, reflexive_address
 from lab.observe import NO_LEAK, NOTICED, address_seen, json_of, on_wire
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, UNBOUND, Binding, ask, connect, send
 from lab.programs import STUN_CLIENT, maps_to
@@ -54,7 +54,7 @@ class Request:
         """Whether the server answers it, and so sees the client's real address; otherwise stunwall refuses it."""
         reply = ask(lab.client, (self.address, self.port), binding_request(), self.binding, self.kind)
         seen = reflexive_address(reply)
-        assert seen == REAL[AF_INET6 if ":" in self.address else AF_INET] or error_code(reply) == 403
+        assert seen == REAL[AF_INET6 if ":" in self.address else AF_INET] or error_code(reply) == REFUSED
         return seen is not None
 
     def send(self, lab: Lab) -> None:

@@ -11,9 +11,34 @@ from lab.addresses import CLIENT, COTURN, ECHO_SERVER, FAMILIES, REAL, STUN_SERV
 from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import CONTAINER, DEVICE, SOURCE_RULE, Leak
-from lab.messages import allocate_request, binding_request, error_code, new_transaction, transaction_of
+from lab.messages import (
+    ERROR_CODE,
+    MESSAGE_INTEGRITY,
+    NONCE,
+    REALM,
+    REFUSED,
+    SOFTWARE,
+    UNAUTHORIZED,
+    USERNAME,
+    allocate_request,
+    attribute,
+    attributes_of,
+    binding_request,
+    error_code,
+    new_transaction,
+    transaction_of,
+)
 from lab.observe import assert_leaks, on_wire
-from lab.probe import DEVICE_BOUND, connect, send, transport_name
+from lab.probe import (
+    ANSWER_SECONDS,
+    DEVICE_BOUND,
+    SOURCE_BOUND,
+    UNBOUND,
+    connect,
+    exchange,
+    send,
+    transport_name,
+)
 from lab.programs import RELAYED, STUN_CLIENT, maps_to, turn_client
 from lab.samples import STUN, UNANSWERED, Sample
 from lab.topology import Lab
@@ -26,11 +51,15 @@ TURNUTILS_STUN = ("turnutils_stunclient", "-L", CLIENT[AF_INET6], STUN_SERVER[AF
 TURNUTILS_MAPPED = f"reflexive addr: {CLIENT[AF_INET6]}"
 # A real program, what it prints when the server answers, and what when stunwall refuses.
 PROGRAMS = [
-    pytest.param(TURNUTILS_STUN, TURNUTILS_MAPPED, "error 403", id="turnutils_stunclient"),
-    pytest.param(turn_client(AF_INET, "-n", "1"), RELAYED, "error 403", id="turnutils_uclient-UDP"),
-    pytest.param(turn_client(AF_INET, "-n", "1", "-t"), RELAYED, "error 403", id="turnutils_uclient-TCP"),
-    pytest.param(turn_client(AF_INET6, "-n", "1"), RELAYED, "error 403", id="turnutils_uclient-IPv6"),
-    pytest.param(STUN_CLIENT, maps_to(REAL[AF_INET]), "ErrorCode = 4 3 Forbidden", id="stun-RFC3489"),
+    pytest.param(TURNUTILS_STUN, TURNUTILS_MAPPED, "error 400", id="turnutils_stunclient"),
+    pytest.param(
+        turn_client(AF_INET, "-n", "1"), RELAYED, "Cannot complete Allocation", id="turnutils_uclient-UDP"
+    ),
+    pytest.param(turn_client(AF_INET, "-n", "1", "-t"), RELAYED, "error 400", id="turnutils_uclient-TCP"),
+    pytest.param(
+        turn_client(AF_INET6, "-n", "1"), RELAYED, "Cannot complete Allocation", id="turnutils_uclient-IPv6"
+    ),
+    pytest.param(STUN_CLIENT, maps_to(REAL[AF_INET]), "ErrorCode = 4 0 Bad Request", id="stun-RFC3489"),
 ]
 
 
@@ -99,15 +128,49 @@ def _refused(lab: Lab, leak: Leak, sample: Sample, family: int, nonce: bytes) ->
 @pytest.mark.parametrize("make", [binding_request, allocate_request], ids=["binding", "allocate"])
 @pytest.mark.parametrize("kind", [SOCK_DGRAM, SOCK_STREAM], ids=transport_name)
 @pytest.mark.parametrize("family", FAMILIES, ids=family_name)
-def test_request_is_answered_with_403(
+def test_request_is_answered_with_an_error(
     lab: Lab, agent: Agent, leak: Leak, make: Callable[[], bytes], kind: int, family: int
 ) -> None:
     request = make()
     with leak.made(lab, family):
         reply = leak.ask(lab, family, kind, request)
-    assert error_code(reply) == 403
+    allocates_by_udp = make is allocate_request and kind == SOCK_DGRAM
+    assert error_code(reply) == (UNAUTHORIZED if allocates_by_udp else REFUSED)
     assert reply is not None
     assert transaction_of(reply) == transaction_of(request)
+
+
+def test_refusal_of_an_allocate_request_is_that_of_a_real_server(lab: Lab, agent: Agent) -> None:
+    """Also with credentials, which a client sends once it has the realm and the nonce."""
+
+    said = []
+    for sender, binding in ((lab.stun, UNBOUND), (lab.client, SOURCE_BOUND[AF_INET])):
+        # A nonce of coturn's is good for one socket.
+        with SOURCE_RULE.made(lab, AF_INET), connect(sender, COTURN[AF_INET], binding) as sock:
+            first = exchange(sock, allocate_request(), ANSWER_SECONDS)
+            assert first is not None
+            again = with_credentials(allocate_request(), attributes_of(first))
+            second = exchange(sock, again, ANSWER_SECONDS)
+            assert second is not None
+        said.append([(answer[:2], attributes_of(answer)) for answer in (first, second)])
+    for (real_type, real), (type_, found) in zip(*said, strict=True):
+        # Its version, which an operator may hide.
+        del real[SOFTWARE]
+        assert (type_, list(found)) == (real_type, list(real))
+        assert found[ERROR_CODE] == real[ERROR_CODE]
+        assert len(found[NONCE]) == len(real[NONCE])
+
+
+def with_credentials(request: bytes, challenge: dict[int, bytes]) -> bytes:
+    """The same request again, after a server's challenge, by a user whom nobody knows."""
+    values = {
+        USERNAME: b"nobody",
+        REALM: challenge[REALM],
+        NONCE: challenge[NONCE],
+        MESSAGE_INTEGRITY: bytes(20),
+    }
+    body = request[20:] + b"".join(attribute(*each) for each in values.items())
+    return request[:2] + len(body).to_bytes(2, "big") + request[4:20] + body
 
 
 @pytest.mark.parametrize("sample", ANSWERED, ids=lambda sample: sample.name)
@@ -131,7 +194,7 @@ def test_refused_connection_ends_when_it_is_closed(lab: Lab, agent: Agent, famil
     with connect(lab.client, COTURN[family], DEVICE_BOUND, SOCK_STREAM) as sock:
         port = sock.getsockname()[1]
         send(sock, binding_request())
-        assert error_code(sock.recv(65535)) == 403
+        assert error_code(sock.recv(65535)) == REFUSED
         with suppress(OSError):  # a reset has ended it already
             sock.shutdown(SHUT_WR)
         until(lambda: not _connected(lab, port), 5, "the end of the refused connection")

@@ -16,7 +16,7 @@ import pytest
 from lab.addresses import NOBODY
 from lab.agent import Agent
 from lab.leaks import DEVICE
-from lab.messages import binding_request, error_code
+from lab.messages import REFUSED, binding_request, error_code
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -48,7 +48,7 @@ def assert_guards(lab: Lab, agent: Agent) -> None:
     """The daemon replies, and packets are blocked as before."""
     assert ask(agent, STATUS)["wall"] == "up"
     with Wire(lab) as wire:
-        assert error_code(DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request())) == 403
+        assert error_code(DEVICE.ask(lab, AF_INET, SOCK_DGRAM, binding_request())) == REFUSED
         assert not wire.stun()
 
 

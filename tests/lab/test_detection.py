@@ -10,7 +10,7 @@ from lab.addresses import ECHO_SERVER, FAMILIES, family_name
 from lab.agent import Agent, wall_is_up
 from lab.deadline import until
 from lab.echo import round_trip
-from lab.messages import error_code, new_transaction, transaction_of
+from lab.messages import REFUSED, error_code, new_transaction, transaction_of
 from lab.observe import NO_LEAK, NOTICED, on_wire
 from lab.probe import DEVICE_BOUND, UNBOUND, connect, exchange, send
 from lab.samples import OTHERS, STUN, Sample
@@ -56,7 +56,7 @@ def test_a_request_in_microsofts_framing_is_refused_in_the_same(lab: Lab, agent:
     assert reply is not None
     # [MS-TURN] §2.1.4, §3.1.10: type, zero, length, and a message whose first attribute is Microsoft's cookie.
     assert reply[:4] == bytes([2, 0]) + (len(reply) - 4).to_bytes(2, "big")
-    assert (error_code(reply[4:]), transaction_of(reply[4:])) == (403, nonce)
+    assert (error_code(reply[4:]), transaction_of(reply[4:])) == (REFUSED, nonce)
     assert reply[24:32] == bytes.fromhex("000f000472c64bc6")
 
 

@@ -14,7 +14,7 @@ from lab.addresses import BOX, CLIENT, COTURN, NOBODY, PHYSICAL, STUN_SERVER
 from lab.agent import Agent
 from lab.cgroups import Cgroups
 from lab.leaks import CONTAINER, DEVICE, Leak
-from lab.messages import binding_request, error_code
+from lab.messages import REFUSED, binding_request, error_code
 from lab.observe import LIMITS, assert_leaks, settled_events, status
 from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, connect, exchange, send
 from lab.process import Process
@@ -29,7 +29,6 @@ REQUESTS, ENOUGH = 40, 38  # of another program, and how many of them get an ans
 PACE = 0.05  # seconds between two of them
 # Rows of one program in the record. It counts as two senders if it closes its sockets too soon to be looked up.
 ROWS = 250
-REFUSED = 403
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import CONTAINER, SOURCE_RULE, route_via_box
 from lab.messages import (
+    REFUSED,
     binding_request,
     error_code,
     reflexive_address,
@@ -134,7 +135,7 @@ def test_the_answer_to_a_request_that_an_exception_let_out_reaches_the_container
 ) -> None:
     with CONTAINER.made(lab, family):
         with Agent(lab):
-            assert error_code(CONTAINER.ask(lab, family, kind, binding_request())) == 403
+            assert error_code(CONTAINER.ask(lab, family, kind, binding_request())) == REFUSED
         agent = Agent(lab)
         agent.drop_in("50-lab.toml", f'[[allow]]\nto = "{STUN_SERVER[family]}"\nwhy = "the lab\'s server"\n')
         with agent:

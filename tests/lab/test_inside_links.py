@@ -14,7 +14,7 @@ from lab.addresses import BOX, COTURN, FAMILIES, ROUTER, VPN
 from lab.agent import Agent
 from lab.deadline import until
 from lab.leaks import CONTAINER, route_via_box
-from lab.messages import binding_request, error_code, reflexive_address, transaction_of
+from lab.messages import REFUSED, binding_request, error_code, reflexive_address, transaction_of
 from lab.namespace import Namespace
 from lab.observe import NO_LEAK, NOTICED, json_of
 from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, ask, connect, send
@@ -187,7 +187,7 @@ def test_a_gateways_lan_side_is_inside_once_it_is_named(lab: Lab) -> None:
                 wait = ANSWER_SECONDS if named else 1
                 assert answers(lab.client, BOX[family], wait) == named
                 reply = CONTAINER.ask(lab, family, SOCK_DGRAM, binding_request(), wait)
-                assert (error_code(reply) == 403) == named
+                assert (error_code(reply) == REFUSED) == named
                 assert named or reply is None
                 assert not wire.stun()
 

@@ -143,6 +143,8 @@ def test_large_marked_packets_from_a_container_do_not_block_the_queue(lab: Lab, 
             until(lab.queues_empty, 5, "a verdict for every packet")
         assert lab.packets_waiting() == 0
         # The rate limit may still drop the first requests.
-        until(lambda: refused(DEVICE.ask(lab, family, SOCK_DGRAM, binding_request())), 5, "the daemon's 403")
+        until(
+            lambda: refused(DEVICE.ask(lab, family, SOCK_DGRAM, binding_request())), 5, "the daemon's refusal"
+        )
         wait_event(agent, source=CLIENT[family], destination=STUN_SERVER[family])
         assert not wire.stun()

@@ -94,7 +94,7 @@ def test_reloading_the_rule_file_is_not_a_gap_and_the_daemon_gets_packets_again(
         until(
             lambda: ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND, seconds=0.3),
             5,
-            "the daemon's 403",
+            "the daemon's refusal",
         )
         assert gaps(agent) == []
         assert status(agent)["state"] == "protected"

@@ -12,7 +12,7 @@ import pytest
 
 from lab.addresses import CLIENT, COTURN, VPN_SERVER
 from lab.agent import QUEUE, Agent, Value, redirect_rules, wall_is_up
-from lab.messages import binding_request, error_code
+from lab.messages import REFUSED, binding_request, error_code
 from lab.observe import address_seen, assert_sealed
 from lab.probe import DEVICE_BOUND, SOURCE_BOUND, ask
 from lab.topology import Lab
@@ -24,8 +24,8 @@ PERIOD = "900000"  # microseconds of systemd's watchdog: stunwalld notifies it e
 
 
 def refused(lab: Lab) -> bool:
-    """Whether a request outside the VPN gets the daemon's 403."""
-    return error_code(ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND)) == 403
+    """Whether a request outside the VPN gets the daemon's refusal."""
+    return error_code(ask(lab.client, COTURN[AF_INET], binding_request(), DEVICE_BOUND)) == REFUSED
 
 
 # The watchdog

@@ -9,7 +9,7 @@ import pytest
 from lab.addresses import PHYSICAL, VPN_SERVER
 from lab.agent import Agent
 from lab.leaks import DEVICE
-from lab.messages import binding_request, error_code
+from lab.messages import REFUSED, binding_request, error_code
 from lab.observe import address_seen, wait_event
 from lab.topology import Lab
 from lab.wire import Wire
@@ -25,7 +25,7 @@ def test_without_ipv6_the_daemon_guards_ipv4_and_says_so(lab: Lab, mode: str) ->
     lab.vpn.up()
     with agent, Wire(lab) as wire:
         for kind in (SOCK_DGRAM, SOCK_STREAM):
-            assert error_code(DEVICE.ask(lab, AF_INET, kind, binding_request())) == 403
+            assert error_code(DEVICE.ask(lab, AF_INET, kind, binding_request())) == REFUSED
             assert address_seen(lab, kind=kind) == VPN_SERVER[AF_INET]
         wait_event(agent, verdict="blocked", family=4, interface=PHYSICAL)
         assert not wire.stun()

@@ -30,7 +30,7 @@ ROOMS = {
     "wall": {"model", "config", "hints", "netlink"},
     "queue": {"model"},
     "sockets": {"model", "netlink"},
-    "check": {"model", "stun", "vpn"},
+    "check": {"model", "text", "stun", "vpn"},
     "record": {"model", "config", "hints"},
     "bus": {"model"},
     "polkit": {"model", "text", "bus"},
@@ -59,6 +59,7 @@ PURE_MODULES = {
     *("notify/words.py", "notify/groups.py"),
     *("record/filter.py", "record/shares.py", "sockets/cgroup_owner.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
+    *("check/browser.py", "check/candidates.py", "check/rows.py"),
     *("presets/places.py", "cli/decode.py"),
 }
 _INPUT_AND_OUTPUT = (
@@ -79,7 +80,7 @@ OUTSIDE = {
     "rich": {"cli/watch_screen.py"},
     "typer": {"cli"},
     "click": {"cli"},
-    "subprocess": {"doctor/machine.py", "cli/daemon.py"},
+    "subprocess": {"doctor/machine.py", "cli/daemon.py", "cli/check_browser.py"},
 }
 # Where any exception at all must not end the daemon: a packet needs its verdict, the record its writer.
 BROAD = {"queue/nfqueue.py", "record/writer.py"}

@@ -341,7 +341,13 @@ def test_each_packet_gets_its_verdict_reason_and_answer(case: Case) -> None:
     seen = _detected(case)
     decision = decide(seen, case.arrival, case.view, case.config)
     assert (decision.verdict, decision.reason) == (case.verdict, case.reason)
-    expected = stun.error_response(seen.stun) if case.answered else b"" if case.refused else None
+    expected = (
+        stun.error_response(seen.stun, seen.datagram.transport)
+        if case.answered
+        else b""
+        if case.refused
+        else None
+    )
     assert decision.refusal == expected
     assert bool(decision.refusal) is case.answered
 
@@ -397,8 +403,9 @@ def test_every_sample_in_every_way_leaves_by_the_vpn_or_not_at_all_unless_the_us
 
 
 def test_the_table_has_every_reason_that_a_decision_can_have() -> None:
-    # Above, of what comes in, judge.py's, and the queue's own.
-    elsewhere = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNASKED, Reason.UNREADABLE} | HANDSHAKE_REASONS
+    # Above, of what comes in, judge.py's, of a check (test_checked.py), and the queue's own.
+    others = {Reason.NOT_STUN, Reason.EXPOSED, Reason.UNASKED, Reason.EXCEPTION, Reason.UNREADABLE}
+    elsewhere = others | HANDSHAKE_REASONS
     assert {case.reason for case in CASES} | elsewhere == set(Reason)
 
 

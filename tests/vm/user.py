@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from lab.messages import binding_request, error_code
+from lab.messages import REFUSED, binding_request, error_code
 from vm.channel import Done, Running
 from vm.early import SLOW
 from vm.machine import Machine
@@ -87,4 +87,4 @@ class User:
             yield
         finally:
             program.stop()
-        assert error_code(bytes.fromhex(program.wait().output)) == 403
+        assert error_code(bytes.fromhex(program.wait().output)) == REFUSED

@@ -18,7 +18,7 @@ from stunwall.vpn.walk import LOOPBACK
 
 # linux/in.h, linux/in6.h, linux/tcp.h, linux/socket.h: not all are in Python's socket module.
 _RECVERR = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
-_TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
+TTL = {4: (socket.IPPROTO_IP, socket.IP_TTL), 6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}
 _IP_PKTINFO = 8
 _PKTINFO = {4: (socket.IPPROTO_IP, _IP_PKTINFO), 6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)}
 _SO_MARK = 36
@@ -107,20 +107,31 @@ def may_mark() -> bool:
 
 
 def _open(probe: Probe, hops: int) -> socket.socket:
-    packet = probe.way.packet
-    kind = socket.SOCK_DGRAM if probe.transport is Transport.UDP else socket.SOCK_STREAM
-    made = socket.socket(FAMILIES[packet.version], kind | socket.SOCK_NONBLOCK)
+    version = probe.way.packet.version
+    made = bound(probe.way, probe.transport)
     try:
-        made.setsockopt(*_RECVERR[packet.version], 1)
-        made.setsockopt(*_TTL[packet.version], hops)
-        made.setsockopt(*_PKTINFO[packet.version], 1)
+        made.setsockopt(*TTL[version], hops)
         if probe.transport is Transport.TCP:
             # A connection's first packet carries the payload (tcp(7), RFC 7413): nobody needs to answer.
             made.setsockopt(socket.IPPROTO_TCP, _FASTOPEN_NO_COOKIE, 1)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def bound(way: Way, transport: Transport) -> socket.socket:
+    """Return a socket that is bound as a way says, and is told of errors and interfaces. Raises OSError."""
+    packet = way.packet
+    kind = socket.SOCK_DGRAM if transport is Transport.UDP else socket.SOCK_STREAM
+    made = socket.socket(FAMILIES[packet.version], kind | socket.SOCK_NONBLOCK)
+    try:
+        made.setsockopt(*_RECVERR[packet.version], 1)
+        made.setsockopt(*_PKTINFO[packet.version], 1)
         if packet.mark:
             made.setsockopt(socket.SOL_SOCKET, _SO_MARK, packet.mark)
-        if probe.way.device:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(probe.way.device))
+        if way.device:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(way.device))
         if packet.source is not None:
             made.bind((str(packet.source), 0))
     except BaseException:
@@ -155,16 +166,17 @@ def _take(probe: Probe, made: socket.socket, own: frozenset[Address]) -> None:
         probe.refused = f"was refused ({error.strerror})"
         return
     # No server has that address. What this machine sends itself comes in by the loopback interface.
-    probe.answered = any(_came_by(level, kind, data) == LOOPBACK for level, kind, data in said)
+    probe.answered = came_by(said) == LOOPBACK
     probe.refused = "was answered by this machine" if probe.answered else "was answered"
 
 
-def _came_by(level: int, kind: int, data: bytes) -> int:
-    """Return the interface that a control message names, 0 if it names none: struct in_pktinfo, in6_pktinfo."""
-    at = {(socket.IPPROTO_IP, _IP_PKTINFO): 0, (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): 16}.get(
-        (level, kind)
-    )
-    return 0 if at is None else int(struct.unpack_from("=i", data, at)[0])
+def came_by(said: Sequence[tuple[int, int, bytes]]) -> int:
+    """Return the interface that control messages name, 0 if they name none: struct in_pktinfo, in6_pktinfo."""
+    places = {(socket.IPPROTO_IP, _IP_PKTINFO): 0, (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO): 16}
+    for level, kind, data in said:
+        if (at := places.get((level, kind))) is not None:
+            return int(struct.unpack_from("=i", data, at)[0])
+    return 0
 
 
 def _report(probe: Probe, data: bytes, own: frozenset[Address]) -> None:

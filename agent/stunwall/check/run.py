@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stunwall.check import messages, probe
@@ -11,7 +11,7 @@ from stunwall.check.probe import Probe
 from stunwall.check.verdict import Hops, Result, Verdict, judge
 from stunwall.check.ways import DESTINATIONS, Way, ways
 from stunwall.model import Address, Transport
-from stunwall.vpn import ip_versions, routing
+from stunwall.vpn import interfaces, ip_versions, routing
 from stunwall.vpn.explain import Routing, destinations
 from stunwall.vpn.inside import Named
 
@@ -81,6 +81,27 @@ def forecast(named: Named) -> tuple[list[Way], frozenset[Address]]:
         found += ways(there, version, named, os.getuid())
         own.update(address for each in there.snapshot.all_addresses.values() for address in each)
     return found, frozenset(own)
+
+
+def owners(named: Named) -> dict[Address, tuple[str, bool]]:
+    """Return the interface of each of this machine's addresses, and whether it is the VPN. Raises RoutingError."""
+    found: dict[Address, tuple[str, bool]] = {}
+    for version in sorted(ip_versions.available()):
+        there = routing.read(destinations(DESTINATIONS[version], None), named.interfaces).snapshot
+        vpn = interfaces.vpn_names(there, named.interfaces)
+        for link in there.links:
+            for address in there.all_addresses.get(link.index, ()):
+                found[address] = link.name, link.name in vpn
+    return found
+
+
+def ways_to(servers: Mapping[int, Address], port: int, named: Named) -> list[Way]:
+    """Return the ways out of this machine to a server's addresses, by IP version. Raises RoutingError."""
+    found: list[Way] = []
+    for version, address in sorted(servers.items()):
+        there = routing.read(destinations(address, None), named.interfaces)
+        found += ways(there, version, named, os.getuid(), (address, port))
+    return found
 
 
 def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Variant]) -> list[Result]:

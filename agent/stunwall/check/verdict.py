@@ -91,7 +91,12 @@ def _mute(control: Probe) -> str:
 
 def overall(results: Iterable[Result]) -> Verdict:
     """Return whether STUN can bypass the VPN: SEALED, LEAK or INCONCLUSIVE."""
-    shown = {each.verdict for each in results}
+    return worst(each.verdict for each in results)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return what the verdicts of several ways come to: SEALED, LEAK or INCONCLUSIVE."""
+    shown = set(verdicts)
     if Verdict.LEAK in shown:
         return Verdict.LEAK
     if Verdict.INCONCLUSIVE in shown or shown.isdisjoint((Verdict.SEALED, Verdict.THROUGH, Verdict.BLOCKED)):

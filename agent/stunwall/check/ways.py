@@ -55,14 +55,17 @@ class Way:
         return self.kind is Kind.MARK
 
 
-def ways(found: Routing, version: int, named: Named, uid: int) -> list[Way]:
-    """Return the ways of a user's programs to DESTINATIONS over an IP version.
+def ways(
+    found: Routing, version: int, named: Named, uid: int, server: tuple[Address, int] | None = None
+) -> list[Way]:
+    """Return the ways of a user's programs to DESTINATIONS over an IP version, or to a server's address and port.
 
     Addresses are left out where there would be more than WAYS_MAX.
 
     `found`: with the routes there. `named`: the interfaces that the configuration names.
     """
-    plain = Packet(DESTINATIONS[version], uid=uid, destination_port=messages.PORT)
+    destination, port = server or (DESTINATIONS[version], messages.PORT)
+    plain = Packet(destination, uid=uid, destination_port=port)
     special = [*_devices(found, plain), *_marks(found, plain)]
     sources = [*_sources(found, plain)][: max(0, WAYS_MAX - 1 - len(special))]
     packets = [(Kind.UNBOUND, plain), *sources, *special]

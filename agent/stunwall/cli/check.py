@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn
 
@@ -12,7 +12,7 @@ from stunwall.check import messages, run
 from stunwall.check.messages import Variant
 from stunwall.check.verdict import Result, Verdict, overall
 from stunwall.check.ways import Kind, Way
-from stunwall.cli import proof, terminal
+from stunwall.cli import check_browser, check_server, check_ways, proof, terminal
 from stunwall.cli.daemon import request
 from stunwall.cli.options import DURATIONS, Json, Redact, duration_seconds
 from stunwall.cli.proof import Handover
@@ -21,26 +21,34 @@ from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.model import StunwallError, Transport
 from stunwall.text import count, printable
-from stunwall.vpn import iproute
 from stunwall.vpn.inside import Named
 
 EXIT_CODES = {Verdict.SEALED: 0, Verdict.LEAK: 1, Verdict.INCONCLUSIVE: 5}
-_COLOURS = {
-    Verdict.SEALED: typer.colors.GREEN,
-    Verdict.THROUGH: typer.colors.GREEN,
-    Verdict.LEAK: typer.colors.RED,
-    Verdict.BLOCKED: typer.colors.YELLOW,
-    Verdict.INCONCLUSIVE: typer.colors.YELLOW,
-    Verdict.MUTE: typer.colors.YELLOW,
-}
-_GOOD = (Verdict.SEALED, Verdict.THROUGH, Verdict.NOT_SENT)
 _LOOK = 1.0  # seconds until a VPN is looked for again
 _REST = 10.0  # seconds after an inconclusive check: routers limit how often they report
 _WORD = max(map(len, Verdict)) + 2  # columns
-_NEXT = {
-    Verdict.LEAK: "`stunwall status` tells whether stunwall blocks; `stunwall allow list` lists the exceptions",
-    Verdict.INCONCLUSIVE: "try again in a minute, or in another network, whose routers report more",
-}
+
+
+Everything = Annotated[
+    bool, typer.Option("--all", help="Try every kind of message, not only STUN's Binding Request.")
+]
+Forecast = Annotated[
+    bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
+]
+Browser = Annotated[
+    bool, typer.Option("--browser", help="Show what a web page can learn, in your own browser.")
+]
+PrintUrl = Annotated[
+    bool, typer.Option("--print-url", help="With --browser: do not open the browser, print the address.")
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="stun:HOST[:PORT]",
+        help="Ask this STUN server which address it sees. It is the only option that sends to somebody else.",
+    ),
+]
 
 
 class NoVpnError(StunwallError):
@@ -56,12 +64,6 @@ class Switch(StrEnum):
     OFF = "off"
 
 
-Everything = Annotated[
-    bool, typer.Option("--all", help="Try every kind of message, not only STUN's Binding Request.")
-]
-Forecast = Annotated[
-    bool, typer.Option("--forecast", help="Send nothing; show which way packets would take.")
-]
 Wait = Annotated[
     str | None,
     typer.Option(
@@ -88,6 +90,9 @@ def check(
     forecast: Forecast = False,
     wait: Wait = None,
     every_vpn_up: EveryVpnUp = None,
+    in_browser: Browser = False,
+    print_url: PrintUrl = False,
+    server: Server = None,
 ) -> None:
     """Prove on the wire whether STUN can bypass the VPN.
 
@@ -102,30 +107,52 @@ def check(
     Examples:
       stunwall check
       stunwall check --forecast
+      stunwall check --browser
+      stunwall check --server stun:stun.example.org
       sudo stunwall check --all
       sudo stunwall check --every-vpn-up on
 
     \b
     Exit codes:
       0  sealed: no STUN left outside the VPN
-      1  leak: STUN left outside the VPN
-      5  inconclusive: for some way, no router reported anything
+      1  leak: STUN left, or would have left, outside the VPN
+      5  inconclusive: something could not be shown
     """
-    config = reader.load(context.obj)
-    if every_vpn_up is not None:
-        _switch(context, every_vpn_up, as_json)
-    seconds = 0 if wait is None else duration_seconds(wait, "--wait")
-    said = _forecast(config) if forecast else _examined(config, _variants(everything), seconds)
-    _print(said, as_json, redact)
+    _run(context)
 
 
-def _print(said: dict[str, Any], as_json: bool, redact: bool) -> NoReturn:
+def _run(context: typer.Context) -> NoReturn:
+    """Do what the options of `check` say."""
+    config, given = reader.load(context.obj), context.params
+    as_json, redact = given["as_json"], given["redact"]
+    chosen = ("in_browser", "server", "forecast", "everything", "every_vpn_up")
+    if sum(bool(given[name]) for name in chosen) > 1:
+        raise typer.BadParameter(
+            "--browser, --server, --forecast, --all and --every-vpn-up exclude each other"
+        )
+    if given["every_vpn_up"] is not None:
+        _switch(context, Switch(given["every_vpn_up"]), as_json)  # here it is the text
+    if given["in_browser"]:
+        said = check_browser.checked(config, given["print_url"])
+        _print(said, check_browser.show, as_json, redact)
+    if given["server"] is not None:
+        _print(check_server.checked(config, given["server"]), check_server.show, as_json, redact)
+    seconds = 0 if given["wait"] is None else duration_seconds(given["wait"], "--wait")
+    variants = _variants(given["everything"])
+    said = _forecast(config) if given["forecast"] else _examined(config, variants, seconds)
+    _print(said, _show, as_json, redact)
+
+
+def _print(
+    said: dict[str, Any], show: Callable[[dict[str, Any]], None], as_json: bool, redact: bool
+) -> NoReturn:
+    """Print what a check has shown, and end with the exit code of its verdict."""
     if hidden := redaction(redact):
         said = hidden.value(said)
     if as_json:
         terminal.print_json(said)
     else:
-        _show(said)
+        show(said)
     raise typer.Exit(EXIT_CODES[Verdict(said["verdict"])] if said["verdict"] else 0)
 
 
@@ -178,25 +205,9 @@ def _plain(found: Sequence[Way], results: Sequence[Result]) -> dict[str, Any]:
     return {
         "verdict": overall(results).value if results else "",
         "ways": [
-            _way(way) | {"shown": [_shown(each) for each in results if each.way is way]} for way in found
+            check_ways.plain(way) | {"shown": [_shown(each) for each in results if each.way is way]}
+            for way in found
         ],
-    }
-
-
-def _way(way: Way) -> dict[str, Any]:
-    packet, path = way.packet, way.explanation.path
-    return {
-        "ip_version": packet.version,
-        "kind": way.kind.value,
-        "source": str(packet.source) if way.kind is Kind.SOURCE else "",
-        "device": way.device,
-        "mark": packet.mark,
-        "protocols": [each.value for each in way.transports],
-        "interfaces": list(way.interfaces),
-        "into_vpn": way.into_vpn,
-        "cause": way.explanation.cause.value,
-        "why": way.explanation.cause.sentence,
-        "rule": f"{path.rule.priority}: {iproute.rule(path.rule)}" if path.rule is not None else "",
     }
 
 
@@ -206,7 +217,7 @@ def _shown(result: Result) -> dict[str, Any]:
 
 def _show(said: dict[str, Any]) -> None:
     ways = said["ways"]
-    names = [printable(_name(way)) for way in ways]
+    names = [printable(check_ways.name(way)) for way in ways]
     exits = [printable(", ".join(way["interfaces"])) or "-" for way in ways]
     wide, by = (max(map(len, column)) + 2 for column in (["WAY", *names], ["LEAVES BY", *exits]))
     if not said["verdict"]:
@@ -221,30 +232,19 @@ def _show(said: dict[str, Any]) -> None:
         shown = {each["protocol"]: Verdict(each["verdict"]) for each in way["shown"]}
         words = "".join(_word(shown.get(each.value, Verdict.NOT_SENT)) for each in Transport)
         typer.echo(f"{name:<{wide}}{out:<{by}}{words}".rstrip())
-    _details(names, ways)
+    check_ways.details(names, ways)
     if any(each["verdict"] == Verdict.NOT_SENT for way in ways for each in way["shown"]):
         marks = sum(way["kind"] == Kind.MARK and way["shown"][0]["why"] == run.ONLY_ROOT for way in ways)
         rest = f"; {count(marks, 'mark')} with sudo only" if marks else ""
         typer.echo(f"\n-: not tried, as it stays here or enters the VPN as another way does{rest}")
     typer.echo(f"\n{terminal.wrapped(proof.kept(said), 0)}")
-    if advice := _NEXT.get(said["verdict"]):
+    if advice := check_ways.NEXT.get(said["verdict"]):
         typer.echo(f"\nNext: {advice}")
 
 
 def _word(verdict: Verdict) -> str:
     shown = "-" if verdict is Verdict.NOT_SENT else verdict.value
-    return typer.style(shown, fg=_COLOURS.get(verdict)) + " " * (_WORD - len(shown))
-
-
-def _details(names: Sequence[str], ways: Sequence[dict[str, Any]]) -> None:
-    """Print why a way is not as it should be."""
-    said: dict[str, list[str]] = {}
-    for name, way in zip(names, ways, strict=True):
-        for each in way["shown"]:
-            if Verdict(each["verdict"]) not in _GOOD:
-                said.setdefault(each["why"], []).append(f"{name}, {each['protocol'].upper()}")
-    for why, where in said.items():
-        typer.echo(f"\n{terminal.wrapped('; '.join(where), 0)}:\n  {terminal.wrapped(why, 2)}")
+    return check_ways.styled(verdict, shown) + " " * (_WORD - len(shown))
 
 
 def _headline(said: dict[str, Any]) -> None:
@@ -258,16 +258,5 @@ def _headline(said: dict[str, Any]) -> None:
     }[verdict]
     counted = f" ({sealed} of {count(tests, 'test')} outside it sealed)" if tests else ""
     calls = "; STUN gets through the VPN" if through else ""
-    word = typer.style(verdict.value.upper(), fg=_COLOURS[verdict], bold=True)
+    word = check_ways.styled(verdict, verdict.value.upper())
     typer.echo(f"{word}: {text}{counted}{calls}\n")
-
-
-def _name(way: dict[str, Any]) -> str:
-    bound = {
-        Kind.UNBOUND: "any socket",
-        Kind.SOURCE: f"bound to {way['source']}",
-        Kind.DEVICE: f"bound to {way['device']}",
-        Kind.MARK: f"mark {way['mark']:#x}",
-    }[Kind(way["kind"])]
-    protocols = "" if len(way["protocols"]) > 1 else f", {way['protocols'][0].upper()}"
-    return f"IPv{way['ip_version']}, {bound}{protocols}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stunwall.control.held import Held, Hold
 from stunwall.control.mailbox import Mailbox
 from stunwall.control.peer import Peer, peer_of
 from stunwall.control.prompts import Authorize, Prompts
@@ -39,7 +40,8 @@ class Subscribe:
     answers: bool = False
 
 
-Answer = Callable[[dict[str, Any], Peer], Status | Later | Subscribe | Authorize]
+Reply = Status | Later | Subscribe | Authorize | Hold
+Answer = Callable[[dict[str, Any], Peer], Reply]
 
 
 class Control:
@@ -57,6 +59,7 @@ class Control:
         self._mailbox = Mailbox()
         self._working = 0
         self.subscribers = Subscribers(selector, self._mailbox)
+        self._held = Held(selector)
         self._prompts = Prompts(selector, self._mailbox, self._resume_client)
         # Of each client what it has sent of its request, then what is still to be sent of the reply.
         self._clients: dict[socket.socket, bytes] = {}
@@ -99,6 +102,7 @@ class Control:
         for client in list(self._clients):
             self._drop(client)
         self.subscribers.close()
+        self._held.close()
         self._prompts.close()
         self._selector.unregister(self._mailbox)
         self._mailbox.close()
@@ -148,6 +152,9 @@ class Control:
             case Subscribe(answers):
                 del self._clients[client]
                 self.subscribers.add(client, peer.uid, answers)
+            case Hold() as hold:
+                del self._clients[client]
+                self._held.add(client, hold)
             case Authorize() as asked:
                 del self._clients[client]  # others must not push it out while its user answers
                 self._prompts.add(client, asked)
@@ -196,7 +203,7 @@ class Control:
         if not reply:
             self._drop(client)
 
-    def _reply(self, line: bytes, peer: Peer) -> Status | Later | Subscribe | Authorize:
+    def _reply(self, line: bytes, peer: Peer) -> Reply:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):

@@ -11,10 +11,11 @@ from typing import Any
 from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, NOTES, Allow, Config, changed_keys
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import CHECK_NAME, DropIn, Entry, check_text, merged
+from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
-from stunwall.control.server import Later, Subscribe
+from stunwall.control.server import Later, Reply, Subscribe
 from stunwall.daemon import proofs
 from stunwall.daemon.events import PAGE, page
 from stunwall.daemon.proofs import CheckResults
@@ -30,6 +31,7 @@ _READING = {
     "status": "status",
     "events": "events",
     "subscribe": "events",
+    "check": "status",
     "check-begin": "status",
     "check-done": "status",
 }
@@ -46,7 +48,8 @@ class Commands:
     """Answers requests.
 
     `configure(config)` applies a configuration, `note(verdict, reason, author)` records what was done, and by whom.
-    `cgroups()` returns the paths of each exception's cgroups, None if it is not by program.
+    `cgroups()` returns the paths of each exception's cgroups, None if it is not by program. `check(uid)` begins a check
+    of a user's browser.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Commands:
         note: Callable[[str, str, Author], None],
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
+        check: Callable[[int], Hold],
         results: CheckResults,
     ) -> None:
         self._file = file
@@ -70,11 +74,12 @@ class Commands:
         self._note = note
         self._status = status
         self._cgroups = cgroups
+        self._check = check
         self._shared: Status = {}  # the last status for those without rights
         self._shared_until = 0.0  # seconds of the monotonic clock
         self._ended_until = 0.0  # Unix seconds: the exceptions that ended before are removed
 
-    def answer(self, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe | Authorize:
+    def answer(self, request: dict[str, Any], peer: Peer) -> Reply:
         """Return the reply to a request; an error is a reply too. What could open the wall is polkit's to allow."""
         command = request.get("command")
         try:
@@ -91,11 +96,13 @@ class Commands:
         except StunwallError as error:
             return {"error": str(error)}
 
-    def _read(self, command: str, request: dict[str, Any], peer: Peer) -> Status | Later | Subscribe:
+    def _read(self, command: str, request: dict[str, Any], peer: Peer) -> Reply:
         if command == "events":
             return self._events(request, peer)
         if command == "subscribe":
             return Subscribe(request.get("answers") is True)
+        if command == "check":
+            return self._check(peer.uid)
         if command == "check-begin":
             return self._results.refusal or {"basis": self._results.proofs.basis()}
         if command == "check-done":
@@ -130,8 +137,8 @@ class Commands:
                 return self._allow_remove(request, peer)
             case _:
                 raise CommandError(
-                    "unknown command. Known commands: status, events, subscribe, check-begin, check-done, pause, "
-                    "resume, reload, check-every-vpn-up, allow-list, allow-add, allow-preset, allow-remove"
+                    "unknown command. Known commands: status, events, subscribe, check, check-begin, check-done, "
+                    "pause, resume, reload, check-every-vpn-up, allow-list, allow-add, allow-preset, allow-remove"
                 )
 
     def _if_allowed(

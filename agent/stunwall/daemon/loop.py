@@ -77,6 +77,7 @@ class Loop:
             parts.note,
             partial(status, parts),
             lambda: parts.sync.cgroups,
+            parts.checks.begin,
             CheckResults(parts.proofs, lambda: bool(parts.pause.left) or parts.is_open, parts.check_due.done),
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
+from stunwall.daemon.checks import Checks
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import Judgement, judge
 from stunwall.model import EXPOSED, Arrival, Event, Hook, Reason, Refusal, Sender, Verdict
@@ -48,6 +49,7 @@ class PacketHandler:
         refusals: RefusalSender,
         sockets: SocketLookup,
         origins: Origins,
+        checks: Checks,
         writer: RecordWriter,
         problem: Callable[[str], None],
     ) -> None:
@@ -66,6 +68,7 @@ class PacketHandler:
         self._refusals = refusals
         self._sockets = sockets
         self._origins = origins
+        self._checks = checks
         self._writer = writer
         self._problem = problem
 
@@ -74,7 +77,8 @@ class PacketHandler:
         if self._probe.matches(arrival.packet):
             systemd.notify("WATCHDOG=1")
             return Verdict.BLOCK
-        judgement = judge(self._look_up(arrival), self._sync.view, self.config)
+        arrival = self._look_up(arrival)
+        judgement = judge(arrival, self._sync.view, self.config)
         if judgement.reason is Reason.UNREADABLE:
             self.unreadable += 1
         if judgement.retracted is not None:
@@ -84,6 +88,9 @@ class PacketHandler:
             self._writer.record(judgement.event, self._sender(judgement, arrival), mark)
             if judgement.event.verdict == EXPOSED:
                 self._expose(judgement.event)
+        # Before the answer: when the page has its candidate, what became of the request is known.
+        if judgement.would is not None and judgement.datagram is not None:
+            self._checks.tell(judgement.datagram, arrival, judgement)
         if judgement.refusal is not None:
             self._refuse(judgement.refusal)
         return judgement.verdict
@@ -99,8 +106,8 @@ class PacketHandler:
         self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
 
     def _look_up(self, arrival: Arrival) -> Arrival:
-        """Return the packet with what the kernel says of its socket, if the verdict depends on that."""
-        if arrival.hook is Hook.POSTROUTING:
+        """Return the packet with what else the verdict depends on: what the kernel says of its socket, a check."""
+        if arrival.hook is Hook.POSTROUTING and not self._checks.running:
             return arrival
         try:
             datagram = packet.parse(arrival.packet)
@@ -108,7 +115,9 @@ class PacketHandler:
             return arrival
         if arrival.hook is Hook.PREROUTING:
             return replace(arrival, awaited=self._sockets.awaited(datagram, arrival.incoming))
-        if datagram.tcp is not None and datagram.tcp.opens:
+        if datagram.tcp is None:
+            return replace(arrival, checked=self._checks.find(datagram, arrival))
+        if arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
             return replace(arrival, origin=self._origins.find(datagram, arrival))
         return arrival
 

@@ -10,6 +10,7 @@ from stunwall.config import Config, Retention, WhenVpnDown, changed_keys
 from stunwall.control.prompts import Author
 from stunwall.daemon.causes import Causes
 from stunwall.daemon.check_due import CheckDue
+from stunwall.daemon.checks import Checks
 from stunwall.daemon.folders import hide, make_folder
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.packets import PacketHandler
@@ -155,6 +156,7 @@ class Parts:
     def _packet_handler(self, stack: ExitStack) -> PacketHandler:
         refusals = RefusalSender(self.config.mark_mask, self.versions)
         stack.callback(refusals.close)
+        self.checks = Checks(self.nft, self.versions, lambda: self.sync.addresses, self.sockets.owner)
         return PacketHandler(
             self.config,
             self.sync,
@@ -162,6 +164,7 @@ class Parts:
             refusals,
             self.sockets,
             self.origins,
+            self.checks,
             self.writer,
             partial(self.problems.report, "packets"),
         )
@@ -183,6 +186,7 @@ class Parts:
         """Load the wall as the network is now, a pause that goes on, and the queue rules. Raises StunwallError."""
         self.sync.put_up_wall()
         self.pause.renew()
+        self.checks.renew()
         queue_rules.attach(self.nft, self.config.queue, self.sync.additions)
         self.queued_before = self.queue.received
 

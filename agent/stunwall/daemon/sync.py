@@ -189,6 +189,11 @@ class NetworkSync:
         return self._assessments
 
     @property
+    def addresses(self) -> list[Address]:
+        """This machine's addresses."""
+        return [each for some in self._snapshot.all_addresses.values() for each in some]
+
+    @property
     def _named(self) -> inside.Named:
         return inside.Named(self._config.interfaces, self._config.inside)
 

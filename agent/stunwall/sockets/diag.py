@@ -73,6 +73,11 @@ class SocketLookup:
         reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, index))
         return None if reply is None else parse(reply)
 
+    def owner(self, datagram: Datagram, interface: str) -> int | None:
+        """Return the user of the socket that `find` returns, None if there is none. Never raises."""
+        found = self.find(datagram, interface)
+        return None if found is None else found.uid
+
     def awaited(self, response: Datagram, interface: str) -> bool:
         """Whether a program waits for a packet that came in by `interface`: one of this machine, or of one behind it.
 

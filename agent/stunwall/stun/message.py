@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 
-from stunwall.model import Address, StunwallError
+from stunwall.model import Address, StunwallError, Transport
 
 MAGIC_COOKIE = bytes.fromhex("2112a442")  # RFC 8489 §5
 HEADER = 20  # bytes, RFC 8489 §5
@@ -25,7 +25,10 @@ MAPPED_ADDRESS = 0x0001  # RFC 8489 §14.1
 USERNAME = 0x0006  # RFC 8489 §14.3
 MESSAGE_INTEGRITY = 0x0008  # RFC 8489 §14.5
 ERROR_CODE = 0x0009  # RFC 8489 §14.8
+REALM = 0x0014  # RFC 8489 §14.9
+NONCE = 0x0015  # RFC 8489 §14.10
 MESSAGE_INTEGRITY_SHA256 = 0x001C  # RFC 8489 §14.6
+_BINDING_REQUEST, _BINDING_SUCCESS = b"\x00\x01", b"\x01\x01"  # RFC 8489 §5, §18.2
 XOR_MAPPED_ADDRESS = 0x0020  # RFC 8489 §14.2
 MS_XOR_MAPPED_ADDRESS = 0x8020  # [MS-TURN] §2.2.2.16
 PRIORITY = 0x0024  # RFC 8445 §16.1
@@ -51,6 +54,7 @@ METHODS = {
     0x00C: "ConnectionAttempt",
     0x080: "GooglePing",
 }
+ALLOCATE = 0x003
 _TURN_METHODS = frozenset({0x003, 0x004, 0x006, 0x007, 0x008, 0x009, 0x00A, 0x00B, 0x00C})
 
 
@@ -202,9 +206,28 @@ def _attributes(body: bytes, length: int) -> tuple[tuple[tuple[int, bytes], ...]
     return tuple(found), True
 
 
-def error_response(request: bytes) -> bytes | None:
-    """Return the error response 403 (Forbidden) to a request, or None where none would be believed.
+def success_response(request: bytes, address: Address, port: int) -> bytes | None:
+    """Return the response to a Binding Request that says that it came from there, None if it is no such request.
 
+    With the cookie alone: RFC 3489's clients get none.
+    """
+    if len(request) < HEADER or not has_cookie(request) or request[:2] != _BINDING_REQUEST:
+        return None
+    key = request[4:HEADER]
+    hidden = bytes(one ^ other for one, other in zip(address.packed, key, strict=False))
+    family = 1 if address.version == 4 else 2  # RFC 8489 §14.1
+    value = bytes((0, family)) + (port ^ int.from_bytes(key[:2], "big")).to_bytes(2, "big") + hidden
+    body = XOR_MAPPED_ADDRESS.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value
+    return _BINDING_SUCCESS + len(body).to_bytes(2, "big") + key + body
+
+
+def error_response(request: bytes, transport: Transport = Transport.UDP) -> bytes | None:
+    """Return the error response to a request that came by `transport`, or None where none would be believed.
+
+    It is 400 (Bad Request), of which a page in Chromium sees nothing. To an Allocate Request over UDP it is 401
+    (Unauthorized), first to the one without credentials and then to the one with them, as a TURN server refuses a
+    wrong password: browsers ignore every other error until they give up. Over TCP, the reset that follows ends it
+    (SECURITY.md, "What a page can tell").
     None: not a request, cut short, or with credentials, whose sender expects a keyed answer. The response
     repeats bytes 4 to 20 of the request: cookie and transaction ID, or RFC 3489's longer transaction ID
     (RFC 8489 §6.3.1, RFC 3489 §8.1). It also repeats Microsoft's magic cookie, without which its clients
@@ -213,14 +236,32 @@ def error_response(request: bytes) -> bytes | None:
     if len(request) < HEADER:
         return None
     message = parse(request)
-    if message.message_class is not MessageClass.REQUEST or message.has_credentials:
+    if message.message_class is not MessageClass.REQUEST:
         return None
-    # RFC 8489 §14.8: 21 reserved bits, class 4, number 3; the reason phrase as RFC 8656 §19 has it.
-    # RFC 3489 §11.2.9 wants a multiple of 4 bytes, filled with spaces.
-    reason = b"Forbidden" if message.cookie else b"Forbidden   "
-    value = bytes((0, 0, 4, 3)) + reason
-    padding = bytes(-len(value) % 4)
-    first = MS_MAGIC_COOKIE if request.startswith(MS_MAGIC_COOKIE, HEADER) else b""
-    body = first + ERROR_CODE.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + padding
+    microsofts = request.startswith(MS_MAGIC_COOKIE, HEADER)
+    if message.method == ALLOCATE and message.cookie and transport is Transport.UDP and not microsofts:
+        body = _challenge(message)
+    elif message.has_credentials:
+        return None
+    else:
+        # RFC 3489 §11.2.9 wants a multiple of 4 bytes, filled with spaces.
+        body = _error(4, 0, b"Bad Request" if message.cookie else b"Bad Request ")
+        if microsofts:
+            body = MS_MAGIC_COOKIE + body
     header = (message.type | 0x0110).to_bytes(2, "big") + len(body).to_bytes(2, "big")
     return header + request[4:HEADER] + body
+
+
+def _challenge(request: Message) -> bytes:
+    # As coturn does it. RFC 8489 §9.2.5: a client that gets the realm again which it has just used gives up.
+    nonce = request.transaction_id[:8].hex().encode()
+    return _error(4, 1, b"Unauthorized") + _attribute(NONCE, nonce) + _attribute(REALM, b"turn")
+
+
+def _error(class_: int, number: int, phrase: bytes) -> bytes:
+    # RFC 8489 §14.8: 21 reserved bits, class, number, reason phrase.
+    return _attribute(ERROR_CODE, bytes((0, 0, class_, number)) + phrase)
+
+
+def _attribute(type_: int, value: bytes) -> bytes:
+    return type_.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + bytes(-len(value) % 4)

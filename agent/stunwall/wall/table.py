@@ -1,13 +1,18 @@
 """Loads the table into the kernel, fills it, and removes it."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 
+from stunwall.model import Address
 from stunwall.wall import modules, requirements, ruleset, state
 from stunwall.wall.contents import TABLE, Contents, fill_exceptions, fill_sets
 from stunwall.wall.listing import Listing
 from stunwall.wall.nft import Nft, NftError, NftPermissionError
+
+Server = tuple[Address, int]
+"""A server of a check: its address and UDP port."""
 
 
 def load(nft: Nft, contents: Contents, mask: int) -> Contents:
@@ -86,6 +91,26 @@ def pause(nft: Nft, seconds: int, now: int) -> None:
         # From one second ago, so that rounding does not delay it.
         text += f"add element {TABLE} paused {{ {now - 1}-{now + seconds} timeout {seconds}s }}\n"
     nft.apply(text)
+
+
+def check(nft: Nft, servers: Iterable[Server], seconds: int) -> None:
+    """Hand over, and never let out, what is sent to these servers, for `seconds`. Raises NftError."""
+    nft.apply(
+        "".join(
+            f"add element {TABLE} checked{address.version} {{ {address} . {port} timeout {seconds}s }}\n"
+            for address, port in servers
+        )
+    )
+
+
+def end_check(nft: Nft, servers: Iterable[Server]) -> None:
+    """Take servers out of the sets before their time is over. Raises NftError, for example if it is over."""
+    nft.apply(
+        "".join(
+            f"delete element {TABLE} checked{address.version} {{ {address} . {port} }}\n"
+            for address, port in servers
+        )
+    )
 
 
 def remove(nft: Nft) -> None:

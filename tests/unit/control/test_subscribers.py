@@ -175,7 +175,7 @@ def test_a_subscription_reads_line_by_line_and_notices_the_end(served: Subscribe
 
 
 def test_a_subscription_tells_why_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ControlError, match="does not answer"):
+    with pytest.raises(ControlError, match="stunwalld is not running: start it with"):
         Subscription(tmp_path)
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 from stunwall.config import Config
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME as DROP_IN
+from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import Author
 from stunwall.daemon.commands import Commands
@@ -28,6 +29,7 @@ class Served:
         self.configured: list[Config] = []
         self.recorded: list[tuple[str, str]] = []
         self.authors: list[tuple[int, str]] = []
+        self.checked: list[int] = []
         self.refusal: Exception | None = None
         self.cgroups: list[list[str] | None] = []
         self.restart()
@@ -38,13 +40,25 @@ class Served:
         self.asked = 0  # how often the status was made
         pause, cgroups = Pause(NFT), lambda: self.cgroups
         self.basis, self.open, self.sealed = 1, False, 0
-        checks = CheckResults(Proofs(lambda: self.basis), lambda: self.open, self._sealed)
+        results = CheckResults(Proofs(lambda: self.basis), lambda: self.open, self._sealed)
         self.commands = Commands(
-            self.file, loaded, pause, self._configure, self._note, self._status, cgroups, checks
+            self.file,
+            loaded,
+            pause,
+            self._configure,
+            self._note,
+            self._status,
+            cgroups,
+            self._check,
+            results,
         )
 
     def _sealed(self) -> None:
         self.sealed += 1
+
+    def _check(self, uid: int) -> Hold:
+        self.checked.append(uid)
+        return Hold({}, lambda send: None, lambda: None)
 
     def _status(self) -> dict[str, Any]:
         self.asked += 1

@@ -88,7 +88,7 @@ def test_those_without_rights_share_a_status(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("command", ["nonsense", "", None, 1, [], {}, "Status", "allow"])
 def test_an_unknown_command_is_told_the_known_ones(served: Served, command: Any) -> None:
     assert (
-        "Known commands: status, events, subscribe, check-begin, check-done, pause, resume, reload, "
+        "Known commands: status, events, subscribe, check, check-begin, check-done, pause, resume, reload, "
         "check-every-vpn-up, allow-list" in served.ask(command)["error"]
     )
     assert "unknown command" in str(served.commands.answer({}, ROOT))

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from stunwall.configfile import reader
+from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.server import Later, Subscribe
 from stunwall.control.subscribers import Subscribers
@@ -37,8 +38,19 @@ class Served:
         pause = Pause(cast(Nft, None))
         checks = CheckResults(Proofs(lambda: 1), lambda: False, lambda: None)
         self.commands = Commands(
-            file, config, pause, lambda config: None, lambda verdict, reason, by: None, dict, list, checks
+            file,
+            config,
+            pause,
+            lambda config: None,
+            lambda verdict, reason, by: None,
+            dict,
+            list,
+            self._check,
+            checks,
         )
+
+    def _check(self, uid: int) -> Hold:
+        raise NotImplementedError
 
     def ask(self, peer: Peer, **given: Any) -> dict[str, Any]:
         reply = self.commands.answer({"command": "events"} | given, peer)

@@ -9,7 +9,8 @@ import pytest
 from stunwall.config import Config, Mode
 from stunwall.daemon import systemd
 from stunwall.daemon.packets import PacketHandler
-from stunwall.model import Arrival, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
+from stunwall.judge import Judgement
+from stunwall.model import Arrival, Checked, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
 from stunwall.policy import View
 from stunwall.sockets.diag import Socket
 from unit.build import SOURCES, TCP, ip4, tcp
@@ -40,8 +41,15 @@ class Handled:
             knows=lambda event: self.known, record=self._record, retract=self._note("retract")
         )
         origins: Any = SimpleNamespace(find=self._find)
+        self.checked: Checked | None = None
+        self.told: list[Judgement] = []
+        checks: Any = SimpleNamespace(
+            running=True,
+            find=lambda datagram, arrival: self.checked,
+            tell=lambda datagram, arrival, judgement: self.told.append(judgement),
+        )
         self.handler = PacketHandler(
-            config, sync, probe, refusals, sockets, origins, writer, self.problems.append
+            config, sync, probe, refusals, sockets, origins, checks, writer, self.problems.append
         )
 
     def _note(self, what: str) -> Any:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.contrib import stun as scapy_stun
 
+from stunwall.model import Transport
 from stunwall.stun import message as stun
 from stunwall.stun.message import MessageClass, StunError
 from vectors import rfc5769
@@ -206,11 +207,11 @@ def test_credentials_are_either_message_integrity(body: bytes, credentials: bool
 
 @pytest.mark.parametrize("method", [0x0001, 0x0003, 0x0004, 0x0008, 0x0009, 0x0200, 0x0800, 0x3EEF])
 @pytest.mark.parametrize("build", [message, classic])
-def test_a_request_without_credentials_is_refused_with_error_403_as_scapy_reads_it(
+def test_a_request_without_credentials_is_refused_with_error_400_as_scapy_reads_it(
     method: int, build: Callable[[int, bytes], bytes]
 ) -> None:
     request = build(method, attribute(0x8022, b"client"))
-    answer = stun.error_response(request)
+    answer = stun.error_response(request, Transport.TCP)
     assert answer is not None
     read = scapy_stun.STUN(answer)
     assert read.RESERVED == 0
@@ -218,10 +219,36 @@ def test_a_request_without_credentials_is_refused_with_error_403_as_scapy_reads_
     assert read.length == len(answer) - 20
     assert answer[4:20] == request[4:20]
     (error,) = read.attributes
-    # RFC 8489 §14.8: class 4, number 3. RFC 3489 §11.2.9 fills the phrase with spaces to a multiple of 4.
-    phrase = b"Forbidden" if build is message else b"Forbidden   "
-    assert error.value == bytes([0, 0, 4, 3]) + phrase
+    # RFC 8489 §14.8: class 4, number 0. RFC 3489 §11.2.9 fills the phrase with spaces to a multiple of 4.
+    phrase = b"Bad Request" if build is message else b"Bad Request "
+    assert error.value == bytes([0, 0, 4, 0]) + phrase
     assert (error.type, error.length) == (0x0009, 4 + len(phrase))
+    if build is classic or method != 0x0003:
+        assert stun.error_response(request) == answer
+
+
+@pytest.mark.parametrize(
+    "credentials", [b"", attribute(0x0014, b"turn") + attribute(0x0008, bytes(20))], ids=["first", "second"]
+)
+def test_an_allocate_request_over_udp_is_refused_with_error_401_as_coturn_writes_it(
+    credentials: bytes,
+) -> None:
+    request = message(0x0003, attribute(0x0019, bytes([17, 0, 0, 0])) + credentials)
+    answer = stun.error_response(request)
+    assert answer is not None
+    assert answer[:2] == bytes.fromhex("0113")
+    assert answer[4:20] == request[4:20]
+    read = stun.parse(answer)
+    assert read.exact
+    assert read.attributes == (
+        (0x0009, bytes([0, 0, 4, 1]) + b"Unauthorized"),
+        (0x0015, request[8:16].hex().encode()),
+        (0x0014, b"turn"),
+    )
+
+
+def test_over_tcp_an_allocate_request_with_credentials_gets_no_refusal() -> None:
+    assert stun.error_response(message(0x0003, attribute(0x0008, bytes(20))), Transport.TCP) is None
 
 
 def test_the_refusal_of_a_classic_request_repeats_all_16_bytes_of_its_transaction_id() -> None:

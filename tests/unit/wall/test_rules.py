@@ -77,7 +77,8 @@ def test_the_classic_lengths_go_from_the_bare_header_to_the_longest_in_steps_of_
 
 def test_the_cookie_is_the_rfcs_wherever_it_is_matched() -> None:
     cookies = re.findall(r",32 (0x2\w+)", BARE)
-    assert len(cookies) == 7 + 7 + 6  # in messages, in responses, and in ICMP errors that quote messages
+    # In messages, in responses, in ICMP errors that quote messages, and in requests of a check.
+    assert len(cookies) == 7 + 7 + 6 + 1
     assert {int(cookie, 16).to_bytes(4, "big") for cookie in cookies} == {stun.MAGIC_COOKIE}
 
 
@@ -179,9 +180,31 @@ def test_an_exception_is_what_stands_in_a_set_or_in_a_rule_of_the_users() -> Non
         assert not re.search(r"[^.] [!<>]= ", rule)
 
 
+def test_what_a_check_asks_is_handed_over_wherever_it_goes() -> None:
+    """Only a VRF accepts it, from which it comes again."""
+    assert rules("check") == [
+        "ip daddr . udp dport @checked4 goto checked",
+        "ip6 daddr . udp dport @checked6 goto checked",
+    ]
+    assert rules("checked") == [
+        'meta oifkind "vrf" accept',
+        "oifname @inside goto hand_over",
+        "oifname @vpn goto hand_over",
+        "rt ipsec exists meta mark set meta mark | $both goto hand_over",
+        "jump may_leave",
+        "goto hand_over",
+    ]
+    asked = "@th,96,32 0x2112a442 @th,64,2 0 jump check"
+    first = [rule for rule in rules("postrouting") if "oif" in rule or rule == asked]
+    assert first.index(asked) == 1, "only what stays on this machine comes before it"
+
+
 def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for() -> None:
     assert rules("pass") == [
         "meta mark & $both == $both meta mark set meta mark & $others accept",
+        # Of a check, it never passes.
+        "ip daddr . udp dport @checked4 meta mark set meta mark & $unredirected | $passed goto hand_over",
+        "ip6 daddr . udp dport @checked6 meta mark set meta mark & $unredirected | $passed goto hand_over",
         "meta mark set meta mark | $passed",
         "goto remember_passed",
     ]
