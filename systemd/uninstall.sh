@@ -38,6 +38,10 @@ if command -v ip >/dev/null; then
         ip $family route flush table 4780 2>/dev/null || true
     done
 fi
+# What `stunwall browsers set` wrote into policies of browsers: after this, nothing could take it back.
+if [ -x /opt/stunwall/bin/stunwall ]; then
+    /opt/stunwall/bin/stunwall browsers reset --everyone || printf 'stunwall: see above what stays.\n' >&2
+fi
 rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log

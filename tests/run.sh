@@ -6,6 +6,7 @@
 #   run.sh matrix [--write]  which STUN leaves, by sender and state; --write puts the table into rules/README.md
 #   run.sh refusals [chromium|firefox]  what a page sees of a refusal, beside real servers
 #   run.sh calls [--write]  which calls work, by browser, level and mode; --write puts the table into README.md
+#   run.sh attacks [--write]  attacks on VPN users, played; --write puts the scoreboard into tests/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
@@ -17,8 +18,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | browser | calls | refusals | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|calls [--write], or run.sh refusals" ;;
+    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -29,12 +30,12 @@ fi
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
 unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
 deb="dpkg-dev binutils lintian"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd"
 browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
     unit) packages="$packages $unit $deb" ;;
-    lab | matrix) packages="$packages $lab" ;;
+    lab | matrix | attacks) packages="$packages $lab" ;;
     browser | calls | refusals | demo) packages="$packages $lab $browser" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
@@ -91,6 +92,7 @@ case $part in
     matrix) isolated python -m lab.matrix "$@" ;;
     calls) isolated python -m browser.calls "$@" ;;
     refusals) isolated python -m bench.refusals "$@" ;;
+    attacks) isolated python -m lab.scoreboard "$@" ;;
     deb)
         folder=${1-$root/build}
         # lintian accepts neither root nor a host without a domain as the maintainer.

@@ -4,6 +4,8 @@
 _stunwall() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} at name path="" options words=""
     local filters="--since --until --app --unit --user --to --verdict --reason --interface"
+    local levels="default default_public_and_private_interfaces default_public_interface_only disable_non_proxied_udp"
+    local browsers="chromium chrome brave vivaldi edge opera firefox librewolf zen mullvad tor"
     # `--config=FILE` arrives as three words.
     [[ $cur != = ]] || cur=
     [[ $prev != = ]] || prev=${COMP_WORDS[COMP_CWORD - 2]}
@@ -19,6 +21,8 @@ _stunwall() {
         --by) words="app destination day reason verdict" ;;
         --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
+        --browser) [[ " ${COMP_WORDS[*]} " != *" browsers "* ]] || words="$browsers" ;;
+        --level) words="$levels" ;;
         # Unlike `compgen -W`, this never expands names from the system.
         --interface | --device)
             for at in /sys/class/net/*/; do
@@ -43,9 +47,15 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --wait | --every-vpn-up | --device | --uid | --mark)
+            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --wait | --every-vpn-up | --device | --uid | --mark | --level)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
+                ;;
+            --browser)  # a flag of `check`
+                if [[ $path == "browsers "* ]]; then
+                    ((++at))
+                    [[ ${COMP_WORDS[at]} != = ]] || ((++at))
+                fi
                 ;;
             -*) ;;
             *) path+="${COMP_WORDS[at]} " ;;
@@ -54,7 +64,7 @@ _stunwall() {
     options="--json --help"
     case $path in
         "watch ") options="--redact --help" ;;
-        "") words="status log stats export report watch show explain check exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "") words="status log stats export report watch show explain check browsers exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
         "status ") options="--redact --json --waybar --help" ;;
         "log "*) options="--redact --json --follow -f $filters --limit -n --help" ;;
         "stats "*) options="--redact --json --by $filters --limit -n --help" ;;
@@ -62,6 +72,12 @@ _stunwall() {
         "notify "*) options="--for --json --help" ;;
         "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
         "check "*) options="--redact --all --forecast --browser --print-url --server --wait --every-vpn-up --json --help" ;;
+        "browsers ") words="set site reset"; options="--json --redact --help" ;;
+        "browsers set ") words="$levels"; options="--browser --user --json --help" ;;
+        "browsers site ") words=allow; options=--help ;;
+        "browsers site allow "*) options="--level --browser --json --help" ;;
+        "browsers set "*) options="--browser --user --json --help" ;;
+        "browsers reset "*) options="--user --everyone --json --help" ;;
         "exposure "*) options="--redact --since --json --help" ;;
         "report "*) options="--html --since --no-redact --help" ;;
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;

@@ -10,8 +10,10 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --wait --every-vpn-up --device --uid --mark
+            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --wait --every-vpn-up --device --uid --mark --level
                 set skip 1
+            case --browser # a flag of `check`
+                contains browsers $path; and set skip 1
             case '-*'
             case '*'
                 set --append path $word
@@ -50,6 +52,7 @@ complete --command stunwall --condition '__stunwall_at' --arguments watch --desc
 complete --command stunwall --condition '__stunwall_at' --arguments show --description 'Show one entry in full'
 complete --command stunwall --condition '__stunwall_at' --arguments explain --description 'Explain why a packet bypasses the VPN'
 complete --command stunwall --condition '__stunwall_at' --arguments check --description 'Prove on the wire whether STUN can bypass the VPN'
+complete --command stunwall --condition '__stunwall_at' --arguments browsers --description 'Show what pages can learn from each browser'
 complete --command stunwall --condition '__stunwall_at' --arguments exposure --description 'Show for how long STUN could leak'
 complete --command stunwall --condition '__stunwall_at' --arguments notify --description 'Show desktop notifications of what is blocked'
 complete --command stunwall --condition '__stunwall_at' --arguments vpn --description 'Show which interfaces are the VPN, inside or a way out'
@@ -154,6 +157,23 @@ complete --command stunwall --condition '__stunwall_in allow add' --long-option 
 complete --command stunwall --condition '__stunwall_in allow add' --long-option app --exclusive --description 'A desktop application'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Outgoing interface'
 complete --command stunwall --condition '__stunwall_in allow add' --long-option for --exclusive --arguments '10m 30m 1h 2h' --description 'How long; otherwise without end'
+
+complete --command stunwall --condition '__stunwall_at browsers' --arguments set --description 'Set what browsers show of addresses'
+complete --command stunwall --condition '__stunwall_at browsers' --arguments reset --description 'Take back what was set'
+complete --command stunwall --condition '__stunwall_at browsers' --arguments site --description 'Manage sites with a level of their own'
+complete --command stunwall --condition '__stunwall_at browsers site' --arguments allow --description 'Let one site have a level of its own'
+complete --command stunwall --condition '__stunwall_at browsers set' --arguments 'default default_public_and_private_interfaces default_public_interface_only disable_non_proxied_udp'
+complete --command stunwall --condition '__stunwall_at browsers' --long-option redact --description 'Replace addresses, users and other names'
+for command in 'browsers set' 'browsers reset' 'browsers site allow'
+    complete --command stunwall --condition "__stunwall_in $command" --long-option json --description 'Print JSON'
+end
+complete --command stunwall --condition '__stunwall_at browsers' --long-option json --description 'Print JSON'
+complete --command stunwall --condition '__stunwall_in browsers set' --long-option user --description 'Only for you, without root'
+complete --command stunwall --condition '__stunwall_in browsers reset' --long-option user --description 'Only for you, without root'
+complete --command stunwall --condition '__stunwall_in browsers reset' --long-option everyone --description 'As root, also what users have set'
+complete --command stunwall --condition '__stunwall_in browsers set' --long-option browser --exclusive --arguments 'chromium chrome brave vivaldi edge opera firefox librewolf zen mullvad tor' --description 'Only this browser'
+complete --command stunwall --condition '__stunwall_in browsers site allow' --long-option browser --exclusive --arguments 'chromium chrome brave vivaldi edge opera firefox librewolf zen mullvad tor' --description 'Only this browser'
+complete --command stunwall --condition '__stunwall_in browsers site allow' --long-option level --exclusive --arguments 'default default_public_and_private_interfaces default_public_interface_only disable_non_proxied_udp' --description 'The level of this site'
 
 complete --command stunwall --condition '__stunwall_at config' --arguments check --description 'Check a configuration file'
 complete --command stunwall --condition '__stunwall_at config check' --force-files

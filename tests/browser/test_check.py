@@ -76,6 +76,9 @@ def test_what_would_bypass_the_vpn_is_blocked_and_the_page_says_so(lab: Lab, bro
     errors = said["stages"][1]["errors"]
     assert any(error.startswith("400") for error in errors) is (browser == "firefox"), errors
     assert {"chromium": "Chrome", "firefox": "Firefox"}[browser] in said["browser"]
+    assert said["browser_policy"].startswith(
+        {"chromium": "Chromium", "firefox": "Firefox"}[browser] + " goes by default, as nothing is set."
+    )
 
 
 def test_redirect_mode_shows_what_is_moved(lab: Lab) -> None:

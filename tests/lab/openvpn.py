@@ -17,7 +17,7 @@ SERVER_OPTIONS = f"""
     --server 10.8.0.0 255.255.255.0 --server-ipv6 fd08::/64 --topology subnet
     --local {VPN_SERVER[AF_INET]} --port {PORT} --dh none --keepalive 10 60
 """
-CLIENT_OPTIONS = f"--client --nobind --remote {VPN_SERVER[AF_INET]} {PORT} --remote-cert-tls server"
+CLIENT_OPTIONS = "--client --nobind --remote-cert-tls server"
 KEY_OPTIONS = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
 
 
@@ -42,10 +42,14 @@ class OpenVPN:
         self._server.nft("delete table inet lab_openvpn")
         self._folder.cleanup()
 
-    def up(self) -> None:
-        """Connects, and returns when the addresses and routes are there."""
+    def up(self, remote: str = VPN_SERVER[AF_INET], launcher: tuple[str, ...] = ()) -> None:
+        """Connects to `remote`, an address or a name, and returns when the addresses and routes are there.
+
+        `launcher`: the command line that starts the client, if it isn't started directly.
+        """
         self.down()
-        self._client_end = self._start(self._client, INTERFACE, "client", *CLIENT_OPTIONS.split())
+        options = (*CLIENT_OPTIONS.split(), "--remote", remote, str(PORT))
+        self._client_end = self._start(self._client, INTERFACE, "client", *options, launcher=launcher)
 
     def down(self) -> None:
         """Disconnects, which removes interface and routes; has no effect if it is down."""
@@ -53,11 +57,18 @@ class OpenVPN:
             self._client_end.stop()
             self._client_end = None
 
-    def _start(self, namespace: Namespace, interface: str, who: str, *options: str) -> Process:
+    def _start(
+        self,
+        namespace: Namespace,
+        interface: str,
+        who: str,
+        *options: str,
+        launcher: tuple[str, ...] = (),
+    ) -> Process:
         folder = self._folder.name
         link = f"--dev {interface} --dev-type {self._kind} --disable-dco --proto udp4"
         keys = f"--ca {folder}/ca.pem --cert {folder}/{who}.pem --key {folder}/{who}.key"
-        process = Process(namespace, "openvpn", *link.split(), *keys.split(), *options)
+        process = Process(namespace, *launcher, "openvpn", *link.split(), *keys.split(), *options)
         try:
             process.wait_line(CONNECTED, 20)
         except RuntimeError:

@@ -34,6 +34,16 @@ class Binding:
     owner: int | None = None
     """The user ID that routing rules and firewalls see."""
 
+    def open(self, namespace: Namespace, family: int, kind: int = SOCK_DGRAM) -> socket.socket:
+        """A socket of a namespace, bound so."""
+        sock = namespace.socket(family, kind, user=self.owner or 0)
+        try:
+            self.apply(sock)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
     def apply(self, sock: socket.socket) -> None:
         if self.mark is not None:
             sock.setsockopt(SOL_SOCKET, socket.SO_MARK, struct.pack("=I", self.mark))
@@ -69,9 +79,8 @@ def connect(
 ) -> socket.socket:
     """A socket connected to `server`; OSError if TCP can't connect within CONNECT_SECONDS."""
     family = AF_INET6 if ":" in server[0] else AF_INET
-    sock = namespace.socket(family, kind)
+    sock = binding.open(namespace, family, kind)
     try:
-        binding.apply(sock)
         sock.settimeout(CONNECT_SECONDS)
         sock.connect(server)
         if kind == SOCK_STREAM:

@@ -2,12 +2,13 @@
 
 import threading
 from contextlib import suppress
-from socket import AF_INET, SOCK_DGRAM
+from socket import AF_INET
 from typing import Self
 
 from lab.addresses import COTURN
 from lab.deadline import until
 from lab.messages import binding_request, transaction_of
+from lab.namespace import Namespace
 from lab.probe import Binding
 from lab.topology import Lab
 
@@ -16,12 +17,17 @@ PACE = 0.005
 
 
 class Senders:
-    """A socket for each binding, which sends Binding Requests from entering to leaving."""
+    """A socket for each binding, which sends Binding Requests from entering to leaving.
 
-    def __init__(self, lab: Lab, *bindings: Binding) -> None:
+    `namespace`: the client's, if not said otherwise.
+    """
+
+    def __init__(
+        self, lab: Lab, *bindings: Binding, namespace: Namespace | None = None, family: int = AF_INET
+    ) -> None:
         self.transactions: list[bytes] = []
         """The transaction ID of each request, noted before the request is sent."""
-        self._lab = lab
+        self._namespace, self._family = namespace or lab.client, family
         self._ended = threading.Event()
         self._sent = [0] * len(bindings)
         self._threads = [
@@ -46,11 +52,10 @@ class Senders:
         until(lambda: all(a >= b for a, b in zip(self._sent, wanted, strict=True)), 5, "more STUN to be sent")
 
     def _run(self, number: int, binding: Binding) -> None:
-        with self._lab.client.socket(AF_INET, SOCK_DGRAM) as sock:
-            binding.apply(sock)
+        with binding.open(self._namespace, self._family) as sock:
             while not self._ended.wait(PACE):
                 request = binding_request()
                 self.transactions.append(transaction_of(request))
                 with suppress(OSError):  # EPERM from a firewall, or no route at the moment
-                    sock.sendto(request, COTURN[AF_INET])
+                    sock.sendto(request, COTURN[self._family])
                 self._sent[number] += 1

@@ -13,6 +13,7 @@ from lab.addresses import (
     COTURN,
     ECHO_SERVER,
     FAMILIES,
+    NOBODY,
     PHYSICAL,
     REAL,
     ROUTER,
@@ -84,24 +85,29 @@ def test_vpns_own_packets_are_not_recorded(lab: Lab, kind: Kind) -> None:
 # WireGuard's own packets
 
 
-def test_decoys_pass_to_the_vpn_servers_address_and_port_only(lab: Lab) -> None:
-    """AmneziaWG's decoys may look like STUN, and go where the VPN's packets go."""
+def test_decoys_pass_to_the_vpn_servers_address_and_port_only_and_not_of_users(lab: Lab) -> None:
+    """AmneziaWG's decoys may look like STUN, and go where the VPN's packets go, as root."""
     lab.vpn.up(ipv6=True)
     server = VPN_SERVER[AF_INET]
     others = ((server, VPN_PORT + 1), (server, STUN_PORT), (ECHO_SERVER[AF_INET], VPN_PORT))
     for target in ((server, VPN_PORT), *others):
         assert decoy_leaves(lab, target), NO_LEAK
+    assert decoy_leaves(lab, (server, VPN_PORT), A_USERS), NO_LEAK
     with Agent(lab):
         until(lambda: decoy_leaves(lab, (server, VPN_PORT)), NOTICED, "a decoy to the VPN's server to pass")
         for target in others:
             assert not decoy_leaves(lab, target), target
+        assert not decoy_leaves(lab, (server, VPN_PORT), A_USERS)
 
 
-def decoy_leaves(lab: Lab, target: tuple[str, int]) -> bool:
+A_USERS = Binding(device=PHYSICAL, owner=NOBODY)
+
+
+def decoy_leaves(lab: Lab, target: tuple[str, int], binding: Binding = DEVICE_BOUND) -> bool:
     """Whether the wire shows a STUN message to `target` that bypasses the VPN."""
     transaction = new_transaction()
     with Wire(lab) as wire:
-        with connect(lab.client, target, DEVICE_BOUND) as sock:
+        with connect(lab.client, target, binding) as sock:
             send(sock, binding_request(transaction))
         wire.settle()
         return any(transaction in packet.payload for packet in wire.packets())

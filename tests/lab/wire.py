@@ -29,10 +29,10 @@ class Watched(Protocol):
 
 
 class Wire(Capture):
-    """Keeps every frame that leaves the client, from entering to leaving."""
+    """Keeps every frame that leaves the client, from entering to leaving. `end`: the provider's end of a cable."""
 
-    def __init__(self, lab: Watched) -> None:
-        super().__init__(lab.isp, "home")
+    def __init__(self, lab: Watched, end: str = "home") -> None:
+        super().__init__(lab.isp, end)
         self._lab = lab
         self._frames: list[bytes] = []
 

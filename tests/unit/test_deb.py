@@ -226,7 +226,7 @@ HELPERS = ("deb-systemd-helper", "deb-systemd-invoke", "py3compile", "py3clean",
 @pytest.fixture
 def root(tmp_path: Path) -> Root:
     root = Root(tmp_path / "root")
-    for name in (*HELPERS, "stunwalld"):
+    for name in (*HELPERS, "stunwall", "stunwalld"):
         root.fake(name)
     (root.folder / "usr/sbin").symlink_to("bin")
     return root
@@ -276,6 +276,7 @@ def test_an_upgrade_stops_nothing_and_a_removal_takes_all_down(root: Root) -> No
     assert root.run("systemd/deb/prerm", "remove").calls == [
         "deb-systemd-invoke stop stunwall.service stunwall-wall.service",
         "stunwalld --take-down",
+        "stunwall browsers reset --everyone",
         compiled,
     ]
 

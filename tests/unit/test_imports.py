@@ -31,6 +31,7 @@ ROOMS = {
     "queue": {"model"},
     "sockets": {"model", "netlink"},
     "check": {"model", "text", "stun", "vpn"},
+    "browsers": {"model"},
     "record": {"model", "config", "hints"},
     "bus": {"model"},
     "polkit": {"model", "text", "bus"},
@@ -48,6 +49,7 @@ ROOMS = {
     "cli": {
         *("model", "config", "reasons", "text", "hints", "stun", "redact"),
         *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check", "presets"),
+        "browsers",
     },
 }
 PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}
@@ -60,7 +62,7 @@ PURE_MODULES = {
     *("record/filter.py", "record/shares.py", "sockets/cgroup_owner.py"),
     *("doctor/findings.py", "doctor/other_rules.py", "doctor/known_programs.py"),
     *("check/browser.py", "check/candidates.py", "check/rows.py"),
-    *("presets/places.py", "cli/decode.py"),
+    *("browsers/levels.py", "presets/places.py", "cli/decode.py"),
 }
 _INPUT_AND_OUTPUT = (
     "asyncio ctypes datetime fcntl http io logging mmap multiprocessing os random secrets select selectors "

@@ -48,7 +48,8 @@ def commands() -> dict[str, Any]:
 def _leaves(group: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            assert not command.params  # otherwise the group needs an entry of its own
+            if command.params:  # it does something by itself
+                yield " ".join((*path, name)), command
             yield from _leaves(command, (*path, name))
         else:
             yield " ".join((*path, name)), command

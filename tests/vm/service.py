@@ -63,6 +63,11 @@ def table_exists(machine: Machine) -> bool:
     return machine.attempt("nft", "list", "table", "inet", "stunwall").code == 0
 
 
+def assert_browsers_are_as_before(machine: Machine) -> None:
+    """Nothing is left of what `set_a_browser` did."""
+    assert "chromium" not in machine.run("ls", "/etc")
+
+
 def assert_nothing_remains(machine: Machine) -> None:
     """After a purge: no rule, route, user or file of stunwall's."""
     assert not table_exists(machine)
@@ -122,6 +127,14 @@ def drop_in(machine: Machine, unit: str, text: str) -> str:
     machine.run("tee", f"{folder}/10-test.conf", text=f"[Service]\n{text}")
     machine.run("systemctl", "daemon-reload")
     return folder
+
+
+def set_a_browser(machine: Machine) -> None:
+    """Sets the policy of Chromium, of which there is only the name; stunwall's removal has to take it back."""
+    machine.run("touch", "/usr/bin/chromium")
+    machine.run("stunwall", "browsers", "set", "default_public_interface_only")
+    assert "WebRtcIPHandling" in machine.run("cat", "/etc/chromium/policies/managed/stunwall.json")
+    machine.run("rm", "/usr/bin/chromium")
 
 
 def kill_for_good(machine: Machine) -> None:

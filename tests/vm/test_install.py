@@ -6,11 +6,13 @@ from vm.early import under_traffic, wait_leak
 from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import (
+    assert_browsers_are_as_before,
     assert_nothing_remains,
     assert_upgrade_keeps_settings_and_record,
     configure,
     kill_for_good,
     redirect_into,
+    set_a_browser,
     systemctl,
     table_exists,
     wait_event,
@@ -39,10 +41,12 @@ def test_installed_and_uninstalled(lab: MachineLab, machine: Machine) -> None:
     replace_package(lab, machine)
     with under_traffic(lab, machine):
         wait_event(machine, "blocked")
+    set_a_browser(machine)
     redirect_into(machine, "wg0")
     kill_for_good(machine)  # what it left in the kernel must be removed too
     print(machine.run(f"{SCRIPTS}/uninstall.sh", seconds=300))
     assert not table_exists(machine)
+    assert_browsers_are_as_before(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"
     assert machine.run("ls", "/var/lib/stunwall").startswith("events.db\n")
     print(machine.run(f"{SCRIPTS}/uninstall.sh", "--purge", seconds=300))

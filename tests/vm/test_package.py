@@ -10,12 +10,14 @@ from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.package import NEXT
 from vm.service import (
+    assert_browsers_are_as_before,
     assert_nothing_remains,
     assert_upgrade_keeps_settings_and_record,
     configure,
     kill_for_good,
     ready,
     redirect_into,
+    set_a_browser,
     systemctl,
     table_exists,
     wait_event,
@@ -44,10 +46,12 @@ def test_upgrade_of_the_package(lab: MachineLab, machine: Machine) -> None:
 
 @pytest.mark.any_kernel
 def test_purge_leaves_nothing_and_installation_protects_at_once(lab: MachineLab, machine: Machine) -> None:
+    set_a_browser(machine)
     redirect_into(machine, "wg0")
     kill_for_good(machine)  # what it left in the kernel must be removed too
     machine.run("dpkg", "--remove", "stunwall", seconds=300)
     assert not table_exists(machine)
+    assert_browsers_are_as_before(machine)
     assert machine.run("ls", "/etc/stunwall") == "conf.d\nstunwall.toml\n"
     machine.run("dpkg", "--purge", "stunwall", seconds=300)
     assert_nothing_remains(machine)

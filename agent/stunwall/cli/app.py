@@ -29,6 +29,7 @@ First steps:
   stunwall show 12             show one entry in full, with its packet decoded
   stunwall explain 12          find out why it bypassed the VPN
   stunwall check               prove on the wire whether STUN can leak
+  stunwall browsers            show what pages can learn from each browser
   stunwall exposure            show for how long STUN could leak, and why
   stunwall report --html FILE  write a page to send to someone
   stunwall notify              show desktop notifications of what is blocked
@@ -57,6 +58,7 @@ _COMMANDS = {
     "show": "show:show",
     "explain": "explain:explain",
     "check": "check:check",
+    "browsers": "browsers:app",
     "exposure": "exposure:exposure",
     "notify": "notify:notify",
     "vpn": "vpn:vpn",

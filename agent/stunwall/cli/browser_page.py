@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,8 +22,18 @@ _TCP = Path("/proc/net/tcp")
 NONCE = "NONCE"
 """What stands in the page for the nonce of its script and style."""
 
-Action = Callable[[Any, str], Mapping[str, Any]]
-"""Takes what the page posted, and the browser's User-Agent; returns what the page gets, with `finished` at the end."""
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A browser that has posted something: its User-Agent, its user, and its socket's inode."""
+
+    user_agent: str
+    uid: int
+    inode: int
+
+
+Action = Callable[[Any, Visitor], Mapping[str, Any]]
+"""Takes what the page posted, and who did; returns what the page gets, with `finished` at the end."""
 
 
 class PageServer:
@@ -73,7 +84,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send the page."""
-        if not self._is_ours() or self.path != self._page.path:
+        if self._visitor() is None or self.path != self._page.path:
             self._send(404, "text/plain", b"")
             return
         nonce = secrets.token_urlsafe(_TOKEN)
@@ -83,8 +94,9 @@ class _Requests(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Take what the page posts."""
         action = self._page.actions.get(self.path.removeprefix(self._page.path))
+        visitor = self._visitor()
         if (
-            not self._is_ours()
+            visitor is None
             or not self.path.startswith(self._page.path)
             or action is None
             or self.headers.get("Origin") != f"http://{self._page.host}"
@@ -95,14 +107,17 @@ class _Requests(BaseHTTPRequestHandler):
         if said is None:
             self._send(400, "text/plain", b"")
             return
-        reply = action(said, self.headers.get("User-Agent", ""))
+        reply = action(said, visitor)
         self._send(200, "application/json", json.dumps(reply).encode())
         if reply.get("finished"):
             self._page.finished.set()
 
-    def _is_ours(self) -> bool:
-        """Whether a browser of one of the users asks, for this host and not by another name for it."""
-        return self.headers.get("Host") == self._page.host and _owner(self.connection) in self._page.users
+    def _visitor(self) -> Visitor | None:
+        """Return the browser that asks; None unless it is of one of the users, and means this host by its own name."""
+        uid, inode = _owner(self.connection)
+        if self.headers.get("Host") != self._page.host or uid not in self._page.users:
+            return None
+        return Visitor(self.headers.get("User-Agent", ""), uid, inode)
 
     def _body(self) -> Any:  # noqa: ANN401 (it is JSON)
         """Return the JSON that was posted, None if it is none, or too long."""
@@ -139,15 +154,15 @@ class _Requests(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-def _owner(connection: socket.socket) -> int | None:
-    """Return the user at the other end of a connection within this machine, None if it is not known (proc_net(5))."""
+def _owner(connection: socket.socket) -> tuple[int, int]:
+    """Return user and inode of the other end of a connection within this machine, (-1, 0) if unknown (proc_net(5))."""
     client, server = (_proc(*end) for end in (connection.getpeername(), connection.getsockname()))
     with suppress(OSError):
         for line in _TCP.read_text().splitlines()[1:]:
             fields = line.split()
             if fields[1:3] == [client, server]:
-                return int(fields[7])
-    return None
+                return int(fields[7]), int(fields[9])
+    return -1, 0
 
 
 def _proc(address: str, port: int) -> str:

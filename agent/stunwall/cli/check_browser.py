@@ -6,17 +6,19 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from stunwall.browsers import audit
 from stunwall.check import browser, run
 from stunwall.check.browser import Machine, Seen, Stage
 from stunwall.check.rows import rows
 from stunwall.cli import terminal
-from stunwall.cli.browser_page import PageServer, own_users
+from stunwall.cli.browser_page import PageServer, Visitor, own_users
 from stunwall.cli.redacted import redaction
 from stunwall.config import Config
 from stunwall.control.client import Check
@@ -42,10 +44,23 @@ _UNTOLD = (
 )
 
 
-def browser_policy(user_agent: str) -> str:
-    """Return the policy about WebRTC that is in force in a browser of this user, in a sentence; "" if not known."""
-    del user_agent
+def browser_policy(visitor: Visitor) -> str:
+    """Return the policy about WebRTC that is in force in a browser, in a few sentences; "" if it is not known."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.stat().st_uid == visitor.uid and _has(process, visitor.inode):
+                program = str((process / "exe").readlink())
+                return " ".join(audit.in_force(program, visitor.uid, int(process.name)))
     return ""
+
+
+def _has(process: Path, inode: int) -> bool:
+    """Whether a process has that socket open. Raises OSError, for example if this user may not look."""
+    for file in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if str(file.readlink()) == f"socket:[{inode}]":
+                return True
+    return False
 
 
 def checked(config: Config, print_url: bool) -> dict[str, Any]:
@@ -88,7 +103,7 @@ class Session:
         self._lock = threading.Lock()
         self._stages: dict[bool, Stage] = {}  # by whether it had the microphone
         self._check: Check | None = None
-        self._browser = ""
+        self._browser = self._policy = ""
 
     def test(self) -> None:
         """Raise StunwallError unless stunwalld can be asked."""
@@ -117,15 +132,15 @@ class Session:
             "tells": browser.tells(stages),
             "not_tried": browser.not_tried(stages, self._machine),
             "browser": self._browser,
-            "browser_policy": browser_policy(self._browser) if self._browser else "",
+            "browser_policy": self._policy,
             "stages": [_plain(stage, self._machine) for stage in stages],
         }
 
-    def _begin(self, said: Any, user_agent: str) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
+    def _begin(self, said: Any, visitor: Visitor) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
         """Return the servers to ask."""
         del said
         with self._lock:
-            self._browser = printable(user_agent)
+            self._browser, self._policy = printable(visitor.user_agent), browser_policy(visitor)
             try:
                 self.close()
                 self._check = Check(self._run_dir)
@@ -138,9 +153,9 @@ class Session:
                 )
             return servers
 
-    def _stage(self, said: Any, user_agent: str) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
+    def _stage(self, said: Any, visitor: Visitor) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
         """Take what the page has gathered; return what is shown so far."""
-        del user_agent
+        del visitor
         with self._lock:
             seen: list[Seen] = []
             failure = ""
@@ -157,9 +172,9 @@ class Session:
             self._stages[stage.microphone] = stage
             return self._reply(finished=stage.microphone and stage.done)
 
-    def _end(self, said: Any, user_agent: str) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
+    def _end(self, said: Any, visitor: Visitor) -> Mapping[str, Any]:  # noqa: ANN401 (it is JSON)
         """Return what is shown, if the user does not want to go on."""
-        del said, user_agent
+        del said, visitor
         with self._lock:
             return self._reply(finished=True)
 

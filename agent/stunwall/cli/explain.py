@@ -20,6 +20,7 @@ from stunwall.configfile import reader
 from stunwall.model import FAMILIES, Address, Event, StunwallError, Transport
 from stunwall.presets.match import match
 from stunwall.presets.table import presets
+from stunwall.vpn.cause import Cause
 from stunwall.vpn.explain import Routing
 from stunwall.vpn.walk import Packet
 
@@ -89,7 +90,20 @@ def _recorded(number: int, config: Config) -> dict[str, Any]:
         said = explanation.of_event(event, config)
     except ValueError as error:
         raise StunwallError(f"entry {number} is damaged: {error}") from error
-    return {"id": number} | said | {"preset": _preset(event)}
+    more = {"preset": _preset(event), "contradiction": _contradiction(event, said["cause"])}
+    return {"id": number} | said | more
+
+
+def _contradiction(event: Event, cause: str) -> str:
+    """Return what to say if the policy of the browser that made the attempt forbids it."""
+    if not event.executable or event.incoming:
+        return ""
+    from stunwall.browsers import machine
+    from stunwall.browsers.contradiction import contradiction
+
+    bound = cause in (Cause.SOURCE_BOUND, Cause.DEVICE_BOUND)
+    udp = event.transport == Transport.UDP
+    return contradiction(machine.this_machine(), event.executable, event.uid, udp, bound, event.last_time)
 
 
 def _preset(event: Event) -> dict[str, Any] | None:

@@ -145,6 +145,7 @@ def show(said: dict[str, Any]) -> None:
         ("Or", "; or ".join(Cause(other).sentence for other in said.get("other_causes", ()))),
         ("Rule", said["rule"]),
         ("Route", route),
+        ("Browser", said.get("contradiction", "")),
         ("Next", said["next"]),
         ("Preset", _preset(said.get("preset"))),
     )

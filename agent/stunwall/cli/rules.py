@@ -117,6 +117,7 @@ _CHAINS = {
     ),
     "Allowed outside the VPN (numbers as in `stunwall allow list`)": (
         "may_leave",
+        "vpn_transport",
         "allow_rules",
         "allow_programs",
     ),

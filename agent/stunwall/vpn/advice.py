@@ -7,6 +7,7 @@ from stunwall.vpn import clients, iproute
 from stunwall.vpn.cause import Cause, Explanation, of_this_machine
 from stunwall.vpn.clients import Client
 from stunwall.vpn.fib import Rule
+from stunwall.vpn.interfaces import may_be_lan
 from stunwall.vpn.walk import Fib, Packet, walk
 
 _AGAIN = "it comes back when the program that made it does so again"
@@ -86,7 +87,7 @@ def _about_route(found: Explanation) -> str:
     route = found.path.route
     if route is None:
         return ""
-    if not any(hop.gateway for hop in route.hops):
+    if not any(hop.gateway for hop in route.hops) and may_be_lan(route.destination):
         return "it is on a network that is reached without a gateway: `allow_lan = true` lets STUN to the LAN pass"
     command = iproute.remove_route(route)
     return f"if the route is not meant to be there, remove it: `{command}`; {_AGAIN}"

@@ -24,9 +24,8 @@ _PRIVATE = tuple(
 )
 # No network of machines behind this one is wider than 10.0.0.0/8; halves of a default route are /1.
 _WIDEST = 8
-# No LAN is wider: a route without a gateway to more leads to machines behind a router that answers for them, by proxy
-# ARP. By IP version; RFC 4291 §2.5.1: an interface identifier has 64 bits.
-_WIDEST_LAN = {4: 16, 6: 64}
+# RFC 4291 §2.5.1: an interface identifier has 64 bits. Machines of a wider network are behind a router.
+_WIDEST_LAN = 64
 # The addresses of a tun whose program translates packets and does not encrypt them: RFC 7335 §4 (464XLAT, RFC 6877) and
 # RFC 4380 §2.6.
 _TRANSLATORS: dict[Network, str] = {IPv4Network("192.0.0.0/29"): "a CLAT", IPv6Network("2001::/32"): "Teredo"}
@@ -169,21 +168,23 @@ def redirect_target(
 def on_link(snapshot: Snapshot) -> frozenset[tuple[Network, str]]:
     """Return (network, interface) of the networks that are reached without a gateway.
 
-    They are private, or the interface's own: a public network without an address of this machine in it, or behind a
-    point-to-point interface, is behind a router, whatever the route says.
+    They are private, or the IPv6 network of one of the interface's own addresses: one without an address of this
+    machine in it, or behind a point-to-point interface, is behind a router, whatever the route says. Public IPv4
+    networks never count: machines on a LAN have private addresses, and by DHCP any network can say that a STUN server
+    is local, and pass on what is sent there (TunnelCrack LocalNet, CVE-2023-36672).
     """
     links = {link.index: link for link in snapshot.links if is_interface(link.name) and link.name != "lo"}
     networks: dict[str, list[Network]] = {}
     for route in snapshot.routes:
         for link in () if route.gateway else filter(None, map(links.get, route.interfaces)):
-            if _is_private(route.destination) or _is_own(route.destination, link, snapshot):
+            if _is_lan(route.destination, link, snapshot):
                 networks.setdefault(link.name, []).append(route.destination)
     return frozenset((network, name) for name, some in networks.items() for network in _collapsed(some))
 
 
-def may_be_lan(network: Network, link: Link) -> bool:
-    """Whether `on_link` may return a network, if a route without a gateway leads to it by a link."""
-    return _is_private(network) or (link.shared and network.prefixlen >= _WIDEST_LAN[network.version])
+def may_be_lan(network: Network) -> bool:
+    """Whether `on_link` may return a network, if a route without a gateway leads to it."""
+    return _is_private(network) or (network.version == 6 and network.prefixlen >= _WIDEST_LAN)
 
 
 def lying_on(links: Collection[Link], carriers: Iterable[int]) -> set[int]:
@@ -229,13 +230,11 @@ def _is_private(network: Network) -> bool:
     return any(network.version == own.version and network.subnet_of(own) for own in _PRIVATE)  # type: ignore[arg-type]
 
 
-def _is_own(network: Network, link: Link, snapshot: Snapshot) -> bool:
+def _is_lan(network: Network, link: Link, snapshot: Snapshot) -> bool:
+    if _is_private(network):
+        return True
     own = snapshot.all_addresses.get(link.index, ())
-    return (
-        link.shared
-        and network.prefixlen >= _WIDEST_LAN[network.version]
-        and any(address in network for address in own)
-    )
+    return may_be_lan(network) and link.shared and any(address in network for address in own)
 
 
 def _carries(link: Link, snapshot: Snapshot, globs: tuple[str, ...], family: int) -> bool:

@@ -308,7 +308,7 @@ class Network:
             mine = routes.get((index, key.version))
             if mine is None or index not in self._links:  # it has gone while routes were read
                 continue
-            lan = self._lan and not route.gateway and interfaces.may_be_lan(key.network, self._links[index])
+            lan = self._lan and not route.gateway and interfaces.may_be_lan(key.network)
             if lan or mine.every:
                 mine.add(key, gateway, route.source)
                 self._touch(index, key.version)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stunwall.cli import browser_page
-from stunwall.cli.browser_page import PageServer
+from stunwall.cli.browser_page import PageServer, Visitor
 
 ME = frozenset({os.getuid()})
 HTML = '<style nonce="NONCE"></style><script nonce="NONCE"></script>'
@@ -19,11 +19,11 @@ class Served:
     """A page server, and what was posted to it."""
 
     def __init__(self, users: frozenset[int] = ME) -> None:
-        self.posted: list[tuple[Any, str]] = []
+        self.posted: list[tuple[Any, Visitor]] = []
         self.page = PageServer(HTML, {"stage": self._stage}, users)
 
-    def _stage(self, said: Any, user_agent: str) -> Mapping[str, Any]:
-        self.posted.append((said, user_agent))
+    def _stage(self, said: Any, visitor: Visitor) -> Mapping[str, Any]:
+        self.posted.append((said, visitor))
         return {"finished": said == "last"}
 
     def ask(
@@ -108,7 +108,10 @@ def test_pages_of_other_origins_may_not_post(served: Served, origin: str) -> Non
 
 def test_what_the_page_posts_is_taken(served: Served) -> None:
     assert served.post({"a": 1}, **{"User-Agent": "Chrome"}) == 200
-    assert served.posted == [({"a": 1}, "Chrome")]
+    ((said, visitor),) = served.posted
+    assert said == {"a": 1}
+    assert (visitor.user_agent, visitor.uid) == ("Chrome", os.getuid())
+    assert visitor.inode > 0
     assert not served.page.finished.is_set()
     assert served.post("last") == 200
     assert served.page.finished.wait(5)

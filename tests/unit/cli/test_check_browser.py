@@ -1,7 +1,10 @@
 """cli/check_browser.py: what the page gets, who opens it, and what the terminal shows."""
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,12 @@ import pytest
 
 from stunwall.check.browser import Machine
 from stunwall.cli import check_browser
+from stunwall.cli.browser_page import Visitor
 from stunwall.cli.check_browser import NothingShownError, Session, show
 from stunwall.control.protocol import ControlError, ControlPermissionError
 from unit.cli.command import HOSTILE
 
+CHROME = Visitor("Chrome", os.getuid(), 0)
 MACHINE = Machine({}, frozenset({4}), around=1)
 SERVERS = [
     {"ip_version": 4, "address": "203.0.113.7", "port": 20000, "as_usual": False},
@@ -79,16 +84,29 @@ def gathered() -> dict[str, Any]:
 
 
 def stage(session: Session, *, microphone: bool, **more: Any) -> dict[str, Any]:
-    begun = session.actions["begin"]({}, "Chrome")
+    begun = session.actions["begin"]({}, CHROME)
     assert begun == {
         "labelled": ["stun:203.0.113.7:20000", "stun:[2001:db8::7]:20002"],
         "usual": ["stun:203.0.113.7:20001", "stun:[2001:db8::7]:20003"],
     }
     assert Check.open == 1
     report = {"microphone": microphone, "labelled": gathered(), "usual": gathered()} | more
-    reply = dict(session.actions["stage"](report, "Chrome"))
+    reply = dict(session.actions["stage"](report, CHROME))
     assert Check.open == 0
     return reply
+
+
+def test_the_policy_is_that_of_the_program_which_has_the_socket(tmp_path: Path) -> None:
+    program = tmp_path / "chromium"
+    shutil.copy(Path(sys.executable).resolve(), program)
+    code = "import os, socket; s = socket.socket(); print(os.fstat(s.fileno()).st_ino, flush=True); input()"
+    ready = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([program, "-I", "-c", code], **ready) as process:  # type: ignore[call-overload]
+        inode = int(process.stdout.readline())
+        found = check_browser.browser_policy(Visitor("", os.getuid(), inode))
+        process.communicate("\n")
+    assert found.startswith("Chromium goes by "), found
+    assert check_browser.browser_policy(Visitor("", os.getuid(), inode)) == ""
 
 
 def test_the_page_goes_on_until_it_has_had_the_microphone(session: Session) -> None:
@@ -118,7 +136,7 @@ def test_the_page_goes_on_until_it_has_had_the_microphone(session: Session) -> N
 
 def test_it_ends_when_the_user_does_not_want_to_go_on(session: Session) -> None:
     stage(session, microphone=False)
-    ended = session.actions["end"]({}, "Chrome")
+    ended = session.actions["end"]({}, CHROME)
     assert (ended["verdict"], ended["finished"]) == ("inconclusive", True)
 
 
@@ -132,18 +150,18 @@ def test_the_copy_has_no_address_of_the_user(session: Session) -> None:
 
 
 def test_a_daemon_that_has_ended_meanwhile_shows_nothing(session: Session) -> None:
-    session.actions["begin"]({}, "Chrome")
+    session.actions["begin"]({}, CHROME)
     Check.error = ControlError("stunwalld has ended")
-    reply = session.actions["stage"]({"microphone": False, "labelled": gathered()}, "Chrome")
+    reply = session.actions["stage"]({"microphone": False, "labelled": gathered()}, CHROME)
     assert (reply["verdict"], reply["headline"]) == ("inconclusive", "Inconclusive: nothing was tested")
     assert reply["why"] == "The page could not test it: stunwalld has ended."
-    assert session.actions["begin"]({}, "Chrome") == {"error": "stunwalld has ended"}
+    assert session.actions["begin"]({}, CHROME) == {"error": "stunwalld has ended"}
 
 
 @pytest.mark.parametrize("said", [None, [], 1, "x", {}, {"labelled": 1}])
 def test_anything_that_is_posted_gets_an_answer(session: Session, said: Any) -> None:
-    assert session.actions["stage"](said, HOSTILE)["verdict"] == "inconclusive"
-    assert session.actions["begin"](said, HOSTILE)
+    assert session.actions["stage"](said, Visitor(HOSTILE, 0, 0))["verdict"] == "inconclusive"
+    assert session.actions["begin"](said, Visitor(HOSTILE, 0, 0))
     assert "\x1b" not in session.said()["browser"]
 
 

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from stunwall.browsers import machine as browsers
 from stunwall.cli import explanation
 from stunwall.config import Config
 from stunwall.presets.table import presets
 from stunwall.vpn.cause import Cause
 from stunwall.vpn.walk import Packet
+from unit.browsers.fake import Fake
 from unit.cli.command import HOSTILE, Stunwall
 from unit.recorded import event, record
 from unit.tun import Tun, ip
@@ -425,6 +427,30 @@ def test_the_preset_for_the_program_that_was_blocked_is_named(
     assert f"Preset `{command}` is for this program, and reveals {reveals}" in first
     assert f"Preset `{command}` is for a program of this name, which any can have, and reveals" in second
     assert "Preset" not in third
+
+
+def test_a_browser_whose_policy_forbids_the_attempt_is_told(
+    machine: None, stunwall: Stunwall, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ip(*BY_SOURCE.split())
+    (folder / "root").mkdir()
+    fake = Fake(folder / "root")
+    fake.install("chromium system")
+    policy = fake.write(
+        "etc/chromium/policies/managed/a.json", {"WebRtcIPHandling": "default_public_interface_only"}
+    )
+    os.utime(policy, (1, 1))
+    monkeypatch.setattr(browsers, "this_machine", lambda: fake.machine)
+    program: dict[str, Any] = {"interface": "nsxout", "source": REAL, "uid": 0}
+    program["executable"] = "/usr/lib/chromium/chromium"
+    record(
+        folder, replace(event(40000), **program), replace(event(40001), **program | {"executable": "curl"})
+    )
+    assert asked(stunwall, "1")["cause"] == Cause.SOURCE_BOUND
+    told = f"the policy default_public_interface_only in {policy} forbids Chromium this attempt"
+    assert asked(stunwall, "1")["contradiction"].startswith(told)
+    assert "\nBrowser    the policy default_public_interface_only in" in stunwall("explain", "1").out
+    assert asked(stunwall, "2")["contradiction"] == ""
 
 
 def test_an_entry_that_cannot_be_explained_is_exit_code_1(stunwall: Stunwall, folder: Path) -> None:

@@ -480,8 +480,8 @@ def test_private_networks_without_a_gateway_are_the_lan(network: str, expected: 
         ("2001:db8:1::/64", "2001:db8:1::2", True, True),
         ("2001:db8:1::/64", "fe80::2 2001:db8:1::2", True, True),
         ("2001:db8:1::/120", "2001:db8:1::2", True, True),
-        ("203.0.113.0/24", "203.0.113.7", True, True),
-        ("203.0.0.0/16", "192.168.1.2 203.0.113.7", True, True),
+        ("203.0.113.0/24", "203.0.113.7", True, False),
+        ("203.0.0.0/16", "192.168.1.2 203.0.113.7", True, False),
         ("2001:db8:1::/64", "2001:db8:1::2", False, False),  # point-to-point, as a mobile network's
         ("203.0.113.0/24", "203.0.113.7", False, False),
         ("2001:db8:1::/63", "2001:db8:1::2", True, False),  # wider than a LAN
@@ -496,7 +496,7 @@ def test_private_networks_without_a_gateway_are_the_lan(network: str, expected: 
         ("2001:db8:1::/64", "", True, False),
     ],
 )
-def test_of_the_public_networks_those_with_an_address_of_a_shared_interface_are_the_lan(
+def test_of_the_public_networks_the_ipv6_ones_with_an_address_of_a_shared_interface_are_the_lan(
     network: str, own: str, shared: bool, expected: bool
 ) -> None:
     one = link("eth0", "", index=1, shared=shared)
