@@ -112,6 +112,9 @@ fi
 
 install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
+install -m 644 "$root/systemd/stunwall-check.path" "$root/systemd/stunwall-check.service" \
+    "$root/systemd/stunwall-proof.service" "$root/systemd/stunwall-sealed.target" \
+    "$root/systemd/stunwall-unsealed.target" /etc/systemd/system/
 install -D -m 644 "$root/systemd/stunwall-notify.service" /etc/systemd/user/stunwall-notify.service
 install -D -m 644 "$root/systemd/nftables-drop-in.conf" /etc/systemd/system/nftables.service.d/stunwall.conf
 systemctl daemon-reload

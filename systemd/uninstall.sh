@@ -46,6 +46,9 @@ rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
 rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.service
+rm -f /etc/systemd/system/stunwall-check.path /etc/systemd/system/stunwall-check.service
+rm -f /etc/systemd/system/stunwall-proof.service
+rm -f /etc/systemd/system/stunwall-sealed.target /etc/systemd/system/stunwall-unsealed.target
 rm -f /etc/systemd/user/stunwall-notify.service
 rm -f /etc/systemd/system/nftables.service.d/stunwall.conf
 share=/usr/local/share
@@ -65,7 +68,7 @@ done
 if [ -d /run/systemd/system ]; then
     journalctl --update-catalog || true
     systemctl daemon-reload
-    systemctl reset-failed stunwall.service stunwall-wall.service 2>/dev/null || true
+    systemctl reset-failed stunwall.service stunwall-wall.service stunwall-check.service stunwall-proof.service 2>/dev/null || true
 fi
 
 if [ "${1-}" = --purge ]; then

@@ -123,6 +123,7 @@ class Config:
     queue: int = 4780
     mark_mask: int = 0x90000000
     status_for_all: bool = False
+    check_every_vpn_up: bool = False
     state_dir: Path = Path("/var/lib/stunwall")
     run_dir: Path = Path("/run/stunwall")
     log: Retention = field(default_factory=Retention)

@@ -30,6 +30,8 @@ GROUP = "stunwall"  # whose members may read the record, ask and change
 GAP = "gap"
 # The verdict of an event about a response to a request that got out unseen: the server knows the real address.
 EXPOSED = "exposed"
+# The verdict of an event about a check that has seen STUN leave outside the VPN.
+LEAK = "leak"
 
 
 class StunwallError(Exception):

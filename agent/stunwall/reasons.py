@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from uuid import UUID, uuid5
 
-from stunwall.model import GAP, Event, Reason
+from stunwall.model import GAP, LEAK, Event, Reason
 
 # Chosen at random. The IDs that are derived from it never change, so journalctl finds old entries by them.
 _NAMESPACE = UUID("5b9d3f0e-6d8c-4c0f-9a53-0c1d8f0e7a41")
@@ -131,6 +131,14 @@ EXPLANATIONS = (
         "Another program removed or changed stunwall's rules, and stunwalld put them back. Unless the second lock "
         "held, STUN could leave by any interface in between.",
         "The entry names the program. `stunwall doctor` says how to keep it from doing so again.",
+    ),
+    Explanation(
+        LEAK,
+        "a check has seen STUN outside the VPN",
+        "`stunwall check`, run by root or by stunwall's own service, sent STUN that left outside the VPN. Until a "
+        "later check is sealed, `stunwall status` says LEAKING.",
+        "`sudo stunwall check` names the way it took. If one of your exceptions lets it out, narrow that exception "
+        "(`stunwall allow list`).",
     ),
     Explanation(
         "allowed",

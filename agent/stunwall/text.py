@@ -33,6 +33,14 @@ def date_time(seconds: float) -> str:
     return strftime("%Y-%m-%d %H:%M:%S %z", localtime(seconds))
 
 
+def ago(seconds: float) -> str:
+    """Return how long ago something was, in its largest unit."""
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            return f"{count(int(seconds // unit), name)} ago"
+    return f"{count(max(0, int(seconds)), 'second')} ago"
+
+
 def missing_version(version: int) -> str:
     """Return what to say where the system lacks an IP version (4 or 6)."""
     return f"IPv{version} is not available on this system: stunwall guards only IPv{10 - version}"

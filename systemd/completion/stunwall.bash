@@ -13,10 +13,11 @@ _stunwall() {
 
     case $prev in
         --config) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
-        --for) words="10m 30m 1h 2h" ;;
+        --for | --wait) words="10m 30m 1h 2h" ;;
+        --every-vpn-up) words="on off" ;;
         --output | --html) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --since | --until) words="30m 2h 1d 7d 4w" ;;
-        --verdict) words="accepted allowed blocked exposed gap paused redirected reloaded resumed revoked" ;;
+        --verdict) words="accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked" ;;
         --by) words="app destination day reason verdict" ;;
         --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
@@ -46,7 +47,7 @@ _stunwall() {
 
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
-            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --device | --uid | --mark | --level)
+            --config | --html | --since | --limit | -n | --why | --to | --port | --from | --source-port | --protocol | --user | --unit | --app | --interface | --for | --wait | --every-vpn-up | --device | --uid | --mark | --level)
                 ((++at))
                 [[ ${COMP_WORDS[at]} != = ]] || ((++at))
                 ;;
@@ -70,7 +71,7 @@ _stunwall() {
         "export "*) options="--redact --format --output $filters --help" ;;
         "notify "*) options="--for --json --help" ;;
         "explain "*) options="--redact --to --from --device --uid --mark --protocol -6 --json --help" ;;
-        "check "*) options="--redact --all --forecast --browser --print-url --server --json --help" ;;
+        "check "*) options="--redact --all --forecast --browser --print-url --server --wait --every-vpn-up --json --help" ;;
         "browsers ") words="set site reset"; options="--json --redact --help" ;;
         "browsers set ") words="$levels"; options="--browser --user --json --help" ;;
         "browsers site ") words=allow; options=--help ;;

@@ -10,7 +10,7 @@ function __stunwall_path --description 'The command before the cursor, such as "
             continue
         end
         switch $word
-            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --device --uid --mark --level
+            case --config --html --since --limit -n --why --to --port --from --source-port --protocol --user --unit --app --interface --for --wait --every-vpn-up --device --uid --mark --level
                 set skip 1
             case --browser # a flag of `check`
                 contains browsers $path; and set skip 1
@@ -75,7 +75,7 @@ complete --command stunwall --condition '__stunwall_in log' --long-option app --
 complete --command stunwall --condition '__stunwall_in log' --long-option unit --exclusive --description 'Only of this systemd unit'
 complete --command stunwall --condition '__stunwall_in log' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Only of this user'
 complete --command stunwall --condition '__stunwall_in log' --long-option to --exclusive --description 'Only to this destination'
-complete --command stunwall --condition '__stunwall_in log' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap paused redirected reloaded resumed revoked' --description 'Only with this verdict'
+complete --command stunwall --condition '__stunwall_in log' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked' --description 'Only with this verdict'
 complete --command stunwall --condition '__stunwall_in log' --long-option reason --exclusive --description 'Only for this reason'
 complete --command stunwall --condition '__stunwall_in log' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Only by this interface'
 complete --command stunwall --condition '__stunwall_in stats' --long-option since --exclusive --arguments '30m 2h 1d 7d 4w' --description 'Only entries since then'
@@ -84,7 +84,7 @@ complete --command stunwall --condition '__stunwall_in stats' --long-option app 
 complete --command stunwall --condition '__stunwall_in stats' --long-option unit --exclusive --description 'Only of this systemd unit'
 complete --command stunwall --condition '__stunwall_in stats' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Only of this user'
 complete --command stunwall --condition '__stunwall_in stats' --long-option to --exclusive --description 'Only to this destination'
-complete --command stunwall --condition '__stunwall_in stats' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap paused redirected reloaded resumed revoked' --description 'Only with this verdict'
+complete --command stunwall --condition '__stunwall_in stats' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked' --description 'Only with this verdict'
 complete --command stunwall --condition '__stunwall_in stats' --long-option reason --exclusive --description 'Only for this reason'
 complete --command stunwall --condition '__stunwall_in stats' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Only by this interface'
 complete --command stunwall --condition '__stunwall_in export' --long-option since --exclusive --arguments '30m 2h 1d 7d 4w' --description 'Only entries since then'
@@ -93,7 +93,7 @@ complete --command stunwall --condition '__stunwall_in export' --long-option app
 complete --command stunwall --condition '__stunwall_in export' --long-option unit --exclusive --description 'Only of this systemd unit'
 complete --command stunwall --condition '__stunwall_in export' --long-option user --exclusive --arguments '(__fish_complete_users)' --description 'Only of this user'
 complete --command stunwall --condition '__stunwall_in export' --long-option to --exclusive --description 'Only to this destination'
-complete --command stunwall --condition '__stunwall_in export' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap paused redirected reloaded resumed revoked' --description 'Only with this verdict'
+complete --command stunwall --condition '__stunwall_in export' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked' --description 'Only with this verdict'
 complete --command stunwall --condition '__stunwall_in export' --long-option reason --exclusive --description 'Only for this reason'
 complete --command stunwall --condition '__stunwall_in export' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Only by this interface'
 complete --command stunwall --condition '__stunwall_in stats' --long-option by --exclusive --arguments 'app destination day reason verdict' --description 'What to sum up by'
@@ -114,6 +114,8 @@ complete --command stunwall --condition '__stunwall_in report' --long-option no-
 complete --command stunwall --condition '__stunwall_in check' --long-option redact --description 'Replace addresses, users and other names'
 complete --command stunwall --condition '__stunwall_in check' --long-option all --description 'Try every kind of message'
 complete --command stunwall --condition '__stunwall_in check' --long-option forecast --description 'Send nothing; show which way packets would take'
+complete --command stunwall --condition '__stunwall_in check' --long-option wait --exclusive --arguments '30s 3m 10m' --description 'Wait for a VPN, and repeat what is inconclusive'
+complete --command stunwall --condition '__stunwall_in check' --long-option every-vpn-up --exclusive --arguments 'on off' --description 'Check by itself whenever the VPN comes up'
 complete --command stunwall --condition '__stunwall_in check' --long-option browser --description 'Show what a web page can learn, in your own browser'
 complete --command stunwall --condition '__stunwall_in check' --long-option print-url --description 'Do not open the browser, print the address'
 complete --command stunwall --condition '__stunwall_in check' --long-option server --require-parameter --no-files --description 'Ask this STUN server which address it sees'

@@ -64,6 +64,11 @@ for file in "$root"/rules/*.nft; do put 644 "$file" "$home/$(basename "$file")";
 put 755 "$root/systemd/stopped.sh" $home/stopped.sh
 put 644 "$root/systemd/stunwall-wall.service" /lib/systemd/system/stunwall-wall.service
 put 644 "$root/systemd/stunwall.service" /lib/systemd/system/stunwall.service
+put 644 "$root/systemd/stunwall-check.path" /lib/systemd/system/stunwall-check.path
+put 644 "$root/systemd/stunwall-check.service" /lib/systemd/system/stunwall-check.service
+put 644 "$root/systemd/stunwall-proof.service" /lib/systemd/system/stunwall-proof.service
+put 644 "$root/systemd/stunwall-sealed.target" /lib/systemd/system/stunwall-sealed.target
+put 644 "$root/systemd/stunwall-unsealed.target" /lib/systemd/system/stunwall-unsealed.target
 put 644 "$root/systemd/stunwall-notify.service" /usr/lib/systemd/user/stunwall-notify.service
 put 644 "$root/systemd/stunwall-notify.desktop" /usr/share/applications/stunwall-notify.desktop
 put 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy

@@ -12,7 +12,7 @@ import pytest
 from lab.addresses import CLIENT, FAMILIES, NOBODY, PHYSICAL
 from lab.agent import CLI, Agent
 from lab.leaks import FWMARK, SOURCE_RULE, VPN_DOWN, Leak
-from lab.topology import Lab
+from lab.topology import Lab, Outside
 from lab.wire import Wire
 from stunwall.check.verdict import Verdict
 from stunwall.check.ways import DESTINATIONS
@@ -93,7 +93,7 @@ def patient_routers(lab: Lab) -> Iterator[None]:
     limit(lab, LIMITED)
 
 
-def limit(lab: Lab, milliseconds: int) -> None:
+def limit(lab: Outside, milliseconds: int) -> None:
     """Sets how often routers report a packet, but for the first 6 (icmp_ratelimit in icmp(7))."""
     for router in (lab.isp, lab.internet, lab.server):
         router.sysctl("ipv4/icmp_ratelimit", milliseconds)

@@ -27,6 +27,17 @@ STATUS: dict[str, Any] = {
     "queue_overruns": 0,
     "exposures": [],
     "gaps": [],
+    "proof": {
+        "verdict": "sealed",
+        "time": 1.0,
+        "seconds": 725.5,
+        "sealed": 14,
+        "tests": 14,
+        "interfaces": [],
+        "changed": False,
+        "for_all": True,
+        "inconclusive": None,
+    },
     "counters": {"into_ipsec": 3, "over_limit": 0, "unattended": 0},
     "interfaces": [
         {

@@ -27,7 +27,7 @@ from stunwall.daemon import main
 from stunwall.daemon import status as daemon_status
 from stunwall.doctor import checks
 from stunwall.doctor.findings import Finding, Result
-from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
+from stunwall.model import EXPOSED, GAP, LEAK, Event, Reason, Verdict
 from stunwall.vpn.cause import Cause
 from unit.recorded import event
 
@@ -226,8 +226,12 @@ def test_exactly_the_recorded_verdicts_are_described() -> None:
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call) and _notes(node.func) >= 0
     ]
-    noted = {ast.literal_eval(name) if isinstance(name, ast.Constant) else GAP for name in calls}
-    assert {"paused", "resumed", GAP} <= noted
+    variables = {"LEAK": LEAK}
+    noted = {
+        ast.literal_eval(name) if isinstance(name, ast.Constant) else variables.get(ast.unparse(name), GAP)
+        for name in calls
+    }
+    assert {"paused", "resumed", GAP, LEAK} <= noted
     described = [tag.removeprefix("Cm ") for tag in lists(MAIN.section("JSON", "Entries of the record"))[1]]
     assert sorted(described) == sorted({*Verdict, *noted, EXPOSED}) == filters.verdicts()
 

@@ -175,6 +175,13 @@ def test_a_container_that_gives_services_no_mount_namespace_is_told_what_it_need
 
 # What is put there
 
+CHECK_UNITS = (
+    "stunwall-check.path",
+    "stunwall-check.service",
+    "stunwall-proof.service",
+    "stunwall-sealed.target",
+    "stunwall-unsealed.target",
+)
 PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
     "rules/bound_tcp.nft": "opt/stunwall/bound_tcp.nft",
@@ -185,6 +192,7 @@ PUT = {
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",
     "systemd/stunwall.service": "etc/systemd/system/stunwall.service",
+    **{f"systemd/{name}": f"etc/systemd/system/{name}" for name in CHECK_UNITS},
     "systemd/stunwall-notify.service": "etc/systemd/user/stunwall-notify.service",
     "systemd/stunwall-notify.desktop": "usr/local/share/applications/stunwall-notify.desktop",
     "systemd/org.stunwall.policy": "usr/share/polkit-1/actions/org.stunwall.policy",
@@ -419,6 +427,25 @@ def test_units_and_programs_name_each_other_where_they_are_installed() -> None:
     for source, target in PUT.items():
         for path in re.findall(r"/opt/(stunwall/[\w./-]+)", (CHECKOUT / source).read_text()):
             assert f"opt/{path}" in {*PUT.values(), *(link.lstrip("/") for link in LINKS.values())}, target
+
+
+def test_the_units_of_checks_are_ones_that_systemd_takes_and_locks_down(tmp_path: Path) -> None:
+    for name in (*CHECK_UNITS, "stunwall.service", "stunwall-wall.service"):
+        text = (CHECKOUT / "systemd" / name).read_text()
+        (tmp_path / name).write_text(re.sub("/opt/stunwall/[a-z/.]+", "/bin/true", text))
+    environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
+
+    def analyzed(*arguments: str) -> tuple[int, str]:
+        command = ["systemd-analyze", "--man=no", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    assert analyzed("verify", *CHECK_UNITS) == (0, "")
+    for name in ("stunwall-check.service", "stunwall-proof.service"):
+        code, said = analyzed(
+            "security", "--offline=yes", "--no-pager", "--threshold=15", str(tmp_path / name)
+        )
+        assert code == 0, said.splitlines()[-1]
 
 
 def test_the_users_service_is_one_that_a_users_manager_takes(tmp_path: Path) -> None:

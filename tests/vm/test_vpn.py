@@ -1,8 +1,7 @@
 """VPNs in the kernel: STUN passes through them, and STUN that would bypass them is blocked."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from socket import AF_INET, AF_INET6
+from socket import AF_INET
 from typing import Protocol
 
 import pytest
@@ -11,22 +10,17 @@ from lab.addresses import CLIENT, FAMILIES, PHYSICAL, REAL, STUN_PORT, STUN_SERV
 from lab.deadline import until
 from lab.messages import binding_request, reflexive_address
 from lab.probe import UNBOUND, Binding
-from lab.wgquick import INTERFACE, Account
 from vm.early import SLOW, under_traffic
 from vm.image import image
 from vm.ipsec import PREFERENCE, Gateway, Tunnel
 from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import configure, ready, status, systemctl, wait_state
+from vm.wireguard import AROUND_RULES, WireGuard, configured
 
 CYCLES = 3
 AROUND = {family: Binding(source=CLIENT[family]) for family in FAMILIES}
 """A socket that is bound to the physical address, from which AROUND_RULES lead past the VPN."""
-AROUND_RULES = tuple(
-    f"ip {version} rule add from {CLIENT[family]} lookup main"
-    for version, family in (("-4", AF_INET), ("-6", AF_INET6))
-)
-"""Used by people who want to reach the machine at its own address while its VPN is up."""
 
 
 class Vpn(Protocol):
@@ -34,27 +28,10 @@ class Vpn(Protocol):
     def down(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class WireGuard:
-    """wg-quick over Linux's own WireGuard."""
-
-    machine: Machine
-
-    def up(self) -> None:
-        self.machine.run("wg-quick", "up", INTERFACE, seconds=SLOW)
-
-    def down(self) -> None:
-        self.machine.run("wg-quick", "down", INTERFACE, seconds=SLOW)
-
-
 @pytest.fixture
 def wireguard(lab: MachineLab, machine: Machine) -> Iterator[WireGuard]:
-    account = Account()
-    hooks = "".join(f"PostUp = {rule}\nPreDown = {rule.replace('add', 'del')}\n" for rule in AROUND_RULES)
-    config = account.config.replace("[Peer]", f"{hooks}[Peer]")
-    machine.run("install", "-m", "600", "/dev/stdin", f"/etc/wireguard/{INTERFACE}.conf", text=config)
-    yield WireGuard(machine)
-    account.close()
+    with configured(machine) as wireguard:
+        yield wireguard
 
 
 @pytest.fixture(scope="session")

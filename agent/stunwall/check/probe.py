@@ -96,6 +96,16 @@ def send(probes: Sequence[Probe], hops: int, seconds: float, own: frozenset[Addr
                     del waiting[descriptor]
 
 
+def may_mark() -> bool:
+    """Return whether this process may send with a mark: root may, and a service with CAP_NET_ADMIN."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        try:
+            made.setsockopt(socket.SOL_SOCKET, _SO_MARK, 0)
+        except PermissionError:
+            return False
+    return True
+
+
 def _open(probe: Probe, hops: int) -> socket.socket:
     version = probe.way.packet.version
     made = bound(probe.way, probe.transport)

@@ -109,7 +109,7 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
 
     `own`: the machine's addresses. It takes at most HOPS_MAX * TRIES * PERIOD seconds, a few as a rule.
     """
-    root = os.geteuid() == 0
+    marks = probe.may_mark()
     trials: list[_Trial] = []
     results: list[Result] = []
     in_vpn: set[tuple[int, tuple[str, ...], tuple[Transport, ...]]] = set()
@@ -119,7 +119,7 @@ def examine(found: Iterable[Way], own: frozenset[Address], variants: Sequence[Va
             why = way.explanation.cause.sentence
         elif way.into_vpn and entrance in in_vpn:
             why = "it enters the VPN as another way does that is tried"
-        elif way.needs_root and not root:
+        elif way.needs_root and not marks:
             why = ONLY_ROOT
         else:
             trials += [_trial(way, transport, variants) for transport in way.transports]

@@ -13,7 +13,8 @@ from stunwall.configfile import reader
 from stunwall.control import client
 from stunwall.control.protocol import Status
 
-_POLKIT = ("pause", "allow-add", "allow-preset", "reload")  # commands that polkit decides about
+# Commands that polkit decides about.
+_POLKIT = ("pause", "allow-add", "allow-preset", "reload", "check-every-vpn-up")
 
 
 def request(context: typer.Context, command: str, **values: object) -> Status:

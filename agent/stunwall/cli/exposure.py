@@ -33,6 +33,7 @@ def exposure(
       paused     `stunwall pause`
       open       no VPN was up, and when_vpn_down = "allow"
       exposed    a server's response proved that a request got out unseen
+      leak       root's check saw STUN leave, and no later one was sealed
       wall-gone  the wall was missing or damaged
       stopped    stunwalld was stopped, and the wall removed
       unknown    the machine was off, or stunwalld could not see

@@ -38,7 +38,10 @@ class Exposure:
                 )
         sealed = sum(span.seconds for span in self.spans if span.kind is Kind.SEALED)
         share = percent(sealed / total if said else 1)
-        said.append(count(self.proven, "proven exposure") if self.proven else "nothing proven")
+        if self.proven:
+            said.append(count(self.proven, "proven exposure"))
+        elif all(span.kind is not Kind.LEAK for span in self.leaky):
+            said.append("nothing proven")
         return f"Sealed for {share} of {length(total)}; {'; '.join(said)}."
 
     def redacted(self, hidden: Redaction) -> "Exposure":

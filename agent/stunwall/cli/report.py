@@ -33,6 +33,11 @@ STATES = {
         "STUN outside the VPN is blocked, but something is wrong",
         "Fix the problem; `sudo stunwall doctor` may say more.",
     ),
+    "leaking": (
+        "a check has seen STUN leave outside the VPN",
+        "`sudo stunwall check` names the way it took. If one of your exceptions lets it out, narrow that exception "
+        "(`stunwall allow list`), then run `sudo stunwall check` again.",
+    ),
     "paused": (
         "all STUN can leave, even outside the VPN",
         "The pause ends by itself; `sudo stunwall resume` ends it now.",
@@ -53,7 +58,7 @@ _AFTER_EXPOSURE = (
 )
 # The second lock while the daemon is not running.
 _GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
-_LEAKING = ("open", "paused")
+_LEAKING = ("open", "paused", "leaking")
 _EXPOSURE = 30 * 86400  # seconds, as by default in `stunwall exposure`
 # Packets that are missing from the record, by the key of their number in the status or the wall's counters.
 _UNRECORDED = {
@@ -83,6 +88,8 @@ class Report:
     """The interfaces that lead only to machines behind this one, and why."""
     second_lock: str = ""
     """The state of the second lock in a few words, "" if unknown."""
+    proof: Status | None = None
+    """What the last check has shown; None if the daemon is not running, or of a version that keeps no results."""
     problems: list[str] = field(default_factory=list)
     next: str = ""
     daemon: Status | None = None
@@ -146,6 +153,7 @@ def _of_daemon(daemon: Status) -> Report:
         not_counted=_interfaces(daemon, _resembles_vpn),
         inside=_interfaces(daemon, lambda entry: bool(entry.get("inside"))),
         second_lock=_second_lock(daemon.get("second_lock", {})),
+        proof=daemon.get("proof"),
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
@@ -241,6 +249,7 @@ def plain(report: Report) -> dict[str, Any]:
         "second_lock": report.second_lock,
         "vpn": [{"interface": name, "why": why} for name, why in report.vpn],
         "inside": [{"interface": name, "why": why} for name, why in report.inside],
+        "proof": report.proof,
         "blocked_today": report.blocked,
         "exposure": None if report.exposure is None else report.exposure.plain,
         "problems": report.problems,

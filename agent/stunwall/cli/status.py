@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stunwall.cli import report, terminal
+from stunwall.cli import proof, report, terminal
 from stunwall.cli.options import Json, Redact
 from stunwall.cli.redacted import redaction
 from stunwall.cli.report import Report
@@ -37,6 +37,7 @@ def status(
       protected  a VPN is up: STUN leaves through it or not at all
       sealed     no VPN is up: all STUN is blocked
       degraded   nothing leaks, but something is wrong
+      leaking    `stunwall check` has seen STUN leave outside the VPN
       wall-only  stunwalld is not running, but the kernel still blocks
       paused     all STUN can leave, because of `stunwall pause`
       open       no VPN is up, and when_vpn_down = "allow"
@@ -66,6 +67,8 @@ def _bar(found: Report) -> dict[str, str]:
     said = [printable(found.headline)]
     if found.blocked is not None:
         said.append(f"{count(found.blocked['flows'], 'flow')} blocked today")
+    if found.proof is not None:
+        said.append(f"Proved: {proof.sentence(found.proof)}")
     said += [f"Problem: {printable(problem)}" for problem in found.problems]
     return {
         "text": f"STUN {found.state}",
@@ -89,6 +92,8 @@ def rows(found: Report) -> Iterator[tuple[str, str]]:
     yield "Wall", f"{found.wall} (the rules in the kernel)"
     if found.second_lock:
         yield "Second lock", found.second_lock
+    if found.proof is not None:
+        yield "Proved", proof.sentence(found.proof)
     if found.daemon is not None:
         yield from _daemon(found.daemon)
     elif found.state != "unknown":

@@ -1,4 +1,4 @@
-"""The drop-in that `stunwall allow` keeps its exceptions in: conf.d/90-allow.toml."""
+"""The drop-ins that the command has the daemon write: of `stunwall allow`, and of `stunwall check --every-vpn-up`."""
 
 import json
 from contextlib import suppress
@@ -11,21 +11,22 @@ from stunwall.configfile.errors import ConfigError
 from stunwall.model import StunwallError
 
 NAME = "90-allow.toml"
+CHECK_NAME = "80-check.toml"
 
 Entry = dict[str, Any]
 """An [[allow]] table: strings and numbers only."""
 
 
 class DropInError(StunwallError):
-    """The exception is wrong, or the drop-in cannot be written."""
+    """What is to be written is wrong, or the drop-in cannot be written."""
 
 
 class DropIn:
-    """The drop-in beside the configuration file `file`."""
+    """The drop-in `name` beside the configuration file `file`."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, name: str = NAME) -> None:
         self._main = file
-        self.file = file.parent / "conf.d" / NAME
+        self.file = file.parent / "conf.d" / name
 
     def entries(self) -> list[Entry]:
         """Return its exceptions, none if there is no such file. Raises ConfigError."""
@@ -34,7 +35,11 @@ class DropIn:
         return [rule.plain() for rule in reader.merge(Config(), self.file).allow]
 
     def replace(self, entries: list[Entry]) -> bytes | None:
-        """Write these exceptions in place of its own, atomically; return what was in the file, for `restore`.
+        """As `write`, with these exceptions in place of its own."""
+        return self.write(_text(entries))
+
+    def write(self, text: str) -> bytes | None:
+        """Replace what it says, atomically; return what was in the file, for `restore`.
 
         Raises DropInError: then nothing has changed.
         """
@@ -44,7 +49,7 @@ class DropIn:
             new.parent.mkdir(exist_ok=True)
             new.unlink(missing_ok=True)
             with new.open("xb") as file:  # never through a link that somebody has put there
-                file.write(_text(entries).encode())
+                file.write(text.encode())
             new.chmod(0o644)  # as the other files: every user of the CLI reads the configuration
             reader.merge(Config(), new)  # raises what is wrong with it
             before = self.file.read_bytes() if self.file.exists() else None
@@ -64,6 +69,11 @@ class DropIn:
         """Put back what `replace` returned."""
         with suppress(OSError):
             self.file.unlink() if before is None else self.file.write_bytes(before)
+
+
+def check_text(on: bool) -> str:
+    """Return what `stunwall check --every-vpn-up` writes."""
+    return f"# Written by `stunwall check --every-vpn-up`.\n\ncheck_every_vpn_up = {str(on).lower()}\n"
 
 
 def merged(before: list[Entry], new: list[Entry]) -> list[Entry]:

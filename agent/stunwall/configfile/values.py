@@ -196,6 +196,7 @@ KEYS: dict[str, Check] = {
     "queue": _number(0, 65535),
     "mark_mask": _mask,
     "status_for_all": _flag,
+    "check_every_vpn_up": _flag,
     "state_dir": _folder,
     "run_dir": _folder,
 }

@@ -1,4 +1,4 @@
-"""What the daemon does when the command asks: status, pause, resume, reload, exceptions."""
+"""What the daemon does when the command asks: status, pause, resume, reload, exceptions, results of checks."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,16 @@ from typing import Any
 
 from stunwall.config import EXCEPTION_KEYS, FIXED_KEYS, NOTES, Allow, Config, changed_keys
 from stunwall.configfile import reader
-from stunwall.configfile.drop_in import DropIn, Entry, merged
+from stunwall.configfile.drop_in import CHECK_NAME, DropIn, Entry, check_text, merged
 from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import MEMBER, ROOT, Author, Authorize, author
 from stunwall.control.protocol import Status
 from stunwall.control.server import Later, Reply, Subscribe
+from stunwall.daemon import proofs
 from stunwall.daemon.events import PAGE, page
-from stunwall.model import StunwallError
+from stunwall.daemon.proofs import CheckResults
+from stunwall.model import LEAK, StunwallError
 from stunwall.polkit import ALLOW, PAUSE, RELOAD
 from stunwall.text import date_time
 from stunwall.wall.pause import Pause
@@ -25,7 +27,14 @@ from stunwall.wall.pause import Pause
 _SHARED = 1.0  # seconds for which users without rights get the same status
 _ID_MAX = 2**63 - 1  # SQLite's integers have 64 bits
 # What all users may ask for with status_for_all: of the record, their own.
-_READING = {"status": "status", "events": "events", "subscribe": "events", "check": "status"}
+_READING = {
+    "status": "status",
+    "events": "events",
+    "subscribe": "events",
+    "check": "status",
+    "check-begin": "status",
+    "check-done": "status",
+}
 _TIME_MAX = 2**33  # Unix seconds: a later time is no time that anybody means
 _ALLOW_MAX = 500  # exceptions: the kernel checks each for every STUN packet outside the VPN
 _PRESET_MAX = 32  # exceptions that are asked for at once: polkit's dialogue names them all
@@ -53,9 +62,12 @@ class Commands:
         status: Callable[[], Status],
         cgroups: Callable[[], list[list[str] | None]],
         check: Callable[[int], Hold],
+        results: CheckResults,
     ) -> None:
         self._file = file
         self._drop_in = DropIn(file)
+        self._check_setting = DropIn(file, CHECK_NAME)
+        self._results = results
         self._config = settings
         self._pause = pause
         self._configure = configure
@@ -77,18 +89,26 @@ class Commands:
                         f"only root and the group stunwall may ask for the {_READING[command]} "
                         "(status_for_all = false)"
                     )
-                if command == "events":
-                    return self._events(request, peer)
-                if command == "subscribe":
-                    return Subscribe(request.get("answers") is True)
-                if command == "check":
-                    return self._check(peer.uid)
-                return self._status() if peer.may_change else self._shared_status()
+                return self._read(command, request, peer)
             if not peer.may_change:
                 return {"error": "only root and the group stunwall may change anything", "refused": True}
             return self._change(request, peer)
         except StunwallError as error:
             return {"error": str(error)}
+
+    def _read(self, command: str, request: dict[str, Any], peer: Peer) -> Reply:
+        if command == "events":
+            return self._events(request, peer)
+        if command == "subscribe":
+            return Subscribe(request.get("answers") is True)
+        if command == "check":
+            return self._check(peer.uid)
+        if command == "check-begin":
+            return self._results.refusal or {"basis": self._results.proofs.basis()}
+        if command == "check-done":
+            return self._results.refusal or self._check_done(request, peer)
+        status = self._status() if peer.may_change else self._shared_status()
+        return self._results.proofs.told(status, _checker(peer))
 
     def _change(self, request: dict[str, Any], peer: Peer) -> Status | Authorize:
         match request.get("command"):
@@ -101,6 +121,10 @@ class Commands:
             case "reload":
                 what = "have stunwall apply its configuration files"
                 return self._if_allowed(RELOAD, what, self._reload, request, peer)
+            case "check-every-vpn-up":
+                on = request.get("on") is True
+                what = "change whether stunwall checks itself whenever the VPN comes up"
+                return self._if_allowed(RELOAD, what, partial(self._every_vpn_up, on), request, peer)
             case "allow-list":
                 return self._exceptions()
             case "allow-add":
@@ -113,8 +137,8 @@ class Commands:
                 return self._allow_remove(request, peer)
             case _:
                 raise CommandError(
-                    "unknown command. Known commands: status, events, subscribe, check, pause, resume, reload, "
-                    "allow-list, allow-add, allow-preset, allow-remove"
+                    "unknown command. Known commands: status, events, subscribe, check, check-begin, check-done, "
+                    "pause, resume, reload, check-every-vpn-up, allow-list, allow-add, allow-preset, allow-remove"
                 )
 
     def _if_allowed(
@@ -181,6 +205,31 @@ class Commands:
                 limit,
             )
         )
+
+    def _check_done(self, request: dict[str, Any], peer: Peer) -> Status:
+        """Keep a check's result: root's counts for everybody."""
+        leak = self._results.keep(proofs.parse(request), _checker(peer))
+        if leak:
+            by = _unasked(peer)
+            self._note(LEAK, f"{leak}; {by}", by)
+        return {"for_all": _checker(peer) == 0}
+
+    def _every_vpn_up(self, on: bool, by: Author) -> Status:
+        """Switch the checks at every start of the VPN on or off, and nothing else that the files say."""
+        before = self._check_setting.write(check_text(on))
+        try:
+            if reader.load(self._file).check_every_vpn_up is not on:
+                later = f"a file that is read after {self._check_setting.file} says otherwise"
+                raise CommandError(f"{later}: change it there")
+            settings = replace(self._config, check_every_vpn_up=on)
+            self._configure(settings)
+        except StunwallError:
+            self._check_setting.restore(before)
+            raise
+        if settings != self._config:
+            self._config = settings
+            self._note("reloaded", f"check_every_vpn_up; {by}", by)
+        return {"check_every_vpn_up": on}
 
     def _exceptions(self) -> Status:
         return {"allow": [rule.plain() for rule in self._config.allow], "cgroups": self._cgroups()}
@@ -282,6 +331,11 @@ class Commands:
             self._drop_in.restore(before)
             raise
         self._config = settings
+
+
+def _checker(peer: Peer) -> int:
+    """Return whose a check's result is: the service that checks runs as the daemon's own user."""
+    return 0 if peer.is_root else peer.uid
 
 
 def _unasked(peer: Peer) -> Author:

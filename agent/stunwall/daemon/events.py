@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stunwall.control.protocol import Status
 from stunwall.control.subscribers import Subscribers
-from stunwall.model import Event, StunwallError
+from stunwall.model import LEAK, Event, StunwallError
 from stunwall.record.plain import plain
 from stunwall.record.reader import RecordReader
 
@@ -28,16 +28,19 @@ def page(folder: Path, uid: int | None, after: int, before: int | None, limit: i
 
 
 def announce(subscribers: Subscribers, entries: Sequence[tuple[int, Event]]) -> None:
-    """Tell each user who has subscribed of new entries of theirs. Called in the record's thread."""
+    """Tell each user who has subscribed of new entries of theirs, and of leaks, which are only root's to prove.
+
+    Called in the record's thread.
+    """
     lines: dict[int, list[dict[str, object]]] = {}
     more: Counter[int] = Counter()
     for number, event in entries:
-        if event.uid in subscribers.uids:
-            told = lines.setdefault(event.uid, [])
+        for uid in subscribers.uids if event.verdict == LEAK else subscribers.uids & {event.uid}:
+            told = lines.setdefault(uid, [])
             if len(told) < _TOLD:
                 told.append({"event": plain(number, event)})
             else:
-                more[event.uid] += 1
+                more[uid] += 1
     for uid, told in lines.items():
         if more[uid]:
             told.append({"more": more[uid]})

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from stunwall import reasons
 from stunwall.daemon.journal_socket import JournalSocket
-from stunwall.model import EXPOSED, GAP, Event, Reason, Verdict
+from stunwall.model import EXPOSED, GAP, LEAK, Event, Reason, Verdict
 from stunwall.stun.detect import mapped_address
 from stunwall.text import count, endpoint, printable, sender
 
@@ -51,7 +51,7 @@ class Journal:
             self._second, self._events = second, 0
         self._events += 1
         if self._events <= _EVENTS_PER_SECOND:
-            priority = _WARNING if event.verdict in (Verdict.BLOCK, GAP, EXPOSED) else _NOTICE
+            priority = _WARNING if event.verdict in (Verdict.BLOCK, GAP, EXPOSED, LEAK) else _NOTICE
             if self._entries is None or not self._entries.send(_fields(priority, event)):
                 self._line(priority, sentence(event))
 

@@ -18,6 +18,7 @@ from stunwall.daemon.events import announce
 from stunwall.daemon.folders import give_to_group
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.parts import Parts
+from stunwall.daemon.proofs import CheckResults
 from stunwall.daemon.status import status
 from stunwall.model import StunwallError
 from stunwall.record.ledger import Kind
@@ -77,6 +78,7 @@ class Loop:
             partial(status, parts),
             lambda: parts.sync.cgroups,
             parts.checks.begin,
+            CheckResults(parts.proofs, lambda: bool(parts.pause.left) or parts.is_open, parts.check_due.done),
         )
         folder, for_all = parts.config.run_dir, parts.config.status_for_all
         self._control = Control(folder, self._selector, self._commands.answer, for_all)
@@ -101,6 +103,7 @@ class Loop:
         register(parts.sync.endpoints, selectors.EVENT_READ, self._follow_endpoints)
         register(stopping, selectors.EVENT_READ, None)
         parts.follow_ledger()
+        parts.follow_check()
         while True:
             for key, _ in self._selector.select(self._wait_seconds()):
                 if key.data is None:
@@ -108,6 +111,7 @@ class Loop:
                 key.data()
             self._do_what_is_due()
             parts.follow_ledger()
+            parts.follow_check()
 
     def _ready(self) -> None:
         parts = self._parts
@@ -152,6 +156,8 @@ class Loop:
             waits.append(self._parts.pause.left)
         if self._parts.packets.exposed_left:
             waits.append(self._parts.packets.exposed_left)
+        if (left := self._parts.check_due.left) is not None:
+            waits.append(left)
         if (ends := self._commands.due) is not None:
             waits.append(ends)
         if self._probe_period:

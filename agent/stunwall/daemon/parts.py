@@ -6,14 +6,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from stunwall.config import Config, WhenVpnDown, changed_keys
+from stunwall.config import Config, Retention, WhenVpnDown, changed_keys
 from stunwall.control.prompts import Author
 from stunwall.daemon.causes import Causes
+from stunwall.daemon.check_due import CheckDue
 from stunwall.daemon.checks import Checks
 from stunwall.daemon.folders import hide, make_folder
 from stunwall.daemon.journal import Journal
 from stunwall.daemon.packets import PacketHandler
 from stunwall.daemon.problems import Problems
+from stunwall.daemon.proofs import Proofs
 from stunwall.daemon.sync import NetworkSync
 from stunwall.daemon.user_agents import UserAgents
 from stunwall.model import FAMILIES, GAP, Event, StunwallError
@@ -65,8 +67,6 @@ class Parts:
         _check_alone(nft, config.queue)
         self.queue = _take_queue(config)
         stack.callback(self.queue.close)
-        refusals = RefusalSender(config.mark_mask, self.versions)
-        stack.callback(refusals.close)
         self.writer = self._record_writer(stack)
         self.ledger = self._new_ledger(stack)
         self.second_lock = SecondLock(nft, config.mark_mask, partial(problem, "second lock"))
@@ -80,8 +80,9 @@ class Parts:
         stack.callback(self.sockets.close)
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
-        self.packets = self._packet_handler(refusals)
+        self.packets = self._packet_handler(stack)
         self.queue.serve_with(self.packets.handle, self.packets.fault)
+        self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:
         """Put the wall up, and go on with a pause that a daemon before this one began. Raises StunwallError."""
@@ -109,6 +110,7 @@ class Parts:
         """Record something that happened now and is about no packet; `by`: who did it, None if nobody."""
         if verdict == "paused":
             self._paused_why = reason
+            self._opened += 1
         event = Event.note(time.time(), verdict, reason)
         self.writer.record(event if by is None else replace(event, uid=by.uid, user=by.user))
 
@@ -117,6 +119,13 @@ class Parts:
         report = partial(self.problems.report, "ledger")
         made = Ledger(self.config.state_dir, lambda: self.config.log, report)
         stack.callback(made.close)
+        return made
+
+    def _new_check_due(self, stack: ExitStack) -> CheckDue:
+        self._opened = 0  # how often the wall was opened, or changed by others
+        self.proofs = Proofs(self._basis)
+        made = CheckDue(self.config.run_dir, partial(self.problems.report, "check"))
+        stack.callback(made.remove)
         return made
 
     def _record_writer(self, stack: ExitStack) -> RecordWriter:
@@ -144,7 +153,9 @@ class Parts:
             lambda: self.second_lock.held,
         )
 
-    def _packet_handler(self, refusals: RefusalSender) -> PacketHandler:
+    def _packet_handler(self, stack: ExitStack) -> PacketHandler:
+        refusals = RefusalSender(self.config.mark_mask, self.versions)
+        stack.callback(refusals.close)
         self.checks = Checks(self.nft, self.versions, lambda: self.sync.addresses, self.sockets.owner)
         return PacketHandler(
             self.config,
@@ -189,6 +200,7 @@ class Parts:
         self.repair.exceptions_changed()
 
     def _report_gap(self, gap: Gap) -> None:
+        self._opened += 1
         self.writer.record(replace(Event.note(gap.start, GAP, gap.sentence), last_time=gap.end))
         if not gap.second_lock_held:
             self.ledger.past(Kind.WALL_GONE, gap.sentence, gap.end - gap.start)
@@ -203,8 +215,22 @@ class Parts:
             self.ledger.enter(Kind.OPEN, 'no VPN was up, and when_vpn_down = "allow"')
         elif self.packets.exposed_left:
             self.ledger.enter(Kind.EXPOSED, self.packets.exposed_why)
+        elif (leak := self.proofs.leak) is not None:
+            self.ledger.enter(Kind.LEAK, leak.sentence)
         else:
             self.ledger.enter(Kind.SEALED)
+
+    def follow_check(self) -> None:
+        """Ask for a check, if the VPN has come up and the user wants one then. During a pause it would find that."""
+        wanted = self.config.check_every_vpn_up and not self.pause.left
+        self.check_due.follow(self.sync.view.vpn, wanted)
+        self.check_due.make()
+
+    def _basis(self) -> int:
+        """Return a number that is another one once the VPN, a way out, the wall or the configuration has changed."""
+        config = replace(self.config, log=Retention(), status_for_all=False, check_every_vpn_up=False)
+        view = self.sync.view
+        return hash((self.started, self._opened, view.known, view.vpn, self.sync.ways, config))
 
     @property
     def is_open(self) -> bool:

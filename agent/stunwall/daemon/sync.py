@@ -198,6 +198,16 @@ class NetworkSync:
         return inside.Named(self._config.interfaces, self._config.inside)
 
     @property
+    def ways(self) -> frozenset[tuple[str, int, frozenset[Address]]]:
+        """The ways by which packets leave this machine: the name, index and addresses of each interface."""
+        found = self._snapshot
+        return frozenset(
+            (link.name, link.index, frozenset(found.all_addresses.get(link.index, ())))
+            for link in found.links
+            if link.name != "lo" and link.name not in self._behind
+        )
+
+    @property
     def local_endpoints(self) -> list[tuple[str, int]]:
         """The VPN's endpoints that are on this machine, where a program relays them."""
         transport = self._filled.transport if self._filled is not None else ()

@@ -11,7 +11,7 @@ from stunwall.control import client
 from stunwall.control.client import Subscription
 from stunwall.control.mailbox import Mailbox
 from stunwall.control.protocol import ControlError, ControlPermissionError, Status
-from stunwall.model import Event, StunwallError, Verdict
+from stunwall.model import LEAK, Event, StunwallError, Verdict
 from stunwall.notify import words
 from stunwall.notify.bus import Closed, Desktop, Invoked
 from stunwall.notify.groups import Groups
@@ -40,6 +40,7 @@ class Agent:
         self._say = say
         self._length = length
         self._groups = Groups()
+        self._leak = 0  # the notification about the last one
         self._subscription: Subscription | None = None
         self._try_at = 0.0  # seconds of the monotonic clock
         self._absent = ""  # why there is no subscription, as was said
@@ -107,6 +108,8 @@ class Agent:
                 number, event = entry(line["event"])
                 if event.verdict == Verdict.BLOCK:
                     self._groups.add(number, event, time.monotonic())
+                elif event.verdict == LEAK:
+                    self._leak = self._desktop.show(words.leak(event), self._leak)
             elif isinstance(line.get("more"), int):
                 self._groups.add_more(line["more"])
 

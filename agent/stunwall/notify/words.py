@@ -124,6 +124,16 @@ def details(number: int, event: Event, length: int) -> Note:
     return Note(f"Entry {number}: {program(event)}", "\n".join(lines), _allow(event, length))
 
 
+def leak(event: Event) -> Note:
+    """Return the notification that a check has seen STUN outside the VPN."""
+    seen = event.reason.partition(";")[0]
+    return Note(
+        "STUN leaves outside the VPN",
+        f"At {date_time(event.time)[11:16]} {_short(seen, 200)}. Web pages may see your real address. "
+        "Run `stunwall status`.",
+    )
+
+
 def allowed(rule: Mapping[str, str | int], until: float) -> Note:
     """Return the notification that an exception is in effect."""
     return Note(

@@ -37,12 +37,13 @@ class Kind(StrEnum):
     PAUSED = "paused"
     OPEN = "open"
     EXPOSED = "exposed"
+    LEAK = "leak"
     WALL_GONE = "wall-gone"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
 
 
-NEEDS_DAEMON = (Kind.SEALED, Kind.EXPOSED, Kind.UNKNOWN)
+NEEDS_DAEMON = (Kind.SEALED, Kind.EXPOSED, Kind.LEAK, Kind.UNKNOWN)
 """What is so only while a daemon says so; everything else lasts until the next one starts."""
 
 
@@ -121,11 +122,11 @@ def _without_daemon(last: Span, boot: str, wall: FoundWall | None) -> tuple[Kind
     match last.kind:
         case Kind.PAUSED | Kind.OPEN | Kind.WALL_GONE | Kind.STOPPED:
             return last.kind, last.why
-        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN if wall is None:
+        case Kind.SEALED | Kind.EXPOSED | Kind.LEAK | Kind.UNKNOWN if wall is None:
             return Kind.WALL_GONE, "stunwalld did not run, and the wall was missing at its next start"
-        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN if wall.filled:
+        case Kind.SEALED | Kind.EXPOSED | Kind.LEAK | Kind.UNKNOWN if wall.filled:
             return Kind.SEALED, _WALL_ALONE
-        case Kind.SEALED | Kind.EXPOSED | Kind.UNKNOWN:
+        case Kind.SEALED | Kind.EXPOSED | Kind.LEAK | Kind.UNKNOWN:
             return Kind.UNKNOWN, "stunwalld did not run, and the wall was removed and loaded again"
         case _:
             assert_never(last.kind)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stunwall.daemon.proofs import Proofs
 from stunwall.doctor import relay
 from stunwall.doctor.relay import Relay
 from stunwall.record.schema import FILE
@@ -30,7 +31,9 @@ def test_the_fake_daemon_answers_with_the_keys_of_the_real_one() -> None:
         for key in dictionary.keys
         if isinstance(key, ast.Constant)
     }
-    assert keys - {"wall_error", "queued"} == set(STATUS)
+    assert keys - {"wall_error", "queued"} | {"proof"} == set(STATUS)
+    told = Proofs(lambda: 1).told({}, 0)
+    assert told["proof"].keys() == STATUS["proof"].keys()
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,7 @@ def test_the_fake_daemon_answers_with_the_keys_of_the_real_one() -> None:
         ({}, 0, "protected"),
         ({"state": "sealed", "interfaces": []}, 0, "sealed"),
         ({"state": "degraded", "problems": ["the disk is full"]}, 0, "degraded"),
+        ({"state": "leaking"}, 1, "leaking"),
         ({"state": "open", "interfaces": []}, 1, "open"),
         ({"state": "paused", "paused_until": 2e9}, 1, "paused"),
         ({"state": "paused", "paused_until": 2e9, "wall": "down"}, 1, "down"),
@@ -85,6 +89,7 @@ def test_a_status_bar_gets_one_line_and_no_failure(
     assert values == shown
     assert tooltip[0] in stunwall("status").out
     assert tooltip[1] == "1 flow blocked today"
+    assert tooltip[2] == "Proved: 12 minutes ago, 14 of 14 tests sealed"
     assert tooltip[-1] == "Problem: &lt;b&gt;&amp;?[2J"
 
 

@@ -238,7 +238,12 @@ def test_a_wrong_value_is_told_with_file_line_key_and_what_was_expected(
 @pytest.mark.parametrize(
     ("text", "line", "key", "cure"),
     [
-        ("mod = 1", 1, "mod", "Known here: allow_lan, bound_tcp, bridged, guard_ports, inside, interfaces"),
+        (
+            "mod = 1",
+            1,
+            "mod",
+            "Known here: allow_lan, bound_tcp, bridged, check_every_vpn_up, guard_ports, inside",
+        ),
         ("\n\nMode = 'block'", 3, "Mode", "mode"),
         ("#mode = 'block'\nMode = 'block'", 2, "Mode", "mode"),
         ("[logs]\nkeep_days = 1", 1, "logs", "Known here"),

@@ -10,6 +10,7 @@ from stunwall.control.held import Hold
 from stunwall.control.peer import Peer
 from stunwall.control.prompts import Author
 from stunwall.daemon.commands import Commands
+from stunwall.daemon.proofs import CheckResults, Proofs
 from stunwall.wall.nft import Nft
 from stunwall.wall.pause import Pause
 
@@ -38,9 +39,22 @@ class Served:
         loaded = reader.load(self.file)
         self.asked = 0  # how often the status was made
         pause, cgroups = Pause(NFT), lambda: self.cgroups
+        self.basis, self.open, self.sealed = 1, False, 0
+        results = CheckResults(Proofs(lambda: self.basis), lambda: self.open, self._sealed)
         self.commands = Commands(
-            self.file, loaded, pause, self._configure, self._note, self._status, cgroups, self._check
+            self.file,
+            loaded,
+            pause,
+            self._configure,
+            self._note,
+            self._status,
+            cgroups,
+            self._check,
+            results,
         )
+
+    def _sealed(self) -> None:
+        self.sealed += 1
 
     def _check(self, uid: int) -> Hold:
         self.checked.append(uid)

@@ -14,6 +14,8 @@ from stunwall.control.server import Later, Subscribe
 from stunwall.control.subscribers import Subscribers
 from stunwall.daemon import events
 from stunwall.daemon.commands import Commands
+from stunwall.daemon.proofs import CheckResults, Proofs
+from stunwall.model import LEAK, Event
 from stunwall.record.plain import entry, plain
 from stunwall.record.schema import RecordError
 from stunwall.wall.nft import Nft
@@ -34,6 +36,7 @@ class Served:
         record(folder, *(replace(event(port), uid=uid) for port, uid in enumerate(UIDS, 1)))
         config = reader.load(file)
         pause = Pause(cast(Nft, None))
+        checks = CheckResults(Proofs(lambda: 1), lambda: False, lambda: None)
         self.commands = Commands(
             file,
             config,
@@ -43,6 +46,7 @@ class Served:
             dict,
             list,
             self._check,
+            checks,
         )
 
     def _check(self, uid: int) -> Hold:
@@ -149,3 +153,11 @@ def test_each_subscriber_is_told_of_its_own_new_events_and_of_how_many_more_ther
     *lines, last = told.lines[1002]
     assert len(lines) == 50
     assert last == {"more": 1950}
+
+
+def test_a_leak_that_a_check_has_seen_is_told_to_every_subscriber() -> None:
+    told = Told(1000, 1002)
+    leak = replace(Event.note(1.0, LEAK, "a check has seen STUN leave"), uid=0)
+    events.announce(told, [(1, leak), (2, replace(event(), uid=1002))])
+    assert [len(told.lines[uid]) for uid in (1000, 1002)] == [1, 2]
+    assert entry(told.lines[1000][0]["event"]) == (1, leak)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stunwall.configfile import reader
+from stunwall.model import LEAK, Event
 from stunwall.notify import words
 from unit.cli.command import HOSTILE
 from unit.recorded import event
@@ -122,3 +123,11 @@ def test_details_are_what_the_record_says() -> None:
         assert line in note.body.splitlines()
     assert note.body.endswith("More: stunwall show 12")
     assert "Process" not in words.details(12, MINE, 60).body
+
+
+def test_a_leak_that_a_check_has_seen_is_told_without_who_checked() -> None:
+    seen = "a check has seen STUN leave by eth0, outside the VPN (2 of 4 tests sealed)"
+    note = words.leak(Event.note(0.0, LEAK, f"{seen}; by user 0 (root), who needs no permission"))
+    assert note.summary == "STUN leaves outside the VPN"
+    assert note.body.endswith(f" {seen}. Web pages may see your real address. Run `stunwall status`.")
+    assert note.actions == ()
