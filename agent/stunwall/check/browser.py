@@ -202,8 +202,7 @@ def _address_shown(told: Sequence[tuple[Address, str, bool]]) -> Shown:
         Verdict.LEAK,
         f"A web page{permission} CAN see your real address",
         f"The browser itself tells the page {address}{by} without sending a packet, so stunwall cannot stop it.",
-        "tell the browser not to: in Chromium and its relatives by the policy WebRtcIPHandling = "
-        "default_public_interface_only, in Firefox by media.peerconnection.ice.no_host = true in about:config"
+        "tell the browser not to: `sudo stunwall browsers set default_public_interface_only`, then restart it"
         + ("; or do not let pages use the microphone" if microphone else ""),
     )
 
