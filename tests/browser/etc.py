@@ -1,6 +1,8 @@
 """A copy of /etc that programs can be started with, so that the machine's own stays as it is."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Self
 
@@ -22,3 +24,10 @@ class Etc:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         return self
+
+    def browsers(self, *arguments: str) -> str:
+        """What `stunwall browsers` prints, which has to work."""
+        command = [*self.command, sys.executable, "-m", "stunwall.cli", "browsers", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout

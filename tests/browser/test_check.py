@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from socket import AF_INET
+from socket import AF_INET, AF_INET6
 from typing import Any
 
 import pytest
 
+from browser.etc import Etc
 from browser.program import BROWSERS, Browser, running
 from lab.addresses import CLIENT, FAMILIES, PHYSICAL, VPN
 from lab.agent import CLI, Agent
@@ -22,16 +23,21 @@ from stunwall.cli.check import EXIT_CODES
 SECONDS = 60  # for a browser to start, and to gather four times
 
 
-def checked(lab: Lab, agent: Agent, browser: Browser, microphone: bool = True) -> dict[str, Any]:
-    """What the command says once its page was opened in a browser; no STUN leaves outside the VPN meanwhile."""
-    command = [*agent.command(CLI), "check", "--browser", "--json"]
+def checked(
+    lab: Lab, agent: Agent, browser: Browser, microphone: bool = True, inside: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What the command says once its page was opened in a browser; no STUN leaves outside the VPN meanwhile.
+
+    `inside`: a command that starts the browser and ours.
+    """
+    command = [*inside, *agent.command(CLI), "check", "--browser", "--json"]
     with Wire(lab) as wire:
         process = Process(lab.client, *agent.environment, *command)
         try:
             process.wait_line("http://", SECONDS)
             (address,) = re.findall(r"http://\S+", process.output)
             last = "#microphone" if microphone else "#end"
-            with running(lab.client, browser, address + last, microphone) as opened:
+            with running(lab.client, browser, address + last, microphone, inside=inside) as opened:
                 try:
                     code = process.ended(SECONDS)
                 except TimeoutError as late:
@@ -93,12 +99,19 @@ def test_redirect_mode_shows_what_is_moved(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("browser", BROWSERS)
-def test_an_address_that_the_browser_tells_by_itself_is_a_leak(lab: Lab, browser: Browser) -> None:
+def test_an_address_that_the_browser_tells_by_itself_is_a_leak_until_its_policy_is_set(
+    lab: Lab, browser: Browser, etc: Etc
+) -> None:
     with SOURCE_RULE.made(lab, *FAMILIES), Agent(lab) as agent:
-        said = checked(lab, agent, browser)
-    assert said["verdict"] == Verdict.LEAK
-    assert said["headline"] == "A web page CAN see your real address"
-    assert "2001:db8:1::2" in said["why"]
+        before = checked(lab, agent, browser, inside=etc.command)
+        etc.browsers("set", "default_public_interface_only", "--browser", browser)
+        after = checked(lab, agent, browser, inside=etc.command)
+    assert before["verdict"] == Verdict.LEAK
+    assert before["headline"] == "A web page CAN see your real address"
+    assert CLIENT[AF_INET6] in before["why"]
+    assert after["headline"] == "Inconclusive: nothing in this browser tried to bypass the VPN"
+    assert CLIENT[AF_INET6] not in json.dumps(after)
+    assert " goes by default_public_interface_only, by " in after["browser_policy"]
 
 
 def test_a_pause_is_a_leak_before_anything_leaves(lab: Lab) -> None:

@@ -1,10 +1,7 @@
 """`stunwall browsers` with real browsers: what it writes changes what a page sees, and can be taken back."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from socket import AF_INET
 
 import pytest
@@ -19,24 +16,10 @@ from lab.topology import Lab
 
 
 @pytest.fixture
-def etc(tmp_path: Path) -> Etc:
-    """A copy of /etc, with stunwall's configuration."""
-    return Etc(tmp_path).write("stunwall/stunwall.toml", "")
-
-
-@pytest.fixture
 def leaking(lab: Lab) -> Iterator[Lab]:
     """The lab with a rule by which a socket bound to the physical address bypasses the VPN; no stunwall runs."""
     with SOURCE_RULE.made(lab, *FAMILIES):
         yield lab
-
-
-def stunwall(etc: Etc, *arguments: str) -> str:
-    """What `stunwall browsers` prints, which has to work."""
-    command = [*etc.command, sys.executable, "-m", "stunwall.cli", "browsers", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def tree(etc: Etc) -> dict[str, str]:
@@ -58,7 +41,7 @@ def test_the_recommended_level_shows_only_the_vpns_address_and_reset_takes_it_ba
     before = tree(etc)
     assert REAL[AF_INET] in seen(leaking, browser, etc).addresses("srflx"), NO_LEAK
 
-    stunwall(etc, "set", "default_public_interface_only", "--browser", browser)
+    etc.browsers("set", "default_public_interface_only", "--browser", browser)
     for microphone in (False, True):
         limited = seen(leaking, browser, etc, microphone)
         assert limited.addresses("srflx") == set(VPN_SERVER.values())
@@ -68,19 +51,19 @@ def test_the_recommended_level_shows_only_the_vpns_address_and_reset_takes_it_ba
     }
 
     if browser == "chromium":
-        stunwall(etc, "site", "allow", "http://127.0.0.1/call", "--browser", browser)
+        etc.browsers("site", "allow", "http://127.0.0.1/call", "--browser", browser)
         assert REAL[AF_INET] in seen(leaking, browser, etc).addresses("srflx")
     else:
-        assert "has no exception for a site" in stunwall(
-            etc, "site", "allow", "http://127.0.0.1", "--browser", browser
+        assert "has no exception for a site" in etc.browsers(
+            "site", "allow", "http://127.0.0.1", "--browser", browser
         )
         assert not seen(leaking, browser, etc).addresses("host")
 
-    stunwall(etc, "reset")
+    etc.browsers("reset")
     assert tree(etc) == before
     assert REAL[AF_INET] in seen(leaking, browser, etc).addresses("srflx")
 
 
 def audit(etc: Etc) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = json.loads(stunwall(etc, "--json"))["browsers"]
+    rows: list[dict[str, object]] = json.loads(etc.browsers("--json"))["browsers"]
     return rows
