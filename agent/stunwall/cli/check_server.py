@@ -26,7 +26,8 @@ def checked(config: Config, uri: str) -> dict[str, Any]:
     addresses = server.resolve(host, port)
     told = ", ".join(map(str, addresses.values()))
     typer.echo(
-        f"Asking {endpoint(host, port)} ({told}) over UDP. It sees the VPN's address, and your real one if STUN leaks.",
+        f"Asking {endpoint(host, port)}{f' ({told})' if told != host else ''} over UDP. It sees the VPN's address, and "
+        "your real one if STUN leaks.",
         err=True,
     )
     found = run.ways_to(addresses, port, named)
