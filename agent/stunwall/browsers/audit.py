@@ -73,7 +73,7 @@ def flags(here: Machine, one: Installed, home: Home | None) -> list[Setting]:
         if not pattern.startswith("/") and home is None:
             continue
         for place in here.found(pattern, home):
-            for path in files.entries(place)[:_FLAG_FILES] if place.is_dir() else [place]:
+            for path in files.entries(place)[:_FLAG_FILES] if files.is_folder(place) else [place]:
                 try:
                     owner = home.uid if home is not None and not pattern.startswith("/") else None
                     text = files.read(path, owner=owner).decode(errors="replace")

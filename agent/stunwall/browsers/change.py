@@ -118,6 +118,7 @@ def _reset_json(kept: Ledger, path: Path, entry: Entry, done: Outcome) -> bool:
         now = files.read(path)
         document = files.parse(path, now, lenient=True)
     except FileNotFoundError:
+        files.remove(path, [Path(each) for each in entry.folders])
         done.notes.append(f"{path} is gone already")
         return True
     before = kept.copy(entry)

@@ -104,6 +104,11 @@ def entries(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; not so if this user may not see it, as even root below another user's FUSE mount."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir() raises PermissionError before Python 3.14
+
+
 def replace(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Put a file in another's place at once, with its mode and owner, and make the folders that it needs.
 

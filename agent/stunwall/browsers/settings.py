@@ -83,7 +83,9 @@ def policy_files(machine: Machine, installed: Installed, home: Home | None, fold
     if home is not None:
         places = [each for pattern in browser.user_policies for each in machine.found(pattern, home)] + places
     if browser.engine is Engine.CHROMIUM:
-        return [file for place in places for file in files.entries(place / folder) if not file.is_dir()]
+        return [
+            file for place in places for file in files.entries(place / folder) if not files.is_folder(file)
+        ]
     own = [each for pattern in browser.bundled for each in machine.found(pattern)]
     beside = [each for each in own if installed.where.parent in each.parents]
     return places + (beside or own)

@@ -147,7 +147,8 @@ def shown(stages: Sequence[Stage], machine: Machine) -> Shown:
         refused = next((stage.failure for stage in stages if stage.microphone), "")
         return _without_microphone(seen, refused)
     held = [each for each in seen if each.held]
-    if not held:
+    called = [each for stage in stages if stage.microphone for each in stage.seen if not each.as_usual]
+    if not held or not called:
         return _nothing_tried(seen, machine)
     moved = sum(each.verdict == Fate.REDIRECT for each in held)
     them = "it" if len(held) == 1 else "all of them"
@@ -231,6 +232,15 @@ def _nothing_tried(seen: Sequence[Seen], machine: Machine) -> Shown:
             "Inconclusive: the browser sent no request",
             "A page has not seen your real address, but this proves nothing about stunwall: a policy, an extension or "
             "a setting may have switched WebRTC off, or this machine has no network.",
+            "`stunwall check` tests stunwall without the browser",
+        )
+    if any(each.held for each in seen):
+        return Shown(
+            Verdict.INCONCLUSIVE,
+            "Inconclusive: with the microphone, the browser sent no request",
+            f"Without it, {count(sum(each.held for each in seen), 'request')} that would have bypassed the VPN did not "
+            "get out. But a page in a call can learn more, and that was not tried: an extension or a setting may have "
+            "stopped it.",
             "`stunwall check` tests stunwall without the browser",
         )
     if machine.around:

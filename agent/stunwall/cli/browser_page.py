@@ -160,7 +160,8 @@ def _owner(connection: socket.socket) -> tuple[int, int]:
     with suppress(OSError):
         for line in _TCP.read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[1:3] == [client, server]:
+            # A socket that its program has closed is shown as root's, without an inode.
+            if fields[1:3] == [client, server] and fields[9] != "0":
                 return int(fields[7]), int(fields[9])
     return -1, 0
 

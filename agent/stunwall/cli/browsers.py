@@ -2,14 +2,16 @@
 
 import os
 import pwd
+import signal
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from stunwall.browsers import audit, change, levels, machine, targets
+from stunwall.browsers import audit, change, files, levels, machine, targets
 from stunwall.browsers.change import Outcome
 from stunwall.browsers.files import FilePermissionError
 from stunwall.browsers.ledger import Ledger
@@ -55,6 +57,7 @@ app = typer.Typer(help=_HELP, invoke_without_command=True)
 _site = typer.Typer(help="Manage sites with a level of their own.", no_args_is_help=True)
 app.add_typer(_site, name="site")
 
+_PATIENCE, _PAUSE = 30.0, 0.05  # seconds for what a user has set to be taken back, and between two looks
 _STATE = Path(".local", "state", "stunwall-browsers")  # below a home folder
 
 Name = Annotated[str, typer.Option("--browser", metavar="NAME", help="Only this browser, such as firefox.")]
@@ -185,7 +188,9 @@ def _reset(kept: Ledger) -> Outcome:
 
 def _people() -> list[Home]:
     """Return the users with something to take back."""
-    return [home for home in machine.this_machine().homes if home.uid and (home.folder / _STATE).is_dir()]
+    return [
+        home for home in machine.this_machine().homes if home.uid and files.is_folder(home.folder / _STATE)
+    ]
 
 
 def _reset_as(home: Home) -> bool:
@@ -205,7 +210,15 @@ def _reset_as(home: Home) -> bool:
             code = 1 if done.failures else 0
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    # The user can hold a lock on the folder, or stop the process.
+    end = time.monotonic() + _PATIENCE
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(_PAUSE)
+    return os.waitstatus_to_exitcode(ended[1]) == 0
 
 
 def _ledger(context: typer.Context, user: bool) -> tuple[Ledger, Home | None]:

@@ -10,18 +10,19 @@ from functools import partial
 from stunwall.control.protocol import Status
 
 Send = Callable[[Status], None]
+HangUp = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
     """The peer's connection stays open.
 
-    `reply` is sent at once. `opened` is called with a function that sends an object to the peer, in the selector's
-    thread. `closed` is called once the connection has ended.
+    `reply` is sent at once. `opened` is called with a function that sends an object to the peer, and one that ends the
+    connection, both for the selector's thread. `closed` is called once the connection has ended.
     """
 
     reply: Status
-    opened: Callable[[Send], None]
+    opened: Callable[[Send, HangUp], None]
     closed: Callable[[], None]
 
 
@@ -36,7 +37,7 @@ class Held:
         """Take over a connection that the selector does not know."""
         self._clients[client] = hold
         self._selector.register(client, selectors.EVENT_READ, partial(self._drop, client))
-        hold.opened(partial(self._send, client))
+        hold.opened(partial(self._send, client), partial(self._drop, client))
         self._send(client, hold.reply)
 
     def close(self) -> None:

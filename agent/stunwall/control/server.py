@@ -1,5 +1,6 @@
 """The daemon's end of the socket: who asks, and what is answered."""
 
+import errno
 import json
 import os
 import selectors
@@ -114,15 +115,20 @@ class Control:
     def _accept(self) -> None:
         try:
             client, _ = self._listener.accept()
-        except OSError:  # gone again
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):  # the listener stays readable until one is closed
+                self._stop_accepting()
             return
         client.setblocking(False)
         self._keep(client)
         peer = peer_of(client)
         self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client, peer))
         if not peer.may_change:
-            self._selector.unregister(self._listener)
-            self._resting_until = time.monotonic() + _REST
+            self._stop_accepting()
+
+    def _stop_accepting(self) -> None:
+        self._selector.unregister(self._listener)
+        self._resting_until = time.monotonic() + _REST
 
     def _keep(self, client: socket.socket) -> None:
         if len(self._clients) >= _CLIENTS_MAX:

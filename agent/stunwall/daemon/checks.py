@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from stunwall.config import Network
-from stunwall.control.held import Hold, Send
+from stunwall.control.held import HangUp, Hold, Send
 from stunwall.control.protocol import Status
 from stunwall.judge import Judgement
 from stunwall.model import Address, Arrival, Checked, Datagram, StunwallError
@@ -18,6 +18,8 @@ from stunwall.wall.table import Server
 
 SECONDS = 60  # that a check lasts: browsers gather in less than 40 s, whatever is dropped
 _MOST = 8  # at the same time: the sets hold 64 servers, a check has four
+_MOST_ENDED = 64  # with those that have just ended
+_QUEUED = 1.0  # seconds that a packet waits in the queue at most
 _TOLD = 200  # requests that are reported of a check
 # Documentation addresses, which no server has: RFC 5737 §3, RFC 3849 §2, RFC 9637 §3.
 _DOCUMENTATION: dict[int, tuple[Network, ...]] = {
@@ -43,6 +45,7 @@ class _Check:
     labels: dict[tuple[int, str], Address] = field(default_factory=dict)
     told: int = 0
     send: Send | None = None
+    hang_up: HangUp = field(default=lambda: None)
 
 
 class Checks:
@@ -71,15 +74,18 @@ class Checks:
     @property
     def running(self) -> bool:
         """Whether a check goes on."""
-        return bool(self._checks)
+        return any(time.monotonic() < each.until for each in self._checks)
 
     def begin(self, uid: int) -> Hold:
         """Begin a check of a user's browser, which ends when the connection does. Raises CheckError or NftError."""
         now = time.monotonic()
+        for late in [each for each in self._checks if each.until <= now]:
+            late.hang_up()
         self._checks = [each for each in self._checks if each.until > now]
-        if any(each.uid == uid for each in self._checks):
+        going_on = [each for each in self._checks if each.send is not None]
+        if any(each.uid == uid for each in going_on):
             raise CheckError("you are checking a browser already: end that check first")
-        if len(self._checks) >= _MOST:
+        if len(going_on) >= _MOST or len(self._checks) >= _MOST_ENDED:
             raise CheckError("too many users are checking a browser: try again in a minute")
         servers = self._servers()
         table.check(self._nft, servers, SECONDS)
@@ -94,8 +100,8 @@ class Checks:
             ],
         }
 
-        def opened(send: Send) -> None:
-            check.send = send
+        def opened(send: Send, hang_up: HangUp) -> None:
+            check.send, check.hang_up = send, hang_up
 
         return Hold(reply, opened, lambda: self._end(check))
 
@@ -138,10 +144,10 @@ class Checks:
 
     def _end(self, check: _Check) -> None:
         check.send = None
-        with suppress(ValueError):  # its time is over
-            self._checks.remove(check)
-        with suppress(NftError):  # so that the kernel has ended it
+        with suppress(NftError):  # the kernel has ended it: its time is over
             table.end_check(self._nft, check.servers)
+        # What waits in the queue is still the check's, and must not be taken for an ordinary packet.
+        check.until = min(check.until, time.monotonic() + _QUEUED)
 
     def _of(self, server: Server) -> _Check | None:
         now = time.monotonic()
@@ -153,7 +159,7 @@ class Checks:
         for version in sorted(self._versions):
             address = made_up(version, own)
             for as_usual in (False, True):
-                port = secrets.choice([each for each in _PORTS if (address, each) not in found])
+                port = next(each for each in iter(_port, None) if (address, each) not in found)
                 found[address, port] = as_usual
         return found
 
@@ -165,6 +171,10 @@ class Checks:
             if made not in known.values() and all(made != address for address, _ in check.servers):
                 known[version, interface] = made
         return known[version, interface]
+
+
+def _port() -> int:
+    return secrets.choice(_PORTS)
 
 
 def made_up(version: int, own: frozenset[Address]) -> Address:

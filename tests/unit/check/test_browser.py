@@ -227,3 +227,11 @@ def test_anything_else_that_a_page_posts_is_left_out(report: Any) -> None:
 @pytest.mark.parametrize("report", [None, [], 1, "text"])
 def test_what_is_no_object_shows_nothing(report: Any) -> None:
     assert browser.parse_stage(report, []) == Stage(False)
+
+
+def test_a_microphone_stage_that_asked_nothing_seals_nothing() -> None:
+    done = [Stage(False, seen=(BLOCKED,)), Stage(True)]
+    assert all(stage.done for stage in done)
+    shown = browser.shown(done, MACHINE)
+    assert shown.verdict is Verdict.INCONCLUSIVE
+    assert shown.headline == "Inconclusive: with the microphone, the browser sent no request"

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -142,3 +143,14 @@ def test_who_has_called_sudo_may_open_it_too(
 ) -> None:
     monkeypatch.setenv("SUDO_UID", called)
     assert browser_page.own_users() == ME | more
+
+
+def test_a_socket_that_its_program_has_closed_is_nobodys() -> None:
+    """The kernel shows it as root's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+        with ours:
+            assert browser_page._owner(ours)[0] == os.getuid()
+            client.close()
+            assert browser_page._owner(ours) == (-1, 0)

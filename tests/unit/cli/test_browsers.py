@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import signal
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ import pytest
 from stunwall.browsers import change, machine
 from stunwall.browsers.ledger import Ledger
 from stunwall.browsers.machine import Home
+from stunwall.cli import browsers
 from unit.browsers.fake import Fake
 from unit.cli.command import HOSTILE, Stunwall
 
@@ -116,3 +118,20 @@ def test_the_help_says_that_there_is_no_legacy_switch(stunwall: Stunwall) -> Non
         'There is no switch for a "legacy WebRTC API": no browser on Linux has one, and it never hid an address.'
         in out
     )
+
+
+def test_a_user_who_keeps_their_files_locked_does_not_stop_the_removal(
+    fake: Fake, stunwall: Stunwall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    with TemporaryDirectory() as folder:
+        home = Home("nobody", nobody.pw_uid, Path(folder))
+        state = home.folder / ".local/state/stunwall-browsers"
+        state.mkdir(parents=True)
+        monkeypatch.setattr(
+            machine, "this_machine", lambda everyone=True: replace(fake.machine, homes=(home,))
+        )
+        monkeypatch.setattr(browsers, "_PATIENCE", 0.3)
+        monkeypatch.setattr(Ledger, "open", lambda self: signal.pause())
+        result = stunwall("browsers", "reset", "--everyone")
+    assert (result.code, result.err) == (1, "stunwall: what nobody has set could not be taken back\n")

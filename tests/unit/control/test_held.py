@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stunwall.control.held import Held, Hold, Send
+from stunwall.control.held import HangUp, Held, Hold, Send
 
 
 class Kept:
@@ -21,7 +21,11 @@ class Kept:
         self.peer.settimeout(5)
         self.sends: list[Send] = []
         self.closed = 0
-        self.held.add(ours, Hold({"begun": True}, self.sends.append, self._close))
+        self.held.add(ours, Hold({"begun": True}, self._open, self._close))
+
+    def _open(self, send: Send, hang_up: HangUp) -> None:
+        self.sends.append(send)
+        self.hang_up = hang_up
 
     def _close(self) -> None:
         self.closed += 1
@@ -71,4 +75,12 @@ def test_a_peer_that_reads_too_slowly_is_dropped(kept: Kept) -> None:
 
 def test_closing_ends_all(kept: Kept) -> None:
     kept.held.close()
+    assert kept.closed == 1
+
+
+def test_it_can_be_ended_from_here() -> None:
+    kept = Kept()
+    kept.hang_up()
+    assert kept.closed == 1
+    kept.hang_up()
     assert kept.closed == 1

@@ -58,7 +58,7 @@ class Served:
 
     def _check(self, uid: int) -> Hold:
         self.checked.append(uid)
-        return Hold({}, lambda send: None, lambda: None)
+        return Hold({}, lambda send, hang_up: None, lambda: None)
 
     def _status(self) -> dict[str, Any]:
         self.asked += 1

@@ -47,7 +47,7 @@ class Machine:
 
     def begin(self, uid: int = 1000) -> Any:
         hold = self.checks.begin(uid)
-        hold.opened(self.told.append)
+        hold.opened(self.told.append, hold.closed)
         return hold
 
     def arrival(self, server: dict[str, Any]) -> tuple[Datagram, Arrival]:
@@ -111,10 +111,31 @@ def test_it_ends_with_the_connection(machine: Machine) -> None:
     (server, *_) = hold.reply["servers"]
     assert machine.checks.running
     hold.closed()
-    assert not machine.checks.running
     assert [what for what, _, _ in machine.kernel] == ["check", "end"]
+    # What waits in the queue is no ordinary packet.
+    assert machine.checks.find(*machine.arrival(server)) is not None
+    machine.begin().closed()
+    machine.now += 1
     assert machine.checks.find(*machine.arrival(server)) is None
+    assert not machine.checks.running
+
+
+def test_who_begins_and_ends_checks_all_the_time_is_stopped(machine: Machine) -> None:
+    for _ in range(64):
+        machine.begin().closed()
+    with pytest.raises(CheckError, match="too many"):
+        machine.begin()
+    machine.now += 1
     machine.begin()
+
+
+def test_a_connection_whose_check_is_over_is_ended(machine: Machine) -> None:
+    ended = []
+    hold = machine.checks.begin(1000)
+    hold.opened(machine.told.append, lambda: ended.append(True))
+    machine.now += SECONDS + 2
+    machine.begin(1001)
+    assert ended == [True]
 
 
 def test_it_ends_after_the_kernel_has_ended_it(machine: Machine) -> None:

@@ -173,9 +173,9 @@ def test_stun_ends_at_the_door_and_what_passes_before_goes_inside_to_the_vpn_or_
 
 
 def test_an_exception_is_what_stands_in_a_set_or_in_a_rule_of_the_users() -> None:
-    every = rules("may_leave") + rules("vpn_transport")
+    every = rules("may_leave") + rules("to_vpn_server")
     passing = [rule for rule in every if re.search(r"accept$|goto", rule)]
-    assert len(passing) == len(every) - 5
+    assert len(passing) == len(every) - 3
     for rule in passing:
         assert re.search(r"@\w+ .*counter name \w+ (goto pass|accept)$", rule), rule
         assert not re.search(r"[^.] [!<>]= ", rule)
@@ -200,8 +200,13 @@ def test_what_a_check_asks_is_handed_over_wherever_it_goes() -> None:
     assert first.index(asked) == 1, "only what stays on this machine comes before it"
 
 
-def test_only_the_kernel_and_programs_of_root_send_the_vpns_own_packets() -> None:
-    assert rules("vpn_transport")[:2] == ["iif != 0 return", "meta skuid != 0 return"]
+def test_only_the_vpns_interface_and_programs_of_root_send_the_vpns_own_packets() -> None:
+    assert rules("vpn_transport") == [
+        "iifname @vpn goto to_vpn_server",
+        "iif != 0 return",
+        "meta skuid != 0 return",
+        "goto to_vpn_server",
+    ]
 
 
 def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for() -> None:
