@@ -15,7 +15,7 @@ class Row:
     """A request, or an address that the page saw without one.
 
     `shown`: what the page saw of the socket: an address, a name that hides it, or "" for nothing. `hint`: what that
-    tells. `kinds`: the types of its candidates. `outcome`: what became of the request, in a word; `why`: more of it.
+    tells. `kinds`: the types of its candidates. `outcome`: blocked, moved and so on; `why`: the reason, in a sentence.
     """
 
     ip_version: int

@@ -9,7 +9,7 @@ import typer
 from stunwall import hints
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import DURATIONS, Json, Redact, caller, duration_seconds
+from stunwall.cli.options import For, Json, Redact, caller, end_time
 from stunwall.cli.preset import preset
 from stunwall.cli.redacted import redaction
 from stunwall.config import ALLOW_FIELDS, EXCEPTION_KEYS
@@ -44,10 +44,6 @@ App = Annotated[
     ),
 ]
 Interface = Annotated[str | None, typer.Option(metavar="NAME", help="Outgoing interface.")]
-For = Annotated[
-    str | None,
-    typer.Option("--for", metavar="TIME", help=f"How long, such as {DURATIONS}; otherwise without end."),
-]
 
 
 @app.command()
@@ -132,8 +128,7 @@ def _rule(params: dict[str, Any]) -> dict[str, Any]:
         options["user"] = caller()
     elif options["user"] and options["user"].isdecimal():
         options["user"] = int(options["user"])
-    if options["until"] is not None:
-        options["until"] = int(time.time()) + duration_seconds(options["until"], "--for")
+    options["until"] = end_time(options["until"])
     given = {key: options.get(ALLOW_FIELDS.get(key, key)) for key in EXCEPTION_KEYS}
     return {key: value for key, value in given.items() if value is not None}
 

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from stunwall.cli.options import caller
+
 _HOST = "127.0.0.1"
 _BODY_MAX = 1 << 18  # bytes; two session descriptions are some 10,000
 _PATIENCE = 10.0  # seconds for a request: a browser opens connections that it does not use
@@ -173,5 +175,4 @@ def _proc(address: str, port: int) -> str:
 
 def own_users() -> frozenset[int]:
     """Return the user who runs this, and the one who has called sudo."""
-    called = os.environ.get("SUDO_UID", "")
-    return frozenset({os.getuid(), *([int(called)] if called.isascii() and called.isdigit() else [])})
+    return frozenset({os.getuid(), caller() or 0})

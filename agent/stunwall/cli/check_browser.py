@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from stunwall.config import Config
 from stunwall.control.client import Check
 from stunwall.control.protocol import ControlError, ControlPermissionError
 from stunwall.model import StunwallError
+from stunwall.sockets import who
 from stunwall.text import endpoint, printable
 from stunwall.vpn.inside import Named
 
@@ -46,21 +46,8 @@ _UNTOLD = (
 
 def browser_policy(visitor: Visitor) -> str:
     """Return the policy about WebRTC that is in force in a browser, in a few sentences; "" if it is not known."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if process.stat().st_uid == visitor.uid and _has(process, visitor.inode):
-                program = str((process / "exe").readlink())
-                return " ".join(audit.in_force(program, visitor.uid, int(process.name)))
-    return ""
-
-
-def _has(process: Path, inode: int) -> bool:
-    """Whether a process has that socket open. Raises OSError, for example if this user may not look."""
-    for file in (process / "fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            if str(file.readlink()) == f"socket:[{inode}]":
-                return True
-    return False
+    found = who.find(visitor.inode, visitor.uid)
+    return "" if found is None else " ".join(audit.in_force(found[1], visitor.uid, found[0]))
 
 
 def checked(config: Config, print_url: bool) -> dict[str, Any]:

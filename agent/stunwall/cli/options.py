@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from typing import Annotated
 
 import typer
@@ -24,6 +25,17 @@ Redact = Annotated[
 ]
 
 
+For = Annotated[
+    str | None,
+    typer.Option("--for", metavar="TIME", help=f"How long, such as {DURATIONS}; otherwise without end."),
+]
+
+
+def end_time(given: str | None) -> int | None:
+    """Return when what is given with `For` ends, in Unix seconds; None: it does not. Raises BadParameter."""
+    return None if given is None else int(time.time()) + duration_seconds(given, "--for")
+
+
 def duration_seconds(text: str, hint: str) -> int:
     """Return the seconds that a text such as "30m" means. Raises BadParameter with the option's name, `hint`."""
     match = re.fullmatch(r"(\d{1,6})([smh])", text, re.ASCII)
@@ -35,4 +47,4 @@ def duration_seconds(text: str, hint: str) -> int:
 def caller() -> int | None:
     """Return the number of the user who runs this, by sudo or not; None if that is root."""
     user = os.environ.get("SUDO_UID", "")
-    return (int(user) if user.isdecimal() else os.getuid()) or None
+    return (int(user) if user.isascii() and user.isdecimal() else os.getuid()) or None

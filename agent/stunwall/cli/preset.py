@@ -1,7 +1,6 @@
 """`stunwall allow preset`: the exceptions that a well-known program needs, and no others."""
 
 import socket
-import time
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -14,7 +13,7 @@ import typer
 
 from stunwall.cli import terminal
 from stunwall.cli.daemon import request
-from stunwall.cli.options import DURATIONS, Json, caller, duration_seconds
+from stunwall.cli.options import For, Json, caller, end_time
 from stunwall.config import Allow, Network
 from stunwall.configfile import reader
 from stunwall.configfile.drop_in import NAME, merged, senders, toml
@@ -41,10 +40,6 @@ User = Annotated[
     typer.Option(
         metavar="USER", help="Whose programs, by name or number; if not given, those of who runs this."
     ),
-]
-For = Annotated[
-    str | None,
-    typer.Option("--for", metavar="TIME", help=f"How long, such as {DURATIONS}; otherwise without end."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what it would write.")]
 
@@ -83,7 +78,7 @@ def preset(
     elif name in unneeded():
         _print_unneeded(unneeded()[name], as_json)
     else:
-        chosen, end = _chosen(name), _end(until)
+        chosen, end = _chosen(name), end_time(until)
         wanted = [replace(rule, until=end) for rule in _wanted(chosen, _owner(user), _servers(to))]
         change = _Change(chosen, wanted, before, Path(context.obj).parent / "conf.d" / NAME, dry_run)
         if change.new and not dry_run:
@@ -174,10 +169,6 @@ def _chosen(name: str) -> Preset:
         "`stunwall allow add` makes any other exception",
         param_hint="NAME",
     )
-
-
-def _end(until: str | None) -> int | None:
-    return None if until is None else int(time.time()) + duration_seconds(until, "--for")
 
 
 def _owner(user: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Checks of browsers: made-up servers that a user's page asks for a minute, and what became of each request."""
+"""Checks of browsers: made-up servers for a user's page, for a minute, and a report of each request to them."""
 
 import secrets
 import time

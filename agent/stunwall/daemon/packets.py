@@ -88,7 +88,7 @@ class PacketHandler:
             self._writer.record(judgement.event, self._sender(judgement, arrival), mark)
             if judgement.event.verdict == EXPOSED:
                 self._expose(judgement.event)
-        # Before the answer: when the page has its candidate, what became of the request is known.
+        # Before the answer, so that the report is there when the page has its candidate.
         if judgement.would is not None and judgement.datagram is not None:
             self._checks.tell(judgement.datagram, arrival, judgement)
         if judgement.refusal is not None:

@@ -1,5 +1,6 @@
 """`stunwall notify`: shows the user what was blocked of theirs, and does what they choose."""
 
+import os
 import selectors
 import threading
 import time
@@ -103,7 +104,7 @@ class Agent:
     def _take(self, subscription: Subscription, lines: list[Status]) -> None:
         for line in lines:
             if isinstance(line.get("whose"), int):
-                subscription.answer(line["whose"], *(who.find(line["whose"]) or (0, "", "")))
+                subscription.answer(line["whose"], *(who.find(line["whose"], os.getuid()) or (0, "", "")))
             elif "event" in line:
                 number, event = entry(line["event"])
                 if event.verdict == Verdict.BLOCK:

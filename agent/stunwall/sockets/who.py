@@ -141,13 +141,13 @@ class Who:
         return look
 
 
-def find(inode: int) -> tuple[int, str, str] | None:
-    """Return number, path and command line of the process of this user that has a socket open, None if none has."""
+def find(inode: int, uid: int) -> tuple[int, str, str] | None:
+    """Return number, path and command line of the process of a user that has a socket open, None if none has."""
     own = []
     for folder in _PROC.iterdir():
         with suppress(OSError):  # ended
-            if folder.name.isdecimal() and folder.stat().st_uid == os.getuid():
-                own.append(Process("", os.getuid(), int(folder.name)))
+            if folder.name.isdecimal() and folder.stat().st_uid == uid:
+                own.append(Process("", uid, int(folder.name)))
     # Who sends has usually started after the rest of the session.
     found, certain = _holder(sorted(own, key=lambda each: -each.pid), inode, _ALL_FILES)
     if found is None or not certain:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stunwall.cli import allow
+from stunwall.cli import allow, options
 from stunwall.text import date_time
 from stunwall.wall import state
 from stunwall.wall.nft import Nft, NftPermissionError
@@ -153,7 +153,8 @@ def test_allow_list_counts_packets_if_it_can_read_the_rules(
 def test_an_exception_for_a_time_ends_then(
     stunwall: Stunwall, served: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(allow, "time", SimpleNamespace(time=lambda: 1000.5))
+    for module in (allow, options):
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: 1000.5))
     monkeypatch.setattr(state, "read", _not_permitted)
     rules = [{"port": 1, "until": 1000 + left, "why": "w"} for left in (59, 61, 3660, 0)]
     served.reply = {"allow": rules}
