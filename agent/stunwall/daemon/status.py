@@ -44,6 +44,10 @@ def status(parts: Parts) -> Status:
         "redirects": sorted(parts.sync.view.families),
         "allow": [rule.plain() for rule in config.allow],
         "cgroups": parts.sync.cgroups,
+        "judged": [
+            {"verdict": verdict, "reason": reason, "packets": packets}
+            for (verdict, reason), packets in parts.writer.counts.items()
+        ],
         "unrecorded": parts.writer.lost,
         "unanswered": packets.unanswered,
         "unreadable": packets.unreadable,
