@@ -30,7 +30,7 @@ VERDICTS = tuple(
     for each in reasons.EXPLANATIONS
     if each.code in list(Reason)
 )
-"""Each recorded reason, with its verdict: a counter that is there from the start shows its first packet as an increase."""
+"""Each recorded reason, with its verdict. What is counted from 0 shows its first packet as an increase."""
 CAUSES = {
     "unrecorded": "disk",
     "queue_overruns": "queue",
