@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,17 @@ def test_a_daemon_that_does_not_answer_is_a_finding_not_a_failure(
     daemon.clear()
     daemon["error"] = "something"
     found = printed(stunwall)
+    assert (states(found), found["stunwall_up"]) == (["unknown"], 0)
+
+
+def test_a_daemon_that_hangs_up_is_one_as_well(folder: Path, stunwall: Stunwall) -> None:
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(folder / "control.sock"))
+        listening.listen()
+        accepting = threading.Thread(target=lambda: listening.accept()[0].close())
+        accepting.start()
+        found = printed(stunwall)
+        accepting.join()
     assert (states(found), found["stunwall_up"]) == (["unknown"], 0)
 
 
