@@ -72,6 +72,10 @@ put 644 "$root/systemd/stunwall-unsealed.target" /lib/systemd/system/stunwall-un
 put 644 "$root/systemd/stunwall-notify.service" /usr/lib/systemd/user/stunwall-notify.service
 put 644 "$root/systemd/stunwall-notify.desktop" /usr/share/applications/stunwall-notify.desktop
 put 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy
+put 644 "$root/systemd/stunwall-metrics.service" /lib/systemd/system/stunwall-metrics.service
+put 644 "$root/systemd/stunwall-metrics.timer" /lib/systemd/system/stunwall-metrics.timer
+put 644 "$root/systemd/prometheus/stunwall.rules.yml" $home/stunwall.rules.yml
+put 644 "$root/systemd/grafana/stunwall.json" $home/stunwall.json
 put 644 "$root/systemd/nftables-drop-in.conf" /lib/systemd/system/nftables.service.d/stunwall.conf
 put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf

@@ -1,4 +1,4 @@
-"""systemd/prometheus and systemd/grafana: alert rules and dashboard, looked at by promtool and by Grafana's own types."""
+"""systemd/prometheus and systemd/grafana: alert rules and dashboard, looked at by promtool and Grafana's own types."""
 
 import json
 import re
@@ -22,6 +22,7 @@ from unit.status import STATUS
 
 RULES = CHECKOUT / "systemd/prometheus/stunwall.rules.yml"
 DASHBOARD = CHECKOUT / "systemd/grafana/stunwall.json"
+TESTS = sorted((CHECKOUT / "tests/unit/alerts").glob("*.yml"))
 OF_NODE_EXPORTER = "node_textfile_mtime_seconds"
 
 
@@ -55,12 +56,12 @@ def test_the_alert_rules_are_valid_and_do_what_their_tests_say() -> None:
     checked = promtool("check", "rules", RULES)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert f"{len(rules())} rules found" in checked.stdout
-    tested = promtool("test", "rules", CHECKOUT / "tests/unit/stunwall.rules.test.yml")
+    tested = promtool("test", "rules", *TESTS)
     assert (tested.returncode, tested.stderr) == (0, "")
 
 
 def test_each_alert_has_a_test_and_names_what_is_printed() -> None:
-    tests = (CHECKOUT / "tests/unit/stunwall.rules.test.yml").read_text()
+    tests = "".join(file.read_text() for file in TESTS)
     assert len(rules()) == RULES.read_text().count("- alert:")
     for name, expression in rules().items():
         assert re.search(rf"alertname: {name}\n +exp_alerts:", tests), name
