@@ -445,8 +445,8 @@ def test_units_and_programs_name_each_other_where_they_are_installed() -> None:
             assert f"opt/{path}" in {*PUT.values(), *(link.lstrip("/") for link in LINKS.values())}, target
 
 
-def test_the_units_of_checks_are_ones_that_systemd_takes_and_locks_down(tmp_path: Path) -> None:
-    for name in (*CHECK_UNITS, "stunwall.service", "stunwall-wall.service"):
+def test_the_units_of_checks_and_metrics_are_ones_that_systemd_takes_and_locks_down(tmp_path: Path) -> None:
+    for name in (*CHECK_UNITS, *METRICS_UNITS, "stunwall.service", "stunwall-wall.service"):
         text = (CHECKOUT / "systemd" / name).read_text()
         (tmp_path / name).write_text(re.sub("/opt/stunwall/[a-z/.]+", "/bin/true", text))
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
@@ -456,8 +456,8 @@ def test_the_units_of_checks_are_ones_that_systemd_takes_and_locks_down(tmp_path
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    assert analyzed("verify", *CHECK_UNITS) == (0, "")
-    for name in ("stunwall-check.service", "stunwall-proof.service"):
+    assert analyzed("verify", *CHECK_UNITS, *METRICS_UNITS) == (0, "")
+    for name in ("stunwall-check.service", "stunwall-proof.service", "stunwall-metrics.service"):
         code, said = analyzed(
             "security", "--offline=yes", "--no-pager", "--threshold=15", str(tmp_path / name)
         )
