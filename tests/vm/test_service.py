@@ -96,8 +96,8 @@ def test_the_locked_down_timer_writes_what_prometheus_reads(lab: MachineLab, mac
     assert found["stunwall_queue_waiting_packets"] == 0
     assert found['stunwall_exposure_seconds_total{kind="sealed"}'] > 0
     assert machine.run("stat", "-c", "%a %U", file) == "644 root\n"
-    machine.run("systemctl", "kill", "--signal=KILL", UNIT)
     drop_in(machine, UNIT, "ExecStartPre=/bin/false\n")
+    machine.run("systemctl", "kill", "--signal=KILL", UNIT)
     until(lambda: daemon_status(machine) is None, SLOW, "the end of the daemon")
     machine.run("systemctl", "start", service, seconds=SLOW)
     found = figures()
