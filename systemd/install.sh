@@ -58,7 +58,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 chmod 755 "$new"
 logged "venv" "$python" -m venv "$new"
-logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
+logged "pip" "$root/systemd/python/install.sh" "$new/bin/pip"
 install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" "$new/"
 install -m 755 "$root/systemd/stopped.sh" "$new/"
 # The scripts name the interpreter by its path.

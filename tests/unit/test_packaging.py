@@ -227,7 +227,7 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
         *(CHECKOUT / "systemd").glob("*.*"),
         *(CHECKOUT / "systemd").glob("[cm]*/*"),
     }
-    others = {"README.md", "install.sh", "uninstall.sh"}
+    others = {"README.md", "install.sh", "stage.sh", "uninstall.sh"}
     assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == PUT.keys()
 
 
@@ -407,7 +407,7 @@ def test_where_the_wall_has_gone_the_next_start_shall_put_it_up(root: Root, wall
 # The scripts themselves
 
 
-@pytest.mark.parametrize("script", [INSTALL, "systemd/deb/build.sh"])
+@pytest.mark.parametrize("script", [INSTALL, "systemd/stage.sh"])
 def test_every_file_that_a_script_names_is_there(script: str) -> None:
     named = re.findall(r'\$root"?/([\w./*\[\]-]+)', (CHECKOUT / script).read_text())
     assert len(named) > 10
