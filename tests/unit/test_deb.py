@@ -288,10 +288,20 @@ def test_an_upgrade_stops_nothing_and_a_removal_takes_all_down(root: Root) -> No
     assert root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls == [compiled]
     assert root.run("systemd/deb/prerm", "remove").calls == [
         "deb-systemd-invoke stop stunwall.service stunwall-wall.service",
+        "systemctl --quiet disable --now stunwall-metrics.timer",
         "stunwalld --take-down",
         "stunwall browsers reset --everyone",
         compiled,
     ]
+
+
+def test_the_figures_that_it_wrote_go_with_a_removal_and_not_with_an_upgrade(root: Root) -> None:
+    file = "var/lib/prometheus/node-exporter/stunwall.prom"
+    root.write(file, "")
+    root.run("systemd/deb/prerm", "upgrade", "9.9.9")
+    assert (root.folder / file).exists()
+    root.run("systemd/deb/prerm", "remove")
+    assert not (root.folder / file).exists()
 
 
 def test_a_removal_that_python_stands_in_the_way_of_still_takes_the_wall_down(root: Root) -> None:

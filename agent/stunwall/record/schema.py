@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind NOT NULL, why NOT NULL, boot NOT NULL, start NOT NULL, seconds NOT NULL, awake NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ledger_sums (kind PRIMARY KEY, seconds NOT NULL) WITHOUT ROWID;
 """
 INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 UPDATE = "UPDATE events SET last_time = max(last_time, ?), count = count + ?, flows = flows + ? WHERE id = ?"
