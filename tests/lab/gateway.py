@@ -4,8 +4,8 @@
      10.77.0.11 …    bridge       lan0
   2001:db8:77::11 …            10.77.0.1, 2001:db8:77::1
 
-IPv4 is translated to the address of the interface that a packet leaves by, IPv6 only in the VPN. A client's MAC address has
-its number in its last two bytes.
+IPv4 is translated to the address of the interface that a packet leaves by, IPv6 only in the VPN. A client's MAC
+address has its number in its last two bytes.
 """
 
 import subprocess
@@ -18,8 +18,8 @@ from lab.namespace import Namespace
 from lab.topology import Lab, namespace
 
 LAN = "lan0"
-LAN_NETWORK = {AF_INET: "10.77.0.0/24", AF_INET6: "2001:db8:77::/64"}
-ROUTER = {AF_INET: "10.77.0.1", AF_INET6: "2001:db8:77::1"}
+LAN_NETWORK: dict[int, str] = {AF_INET: "10.77.0.0/24", AF_INET6: "2001:db8:77::/64"}
+ROUTER: dict[int, str] = {AF_INET: "10.77.0.1", AF_INET6: "2001:db8:77::1"}
 FIRST = 11  # the last part of the first client's addresses
 
 # Clients of the LAN bypass the VPN, as where a router sends only its own packets into it.
@@ -33,7 +33,7 @@ class LanClient(Namespace):
         self.name = f"c{number}"
         self.number = number
         host = FIRST + number - 1
-        self.address = {AF_INET: f"10.77.0.{host}", AF_INET6: f"2001:db8:77::{host:x}"}
+        self.address: dict[int, str] = {AF_INET: f"10.77.0.{host}", AF_INET6: f"2001:db8:77::{host:x}"}
         self.mac = f"52:54:00:77:{number >> 8:02x}:{number & 255:02x}"
 
     def close(self) -> None:
@@ -72,7 +72,9 @@ def bypass(lab: Lab, *families: int) -> Iterator[None]:
 
 
 def _connect(lab: Lab, switch: Namespace, machines: list[LanClient]) -> None:
-    switch.ip(f"link add lan type bridge\nlink set lan up\nlink add up0 type veth peer name {LAN} netns client")
+    switch.ip(
+        f"link add lan type bridge\nlink set lan up\nlink add up0 type veth peer name {LAN} netns client"
+    )
     switch.ip("link set up0 master lan up")
     lab.client.ip(f"""
         addr add {ROUTER[AF_INET]}/24 dev {LAN}

@@ -3,21 +3,20 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
-from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, socket
+from socket import SOCK_STREAM, socket
 
 import pytest
 
-from lab.addresses import COTURN, ECHO_SERVER, FAMILIES, REAL, STUN_SERVER, VPN_SERVER
+from lab.addresses import COTURN, ECHO_SERVER, FAMILIES, VPN_SERVER
 from lab.agent import Agent
 from lab.deadline import until
 from lab.echo import round_trip
 from lab.gateway import LAN, LanClient, bypass, gateway
 from lab.messages import REFUSED, binding_request, error_code, reflexive_address, transaction_of
 from lab.observe import NO_LEAK, RECORDED, events, status
-from lab.probe import UNBOUND, ask, connect, exchange, send
+from lab.probe import UNBOUND, connect, exchange, send
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -44,9 +43,7 @@ class Asking:
         self.sent: Counter[str] = Counter()  # by the client's address
         self.replies: dict[int, bytes] = {}
         with ExitStack() as stack:
-            open_ = {
-                each: stack.enter_context(connect(each, COTURN[family], UNBOUND)) for each in clients
-            }
+            open_ = {each: stack.enter_context(connect(each, COTURN[family], UNBOUND)) for each in clients}
             end = time.monotonic() + seconds
             while len(self.replies) < len(clients) and time.monotonic() < end:
                 for each, sock in open_.items():
@@ -106,7 +103,7 @@ def test_a_gateway_is_sealed_and_records_each_client(lab: Lab, lan: list[LanClie
                 for family in FAMILIES:
                     refused_by_tcp(each, family)
                     by_tcp[each.address[family]] += 1
-            assert echoed(lan) == {family: CLIENTS * BYTES for family in FAMILIES}
+            assert echoed(lan) == dict.fromkeys(FAMILIES, CLIENTS * BYTES)
             assert not wire.stun()
             until(lambda: recorded(agent)["udp"] == sent, RECORDED, "each request in the record")
             assert recorded(agent)["tcp"].keys() == by_tcp.keys()
