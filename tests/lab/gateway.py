@@ -1,7 +1,7 @@
 """A LAN of many clients behind the lab's client, which is their router.
 
       c1 … c200 ──── switch ──── client ──── as in topology.py
-     10.77.0.11 …    bridge       lan0
+     10.77.0.11 …    bridge       lan0, a macvlan on eth1
   2001:db8:77::11 …            10.77.0.1, 2001:db8:77::1
 
 IPv4 is translated to the address of the interface that a packet leaves by, IPv6 only in the VPN. A client's MAC
@@ -17,7 +17,7 @@ from lab.addresses import CLIENT, FAMILIES, PHYSICAL, VPN
 from lab.namespace import Namespace
 from lab.topology import Lab, namespace
 
-LAN = "lan0"
+LAN, CABLE = "lan0", "eth1"
 LAN_NETWORK: dict[int, str] = {AF_INET: "10.77.0.0/24", AF_INET6: "2001:db8:77::/64"}
 ROUTER: dict[int, str] = {AF_INET: "10.77.0.1", AF_INET6: "2001:db8:77::1"}
 FIRST = 11  # the last part of the first client's addresses
@@ -49,7 +49,7 @@ def gateway(lab: Lab, clients: int) -> Iterator[list[LanClient]]:
         _batch("\n".join(f"netns add {each.name}" for each in machines))
         stack.callback(_batch, "\n".join(f"netns del {each.name}" for each in machines))
         _connect(lab, switch, machines)
-        stack.callback(lab.client.ip, f"link del {LAN}")
+        stack.callback(lab.client.ip, f"link del {CABLE}")
         route = f"route {{}} {LAN_NETWORK[AF_INET6]} via {{}}"
         for router, next_hop in ((lab.isp, CLIENT[AF_INET6]), (lab.internet, "2001:db8:2::10")):
             router.ip(route.format("add", next_hop))
@@ -72,11 +72,16 @@ def bypass(lab: Lab, *families: int) -> Iterator[None]:
 
 
 def _connect(lab: Lab, switch: Namespace, machines: list[LanClient]) -> None:
-    switch.ip(
-        f"link add lan type bridge\nlink set lan up\nlink add up0 type veth peer name {LAN} netns client"
-    )
-    switch.ip("link set up0 master lan up")
+    switch.ip(f"""
+        link add lan type bridge
+        link set lan up
+        link add up0 type veth peer name {CABLE} netns client
+        link set up0 master lan up
+    """)
+    # A macvlan counts as a way out, as a network card does, unless the configuration calls it inside.
     lab.client.ip(f"""
+        link add link {CABLE} name {LAN} type macvlan
+        link set {CABLE} up
         addr add {ROUTER[AF_INET]}/24 dev {LAN}
         addr add {ROUTER[AF_INET6]}/64 dev {LAN} nodad
         link set {LAN} up
