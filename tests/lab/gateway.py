@@ -26,14 +26,21 @@ FIRST = 11  # the last part of the first client's addresses
 BYPASS = {family: f"from {network} lookup main pref 96" for family, network in LAN_NETWORK.items()}
 
 
+def lan_address(number: int) -> str:
+    """The IPv4 address of a client by its number, which begins with 1."""
+    return f"10.77.0.{FIRST + number - 1}"
+
+
 class LanClient(Namespace):
     """One machine of the LAN, whose namespace is there already."""
 
     def __init__(self, number: int) -> None:
         self.name = f"c{number}"
         self.number = number
-        host = FIRST + number - 1
-        self.address: dict[int, str] = {AF_INET: f"10.77.0.{host}", AF_INET6: f"2001:db8:77::{host:x}"}
+        self.address: dict[int, str] = {
+            AF_INET: lan_address(number),
+            AF_INET6: f"2001:db8:77::{FIRST + number - 1:x}",
+        }
         self.mac = f"52:54:00:77:{number >> 8:02x}:{number & 255:02x}"
 
     def close(self) -> None:

@@ -4,22 +4,29 @@ IPv4 is translated, IPv6 is not. The clients' packets bypass the VPN by a routin
 """
 
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
-from socket import SOCK_STREAM, socket
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
 
+from lab import conntrack
 from lab.addresses import COTURN, ECHO_SERVER, FAMILIES, VPN_SERVER
-from lab.agent import Agent
+from lab.agent import CLI, Agent
 from lab.deadline import until
+from lab.dhcp import leased
 from lab.echo import round_trip
-from lab.gateway import LAN, LanClient, bypass, gateway
+from lab.flood import build
+from lab.gateway import LAN, ROUTER, LanClient, bypass, gateway, lan_address
 from lab.messages import REFUSED, binding_request, error_code, reflexive_address, transaction_of
-from lab.observe import NO_LEAK, RECORDED, events, status
-from lab.probe import UNBOUND, connect, exchange, send
+from lab.observe import NO_LEAK, RECORDED, address_seen, events, status
+from lab.probe import ANSWER_SECONDS, DEVICE_BOUND, UNBOUND, ask, connect, exchange, send
+from lab.process import Process
 from lab.topology import Lab
 from lab.wire import Wire
 
@@ -28,6 +35,13 @@ BY_TCP = 5  # of them
 ANSWERS = 10  # seconds in which all clients have their answers
 AGAIN = 0.5  # seconds after which a request is sent again (RFC 8489 §6.2.1)
 BYTES = 20_000  # of each client that are not STUN
+
+# Without --no-ping it waits for an answer from the address first.
+DHCP_SERVER = (
+    "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --user=root --pid-file= "
+    f"--log-facility=- --bind-interfaces --no-ping --dhcp-authoritative --interface={LAN} --port=0 "
+    "--dhcp-leasefile=/var/lib/misc/dnsmasq.leases --dhcp-range={address},{address}"
+)
 
 pytestmark = pytest.mark.usefixtures("vpn")
 
@@ -79,6 +93,10 @@ def recorded(agent: Agent) -> dict[str, Counter[str]]:
         assert (event["verdict"], event["incoming"]) == ("blocked", LAN), event
         found[event["transport"]][event["source"]] += event["count"]
     return found
+
+
+def are_recorded(agent: Agent, addresses: set[str]) -> bool:
+    return addresses <= recorded(agent)["udp"].keys()
 
 
 @pytest.mark.parametrize("mode", ["block", pytest.param("redirect", marks=pytest.mark.thorough)])
@@ -154,3 +172,136 @@ def test_a_lan_that_is_not_called_inside_is_sealed_but_gets_no_refusals(
         for family in FAMILIES:
             assert not Asking(lan[:5], family, seconds=0.5).replies
         assert not wire.stun()
+        assert f'set inside = ["{LAN}"] in the configuration' in " ".join(agent.cli("doctor").stdout.split())
+
+
+# Names
+
+
+@contextmanager
+def dhcp_server(lab: Lab, folder: Path) -> Iterator[None]:
+    """dnsmasq on the router, with its leases where Debian's has them."""
+    folder.chmod(0o755)
+    subprocess.run(["mount", "--bind", str(folder), "/var/lib/misc"], check=True)
+    command = DHCP_SERVER.format(address=lan_address(CLIENTS + 1))
+    server = Process(lab.client, *command.split())
+    try:
+        server.wait_line("started", 10)
+        yield
+    finally:
+        server.stop()
+        subprocess.run(["umount", "/var/lib/misc"], check=True)
+
+
+@contextmanager
+def without_address(client: LanClient) -> Iterator[None]:
+    """The client has no IPv4 address of its own."""
+    address = f"{client.address[AF_INET]}/24 dev eth0"
+    client.ip(f"addr del {address}")
+    try:
+        yield
+    finally:
+        client.ip(f"addr add {address}\nroute add default via {ROUTER[AF_INET]}")
+
+
+def test_a_client_with_a_lease_has_its_name(lab: Lab, lan: list[LanClient], tmp_path: Path) -> None:
+    printer, other = lan[-1], lan[0]
+    with (
+        without_address(printer),
+        bypass(lab),
+        dhcp_server(lab, tmp_path),
+        leased(printer, "eth0", "--hostname=printer") as lease,
+    ):
+        assert lease.address == lan_address(CLIENTS + 1)
+        with Agent(lab, inside=[LAN]) as agent:
+            for family in FAMILIES:
+                for each in (printer, other):
+                    assert error_code(ask(each, COTURN[family], binding_request())) == REFUSED
+            until(lambda: len(events(agent)) == 4, RECORDED, "each client's attempts")
+            found = events(agent)
+            assert [event["client"] for event in found] == ["printer", "", "printer", ""]
+            assert [event["mac"] for event in found] == [printer.mac, other.mac] * 2
+            assert found[0]["source"] == lease.address
+            assert f"printer, {printer.mac}" in agent.cli("show", "1").stdout
+            listing = [*agent.environment, "COLUMNS=120", *agent.command(CLI), "log"]
+            assert f"printer@{LAN}" in lab.client.printed(*listing)
+            summed = agent.cli("stats", "--by", "client").stdout
+            assert f"{lease.address} (printer)" in summed
+            hidden = agent.cli("log", "--redact", "--json").stdout
+            assert "printer" not in hidden
+            assert printer.mac not in hidden
+
+
+# Floods, and a full table of connections
+
+
+@pytest.fixture(scope="module")
+def flood(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("flood"))
+
+
+@pytest.mark.parametrize(
+    ("sockets", "servers"),
+    [
+        (0, 250),
+        *(pytest.param(*how, marks=pytest.mark.thorough) for how in ((1, 1), (200, 1), (200, 250), (0, 1))),
+    ],
+)
+def test_a_client_that_floods_takes_nothing_from_the_others(
+    lab: Lab, lan: list[LanClient], flood: Path, sockets: int, servers: int
+) -> None:
+    flooder, others = lan[0], lan[1:101]
+    how = ("0", flooder.address[AF_INET], "", str(sockets), str(servers), "20000000", "0")
+    with bypass(lab), Agent(lab, inside=[LAN]) as agent, Wire(lab) as wire:
+        process = Process(flooder, str(flood), *how)
+        try:
+            process.wait_line("flooding", 30)
+            answered = {family: Asking(others, family, seconds=ANSWER_SECONDS) for family in FAMILIES}
+        finally:
+            process.stop()
+        assert not wire.stun()
+        for family, asking in answered.items():
+            assert asking.codes()[REFUSED] >= len(others) * 0.95
+            wanted = {each.address[family] for each in others if each.number in asking.replies}
+            until(partial(are_recorded, agent, wanted), RECORDED, "the others in the record")
+    print(
+        f"flood {sockets}, {servers}: {process.lines[-1]}, refused "
+        f"{[asking.codes()[REFUSED] for asking in answered.values()]} of {len(others)}"
+    )
+
+
+@pytest.mark.thorough
+def test_with_no_room_for_connections_nothing_leaves(lab: Lab, lan: list[LanClient]) -> None:
+    with bypass(lab), Agent(lab, inside=[LAN]) as agent, Wire(lab) as wire:
+        conntrack.fill(lab.client)
+        try:
+            for family in FAMILIES:
+                asking = Asking(lan[:20], family, seconds=1)
+                print(f"no room: {asking.sent.total()} sent, {len(asking.replies)} answered")
+                assert not asking.replies
+                assert address_seen(lab, family, DEVICE_BOUND, seconds=0.5) is None
+            warning = "connection tracking is nearly full"
+            assert warning in " ".join(agent.cli("doctor").stdout.split())
+        finally:
+            lab.client.delete_connections()
+        assert not wire.stun()
+        for family in FAMILIES:
+            assert Asking(lan[:20], family).codes() == {REFUSED: 20}
+
+
+# More flows than get an entry each
+
+
+@pytest.mark.thorough
+def test_each_client_is_in_the_record_even_if_all_ask_more_than_gets_entries(
+    lab: Lab, lan: list[LanClient]
+) -> None:
+    with bypass(lab), Agent(lab, inside=[LAN]) as agent:
+        sent: Counter[str] = Counter()
+        for _ in range(5):
+            asking = Asking(lan, AF_INET)
+            assert asking.codes() == {REFUSED: CLIENTS}
+            sent += asking.sent
+        until(lambda: recorded(agent)["udp"].total() == sent.total(), RECORDED, "all packets")
+        print(f"{len(events(agent))} entries, {len(recorded(agent)['udp'])} senders")
+        assert recorded(agent)["udp"] == sent
