@@ -77,6 +77,7 @@ put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf
 put 644 "$root/systemd/stunwall.catalog" /usr/lib/systemd/catalog/stunwall.catalog
 put 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
+put 644 "$root/systemd/apparmor/stunwalld" /etc/apparmor.d/stunwalld
 for page in "$root"/systemd/man/*.[158]; do
     pack "$page" "/usr/share/man/man${page##*.}/$(basename "$page")"
 done
@@ -98,7 +99,7 @@ mkdir "$tree/DEBIAN" "$work/debian"
 for script in preinst postinst prerm postrm; do
     install -m 755 "$root/systemd/deb/$script" "$tree/DEBIAN/$script"
 done
-echo /etc/stunwall/stunwall.toml >"$tree/DEBIAN/conffiles"
+printf '%s\n' /etc/stunwall/stunwall.toml /etc/apparmor.d/stunwalld >"$tree/DEBIAN/conffiles"
 touch "$work/debian/control"
 libraries=$(cd "$work" && find "$tree" -name '*.so' -exec dpkg-shlibdeps -O --ignore-missing-info {} + 2>/dev/null)
 minor=$("$python" -c 'import sys; print(sys.version_info.minor)')
