@@ -11,6 +11,13 @@ def confined(machine: Machine) -> str:
     return machine.run("cat", f"/proc/{shown(machine, 'MainPID')}/attr/current").strip()
 
 
+def assert_nothing_denied(machine: Machine) -> None:
+    """Unless the machine is off: then nobody can be asked."""
+    if machine.running:
+        denied = denials(machine)
+        assert not denied, denied
+
+
 def denials(machine: Machine) -> list[str]:
     """What the kernel has denied the profile so far."""
     lines = machine.run("dmesg").splitlines()
