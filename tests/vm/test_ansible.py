@@ -83,8 +83,19 @@ def test_installed_configured_upgraded_and_removed(
         wrong = fleet.play(**wanted | {"stunwall_exceptions": [EXCEPTION | {"port": 70000}]})
         assert (wrong.recap["failed"], wrong.recap["changed"]) == (1, 0)
         assert "allow.port: a whole number from 1 to 65535 expected, found 70000" in wrong.output
+        machine.run("tee", "/etc/stunwall/conf.d/50-own.toml", text='inside = ["lan0"]\n')
+        wrong = fleet.play(**wanted | {"stunwall_config": CONFIG | {"interfaces": ["lan*"]}})
+        assert (wrong.recap["failed"], wrong.recap["changed"]) == (1, 0)
+        assert "'lan0' in inside and 'lan*' in interfaces name the same" in wrong.output
         assert {each.get("port") for each in exceptions(machine)} == {10001, 7}
         assert shown(machine, "MainPID") == pid
+
+        # What only a restart can change
+        wanted["stunwall_config"] = CONFIG | {"queue": 4781}
+        assert fleet.play(**wanted).changed == [
+            "Write the settings",
+            "Restart stunwall where it takes the new configuration by no reload",
+        ]
 
         # Upgraded
         shutil.copy(package(built, NEXT), tmp_path / "stunwall.deb")
