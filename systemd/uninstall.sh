@@ -43,6 +43,10 @@ fi
 if [ -x /opt/stunwall/bin/stunwall ]; then
     /opt/stunwall/bin/stunwall browsers reset --everyone || printf 'stunwall: see above what stays.\n' >&2
 fi
+if [ -e /etc/apparmor.d/stunwalld ]; then
+    if aa-enabled --quiet 2>/dev/null; then apparmor_parser -R /etc/apparmor.d/stunwalld 2>/dev/null || true; fi
+    rm -f /etc/apparmor.d/stunwalld /etc/apparmor.d/disable/stunwalld /var/cache/apparmor/*/stunwalld
+fi
 rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
@@ -77,6 +81,7 @@ fi
 
 if [ "${1-}" = --purge ]; then
     rm -rf /etc/stunwall /var/lib/stunwall
+    rm -f /etc/apparmor.d/local/stunwalld
     if getent passwd stunwall >/dev/null; then userdel stunwall 2>/dev/null || true; fi
     if getent group stunwall >/dev/null; then groupdel stunwall || true; fi
     printf 'stunwall: removed, with its configuration and record. STUN is free to leave by any interface.\n'

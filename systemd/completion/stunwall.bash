@@ -18,7 +18,7 @@ _stunwall() {
         --output | --html) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --since | --until) words="30m 2h 1d 7d 4w" ;;
         --verdict) words="accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked" ;;
-        --by) words="app destination day reason verdict" ;;
+        --by) words="app client destination day reason verdict" ;;
         --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
         --browser) [[ " ${COMP_WORDS[*]} " != *" browsers "* ]] || words="$browsers" ;;

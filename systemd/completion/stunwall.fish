@@ -97,7 +97,7 @@ complete --command stunwall --condition '__stunwall_in export' --long-option to 
 complete --command stunwall --condition '__stunwall_in export' --long-option verdict --exclusive --arguments 'accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked' --description 'Only with this verdict'
 complete --command stunwall --condition '__stunwall_in export' --long-option reason --exclusive --description 'Only for this reason'
 complete --command stunwall --condition '__stunwall_in export' --long-option interface --exclusive --arguments '(__stunwall_interfaces)' --description 'Only by this interface'
-complete --command stunwall --condition '__stunwall_in stats' --long-option by --exclusive --arguments 'app destination day reason verdict' --description 'What to sum up by'
+complete --command stunwall --condition '__stunwall_in stats' --long-option by --exclusive --arguments 'app client destination day reason verdict' --description 'What to sum up by'
 complete --command stunwall --condition '__stunwall_in stats' --short-option n --long-option limit --exclusive --description 'Only the most frequent'
 complete --command stunwall --condition '__stunwall_in export' --long-option format --exclusive --arguments 'json csv pcapng ecs' --description 'What to write'
 complete --command stunwall --condition '__stunwall_in export' --long-option output --require-parameter --description 'The file to write'

@@ -13,6 +13,8 @@ from unit.made_root import CHECKOUT, Ended, Root
 INSTALL, UNINSTALL = "systemd/install.sh", "systemd/uninstall.sh"
 LOG = "/var/log/stunwall-install.log"
 UNITS = "stunwall-wall.service stunwall.service"
+STOPPED = "stunwall.service stunwall-wall.service"
+PROFILE = "etc/apparmor.d/stunwalld"
 MANAGERS = {
     "apt-get": [
         "apt-get update",
@@ -230,7 +232,7 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
         *(CHECKOUT / "systemd").glob("*.*"),
         *(CHECKOUT / "systemd").glob("[cmpg]*/*"),
     }
-    others = {"README.md", "install.sh", "uninstall.sh"}
+    others = {"README.md", "install.sh", "stage.sh", "uninstall.sh"}
     assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == PUT.keys()
 
 
@@ -321,7 +323,7 @@ def test_the_service_ends_before_its_rules_routes_and_files_go(root: Root) -> No
     installed(root)
     calls = root.run(UNINSTALL).calls
     assert calls[:2] == [
-        "systemctl disable --quiet --now stunwall.service stunwall-wall.service",
+        f"systemctl disable --quiet --now {STOPPED}",
         "systemctl disable --quiet --now stunwall-metrics.timer",
     ]
     assert "nft delete table inet stunwall" in calls
@@ -347,6 +349,36 @@ def test_folders_that_others_use_too_stay(root: Root) -> None:
     root.write(other, "")
     root.run(UNINSTALL, "--purge")
     assert (root.folder / other).exists()
+
+
+def test_where_apparmor_is_the_daemon_starts_under_its_profile_until_it_is_removed(root: Root) -> None:
+    for name in ("apparmor_parser", "aa-enabled"):
+        root.fake(name)
+    before = root.there()
+    calls = installed(root).calls
+    assert root.read(PROFILE) == (CHECKOUT / "systemd/apparmor/stunwalld").read_text()
+    assert calls.index(f"apparmor_parser -r -T -W /{PROFILE}") < calls.index(f"systemctl restart {UNITS}")
+    root.write("var/cache/apparmor/26b63962.0/stunwalld", "")
+    calls = root.run(UNINSTALL, "--purge").calls
+    assert calls.index(f"apparmor_parser -R /{PROFILE}") > calls.index(
+        f"systemctl disable --quiet --now {STOPPED}"
+    )
+    assert "stunwalld" not in {path.rpartition("/")[2] for path in root.there() - before}
+
+
+def test_where_apparmor_is_off_the_profile_waits_until_it_is_on(root: Root) -> None:
+    root.fake("apparmor_parser")
+    root.fake("aa-enabled", "exit 1")
+    assert not [call for call in installed(root).calls if call.startswith("apparmor_parser")]
+    assert root.read(PROFILE)
+
+
+def test_a_profile_that_apparmor_does_not_take_is_told_and_stops_nothing(root: Root) -> None:
+    root.fake("apparmor_parser", "exit 1")
+    root.fake("aa-enabled")
+    ended = installed(root)
+    assert f"AppArmor did not take /{PROFILE}, see above. The daemon runs without a profile." in ended.err
+    assert f"systemctl restart {UNITS}" in ended.calls
 
 
 def test_removing_it_twice_or_where_it_never_was_is_no_error(root: Root) -> None:
@@ -423,7 +455,7 @@ def test_where_the_wall_has_gone_the_next_start_shall_put_it_up(root: Root, wall
 # The scripts themselves
 
 
-@pytest.mark.parametrize("script", [INSTALL, "systemd/deb/build.sh"])
+@pytest.mark.parametrize("script", [INSTALL, "systemd/stage.sh"])
 def test_every_file_that_a_script_names_is_there(script: str) -> None:
     named = re.findall(r'\$root"?/([\w./*\[\]-]+)', (CHECKOUT / script).read_text())
     assert len(named) > 10

@@ -7,6 +7,7 @@ import pytest
 
 from lab.deadline import until
 from stunwall.reasons import EXPLANATIONS
+from vm.apparmor import PROFILE, confined
 from vm.early import SLOW, under_traffic
 from vm.machine import Machine
 from vm.outside import MachineLab
@@ -38,6 +39,7 @@ def test_service_works_locked_down(machine: Machine) -> None:
     assert exposure is not None
     assert float(exposure[1]) <= EXPOSURE
     assert shown(machine, "ActiveState") == "active"
+    assert confined(machine) == f"{PROFILE} (enforce)"
     process = machine.run("cat", f"/proc/{shown(machine, 'MainPID')}/status")
     assert re.search(r"^CapEff:\s0000000000003000$", process, re.M), process  # CAP_NET_ADMIN, CAP_NET_RAW
     assert re.search(r"^NoNewPrivs:\s1$", process, re.M)
