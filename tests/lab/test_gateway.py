@@ -240,6 +240,12 @@ def flood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("flood"))
 
 
+def cpu_seconds(process: int) -> float:
+    """What a process has used of the processors (proc_pid_stat(5))."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize(
     ("sockets", "servers"),
     [
@@ -254,11 +260,14 @@ def test_a_client_that_floods_takes_nothing_from_the_others(
     how = ("0", flooder.address[AF_INET], "", str(sockets), str(servers), "20000000", "0")
     with bypass(lab), Agent(lab, inside=[LAN]) as agent, Wire(lab) as wire:
         process = Process(flooder, str(flood), *how)
+        began, cpu = time.monotonic(), cpu_seconds(agent.pid)
         try:
             process.wait_line("flooding", 30)
             answered = {family: Asking(others, family, seconds=ANSWER_SECONDS) for family in FAMILIES}
+            spent = (cpu_seconds(agent.pid) - cpu) / (time.monotonic() - began)
         finally:
             process.stop()
+        overruns = status(agent)["daemon"]["queue_overruns"]
         assert not wire.stun()
         for family, asking in answered.items():
             assert asking.codes()[REFUSED] >= len(others) * 0.95
@@ -266,7 +275,8 @@ def test_a_client_that_floods_takes_nothing_from_the_others(
             until(partial(are_recorded, agent, wanted), RECORDED, "the others in the record")
     print(
         f"flood {sockets}, {servers}: {process.lines[-1]}, refused "
-        f"{[asking.codes()[REFUSED] for asking in answered.values()]} of {len(others)}"
+        f"{[asking.codes()[REFUSED] for asking in answered.values()]} of {len(others)}, "
+        f"overruns {overruns}, daemon {spent:.0%} of a core"
     )
 
 
