@@ -48,7 +48,9 @@ SENT = replace(
     client="daisys-phone",
     packet=packet("udp", message(0x0001, attribute(6, b"secret-room"))),
 )
-OTHER = replace(SENT, source_port=2, container="", source=PEER, destination=PEER, family=6, packet=b"")
+OTHER = replace(
+    SENT, source_port=2, incoming="lan0", container="", source=PEER, destination=PEER, family=6, packet=b""
+)
 PAUSE = Event.note(SENT.time, "paused", "for 60 s, by user 4711")
 
 
