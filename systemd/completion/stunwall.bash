@@ -64,7 +64,7 @@ _stunwall() {
     options="--json --help"
     case $path in
         "watch ") options="--redact --help" ;;
-        "") words="status log stats export report watch show explain check browsers exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "") words="status log stats export report watch show explain check browsers exposure metrics notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
         "status ") options="--redact --json --waybar --help" ;;
         "log "*) options="--redact --json --follow -f $filters --limit -n --help" ;;
         "stats "*) options="--redact --json --by $filters --limit -n --help" ;;
@@ -78,6 +78,7 @@ _stunwall() {
         "browsers site allow "*) options="--level --browser --json --help" ;;
         "browsers set "*) options="--browser --user --json --help" ;;
         "browsers reset "*) options="--user --everyone --json --help" ;;
+        "metrics "*) options="--write --help" ;;
         "exposure "*) options="--redact --since --json --help" ;;
         "report "*) options="--html --since --no-redact --help" ;;
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;

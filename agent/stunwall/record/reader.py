@@ -265,6 +265,18 @@ class RecordReader:
             raise RecordError(f"{self._file}: the exposure ledger is damaged (times)")
         return Span(Kind(row[0]), *row[1:])
 
+    def lengths(self) -> dict[Kind, float]:
+        """Return the seconds of each kind that the ledger has ever had: they only grow. Raises RecordError."""
+        found = dict.fromkeys(Kind, 0.0)
+        for span in self.spans():
+            found[span.kind] += span.seconds
+        if self._numbers("SELECT count(*) FROM sqlite_master WHERE name = 'ledger_sums'", ())[0]:
+            for kind, seconds in self._rows("SELECT kind, seconds FROM ledger_sums", ()):
+                if kind not in _KINDS or not FITS["time"](seconds):
+                    raise RecordError(f"{self._file}: the exposure ledger is damaged (sums)")
+                found[Kind(kind)] += seconds
+        return found
+
     def exposed(self, since: float) -> int:
         """Return how many exposures were proven at or after `since`."""
         # The verdict is in the text: for a parameter, SQLite does not use the partial index.

@@ -53,6 +53,7 @@ CREATE TABLE IF NOT EXISTS ledger (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind NOT NULL, why NOT NULL, boot NOT NULL, start NOT NULL, seconds NOT NULL, awake NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ledger_sums (kind PRIMARY KEY, seconds NOT NULL) WITHOUT ROWID;
 """
 # All that is summed up by client, so that no row with its packet is read for it.
 _INDEX_OF_CLIENTS = (
