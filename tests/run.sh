@@ -8,6 +8,7 @@
 #   run.sh calls [--write]  which calls work, by browser, level and mode; --write puts the table into README.md
 #   run.sh attacks [--write]  attacks on VPN users, played; --write puts the scoreboard into tests/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
+#   run.sh container     the image of systemd/docker/, built and run; takes a network
 #   run.sh deb [FOLDER]  the Debian package, built twice and compared, looked at by lintian
 set -eu
 
@@ -18,8 +19,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals" ;;
+    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | container | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals|container" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -39,6 +40,7 @@ case $part in
     browser | calls | refusals | demo) packages="$packages $lab $browser" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
+    container) packages="$packages $lab mmdebstrap debian-archive-keyring buildah crun" ;;
     all) packages="$packages $unit $lab $browser $vm $deb" ;;
 esac
 missing=
@@ -118,6 +120,7 @@ case $part in
         done
         ;;
     lab | browser) isolated python -m pytest "tests/$part" "$@" ;;
+    container) python -m container.image; isolated python -m pytest tests/container "$@" ;;
     vm) python -m vm.prepare; isolated python -m pytest tests/vm "$@" ;;
     all)
         # Emulated machines beside tests that mostly wait; each lane builds its images and packages, or waits for the other.
