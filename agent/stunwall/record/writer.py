@@ -105,7 +105,8 @@ class RecordWriter:
                 if event.transport and key not in self._pending:
                     self._senders[key] = sender, mark
             self._take(key, event)
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
     def retract(self, event: Event) -> None:
         """Take back one packet's event that turned out to be wrong, if it is not written yet."""
