@@ -1,11 +1,12 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
+from stunwall.daemon.answers import Answers
 from stunwall.daemon.checks import Checks
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import Judgement, judge_parsed, parsed
@@ -55,13 +56,14 @@ class PacketHandler:
     ) -> None:
         self.config = config
         self.unanswered = 0
-        """Blocked packets whose refusal could not be sent."""
+        """Blocked packets whose refusal was not sent: it could not be, or their sender has had too many."""
         self.unreadable = 0
         """Blocked packets that could not be parsed."""
         self.exposures: list[Exposure] = []
         """The last responses that proved an exposure."""
         self.exposed_why = ""
         """What the first of those proved that `exposed_left` is about."""
+        self._answers = Answers()
         self._exposed_until = 0.0  # seconds of the monotonic clock
         self._sync = sync
         self._probe = probe
@@ -91,14 +93,19 @@ class PacketHandler:
 
     def _carry_out(self, judgement: Judgement, arrival: Arrival) -> None:
         event = judgement.event
-        sender = self._sender(event, judgement.datagram, arrival)
+        new = event is not None and not self._writer.knows(event)
+        sender = self._sender(judgement.datagram, arrival) if new else None
         try:
             # Before the answer, so that the report is there when the page has its candidate.
             if judgement.would is not None and judgement.datagram is not None:
                 self._checks.tell(judgement.datagram, arrival, judgement)
             # After the look-up: who is refused closes the socket.
             if judgement.refusal is not None:
-                self._refuse(judgement.refusal)
+                # A flow that goes on is limited by the kernel.
+                if event is None or not new or self._answers.take(_origin(event, sender), time.monotonic()):
+                    self._refuse(judgement.refusal)
+                else:
+                    self.unanswered += 1
         finally:
             self._record(event, judgement, sender, arrival)
 
@@ -137,9 +144,9 @@ class PacketHandler:
             return replace(arrival, origin=self._origins.find(datagram, arrival))
         return arrival
 
-    def _sender(self, event: Event | None, datagram: Datagram | None, arrival: Arrival) -> Sender | None:
-        """Return whose packet a new event is about: some 20 µs, for a flow's first packet."""
-        if event is None or datagram is None or arrival.incoming or self._writer.knows(event):
+    def _sender(self, datagram: Datagram | None, arrival: Arrival) -> Sender | None:
+        """Return whose packet it is, None if it is forwarded or that is not known: some 20 µs."""
+        if datagram is None or arrival.incoming:
             return None
         found = self._sockets.find(datagram, arrival.outgoing)
         if found is None:
@@ -163,3 +170,10 @@ class PacketHandler:
         except OSError:
             # The sender waits for its own time-out then; the packet is blocked all the same.
             self.unanswered += 1
+
+
+def _origin(event: Event, sender: Sender | None) -> Hashable:
+    """Return whose answers a packet takes: all programs that have closed their sockets at once are one."""
+    if sender is not None:
+        return sender.uid, sender.cgroup
+    return (event.incoming, event.source) if event.incoming else ""

@@ -8,6 +8,7 @@ import pytest
 
 from stunwall.config import Config, Mode, WhenVpnDown
 from stunwall.daemon import packets, systemd
+from stunwall.daemon.answers import BURST
 from stunwall.daemon.packets import PacketHandler
 from stunwall.judge import Judgement
 from stunwall.model import Arrival, Checked, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
@@ -120,6 +121,23 @@ def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(b
     assert blocking.handle(REQUEST) is Verdict.BLOCK
     assert blocking.handler.unanswered == 1
     assert blocking.steps == ["give", "find socket", "record"]
+
+
+def test_a_sender_that_floods_is_recorded_but_not_answered_any_more(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    more = 50
+    for _ in range(int(BURST) + more):
+        blocking.handle(REQUEST)
+    assert blocking.steps.count("record") == BURST + more
+    assert blocking.steps.count("refuse") == BURST
+    assert blocking.handler.unanswered == more
+    blocking.done.clear()
+    blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
+    blocking.known = True
+    blocking.handle(REQUEST)
+    assert blocking.steps == ["give", "record", "give", "refuse", "record"]
 
 
 def test_whatever_goes_wrong_with_a_refusal_the_packet_is_recorded(
