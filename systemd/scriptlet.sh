@@ -34,10 +34,12 @@ case ${1-} in
         systemctl --no-reload disable $units || true
         if running; then
             systemctl stop stunwall.service stunwall-wall.service || true
+            systemctl --quiet disable --now stunwall-metrics.timer || true
             stunwalld --take-down || nft delete table inet stunwall || true
         fi
         # What `stunwall browsers set` wrote into policies of browsers: after this, nothing could take it back.
         stunwall browsers reset --everyone || true
+        rm -f /var/lib/prometheus/node-exporter/stunwall.prom
         ;;
     *)
         echo "usage: scriptlet.sh installed|upgraded|replaced|removing" >&2

@@ -65,7 +65,7 @@ ln -s ../lib/stunwall/bin/stunwall "$tree/usr/bin/stunwall"
 ln -s ../lib/stunwall/bin/stunwalld "$tree$sbin/stunwalld"
 for file in "$root"/rules/*.nft; do put 644 "$file" "$home/$(basename "$file")"; done
 put 755 "$root/systemd/stopped.sh" $home/stopped.sh
-for unit in "$root"/systemd/stunwall*.service "$root"/systemd/*.path "$root"/systemd/*.target; do
+for unit in "$root"/systemd/stunwall*.service "$root"/systemd/*.path "$root"/systemd/*.target "$root"/systemd/*.timer; do
     case $unit in
         *-notify.service) put 644 "$unit" /usr/lib/systemd/user/stunwall-notify.service ;;
         *) put 644 "$unit" "$units/$(basename "$unit")" ;;
@@ -73,6 +73,8 @@ for unit in "$root"/systemd/stunwall*.service "$root"/systemd/*.path "$root"/sys
 done
 put 644 "$root/systemd/stunwall-notify.desktop" /usr/share/applications/stunwall-notify.desktop
 put 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy
+put 644 "$root/systemd/prometheus/stunwall.rules.yml" $home/stunwall.rules.yml
+put 644 "$root/systemd/grafana/stunwall.json" $home/stunwall.json
 put 644 "$root/systemd/nftables-drop-in.conf" "$units/nftables.service.d/stunwall.conf"
 put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
 put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf

@@ -30,13 +30,13 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
-unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
+unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark prometheus"
 deb="dpkg-dev binutils lintian"
 rpm="rpm rpmlint binutils"
 arch="makepkg pacman-package-manager libarchive-tools fakeroot file zstd binutils"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd prometheus prometheus-node-exporter systemd-journal-remote"
 browser="chromium firefox-esr"
-vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
+vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod ansible-core"
 case $part in
     unit) packages="$packages $unit $deb" ;;
     lab | matrix | attacks) packages="$packages $lab" ;;

@@ -33,6 +33,7 @@ for page in "$tree"/usr/share/man/man*/*; do pack "$page"; done
 doc=$tree/usr/share/doc/stunwall
 install -m 644 "$root/systemd/deb/copyright" "$doc/copyright"
 install -m 644 "$root/CHANGELOG.md" "$doc/changelog"
+install -D -m 644 "$root/systemd/apparmor/stunwalld" "$tree/etc/apparmor.d/stunwalld"
 quoted=$(printf '%s' "$maintainer" | sed 's/[&|\\]/\\&/g')
 sed "s|@version@|$version|; s|@maintainer@|$quoted|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$doc/changelog.Debian"
 pack "$doc/changelog"
@@ -42,7 +43,7 @@ mkdir "$tree/DEBIAN" "$work/debian"
 for script in preinst postinst prerm postrm; do
     install -m 755 "$root/systemd/deb/$script" "$tree/DEBIAN/$script"
 done
-echo /etc/stunwall/stunwall.toml >"$tree/DEBIAN/conffiles"
+printf '%s\n' /etc/stunwall/stunwall.toml /etc/apparmor.d/stunwalld >"$tree/DEBIAN/conffiles"
 touch "$work/debian/control"
 libraries=$(cd "$work" && find "$tree" -name '*.so' -exec dpkg-shlibdeps -O --ignore-missing-info {} + 2>/dev/null)
 minor=$("$python" -c 'import sys; print(sys.version_info.minor)')

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from unit.made_root import CHECKOUT, Root
-from unit.test_packaging import PUT
+from unit.test_packaging import PROFILE, PUT
 
 FOLDER = CHECKOUT / "systemd" / "deb"
 VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
@@ -148,7 +148,8 @@ def test_its_needs_are_those_of_the_readme() -> None:
 
 
 def test_an_upgrade_asks_before_it_replaces_a_changed_configuration(package: Package) -> None:
-    assert (package.control / "conffiles").read_text() == "/etc/stunwall/stunwall.toml\n"
+    assert (package.control / "conffiles").read_text() == f"/etc/stunwall/stunwall.toml\n/{PROFILE}\n"
+    assert (package.tree / PROFILE).read_text() == (CHECKOUT / "systemd/apparmor/stunwalld").read_text()
 
 
 WHERE = {
@@ -288,10 +289,47 @@ def test_an_upgrade_stops_nothing_and_a_removal_takes_all_down(root: Root) -> No
     assert root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls == [compiled]
     assert root.run("systemd/deb/prerm", "remove").calls == [
         "deb-systemd-invoke stop stunwall.service stunwall-wall.service",
+        "systemctl --quiet disable --now stunwall-metrics.timer",
         "stunwalld --take-down",
         "stunwall browsers reset --everyone",
         compiled,
     ]
+
+
+def test_the_figures_that_it_wrote_go_with_a_removal_and_not_with_an_upgrade(root: Root) -> None:
+    file = "var/lib/prometheus/node-exporter/stunwall.prom"
+    root.write(file, "")
+    root.run("systemd/deb/prerm", "upgrade", "9.9.9")
+    assert (root.folder / file).exists()
+    root.run("systemd/deb/prerm", "remove")
+    assert not (root.folder / file).exists()
+
+
+def test_apparmor_has_its_profile_before_the_daemon_starts_and_until_it_is_removed(root: Root) -> None:
+    for name in ("apparmor_parser", "aa-enabled"):
+        root.fake(name)
+    root.write(PROFILE, "")  # dpkg's part
+    calls = root.run("systemd/deb/postinst", "configure", "").calls
+    assert calls.index(f"apparmor_parser -r -T -W /{PROFILE}") < calls.index(
+        f"deb-systemd-invoke start {UNITS}"
+    )
+    assert f"apparmor_parser -R /{PROFILE}" not in root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls
+    calls = root.run("systemd/deb/prerm", "remove").calls
+    assert calls.index(f"apparmor_parser -R /{PROFILE}") > calls.index("stunwalld --take-down")
+    cached = root.folder / "var/cache/apparmor/26b63962.0/stunwalld"
+    root.write(str(cached.relative_to(root.folder)), "")
+    root.run("systemd/deb/postrm", "purge")
+    assert not cached.exists()
+
+
+def test_a_profile_that_apparmor_does_not_take_is_told_and_the_package_is_installed(root: Root) -> None:
+    root.fake("aa-enabled")
+    root.fake("apparmor_parser", "exit 1")
+    root.write(PROFILE, "")
+    ended = root.run("systemd/deb/postinst", "configure", "")
+    assert ended.code == 0
+    assert f"AppArmor did not take /{PROFILE}, see above. The daemon runs without a profile." in ended.err
+    assert f"deb-systemd-invoke start {UNITS}" in ended.calls
 
 
 def test_a_removal_that_python_stands_in_the_way_of_still_takes_the_wall_down(root: Root) -> None:

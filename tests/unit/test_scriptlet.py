@@ -50,12 +50,16 @@ def test_a_service_that_does_not_start_is_told_and_the_package_is_installed(root
 
 
 def test_a_removal_takes_all_down(root: Root) -> None:
+    figures = "var/lib/prometheus/node-exporter/stunwall.prom"
+    root.write(figures, "")
     assert root.run(SCRIPT, "removing").calls == [
         f"systemctl --no-reload disable {UNITS}",
         "systemctl stop stunwall.service stunwall-wall.service",
+        "systemctl --quiet disable --now stunwall-metrics.timer",
         "stunwalld --take-down",
         "stunwall browsers reset --everyone",
     ]
+    assert not (root.folder / figures).exists()
 
 
 def test_a_removal_that_python_stands_in_the_way_of_still_takes_the_wall_down(root: Root) -> None:
