@@ -10,6 +10,8 @@
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh container     the image of systemd/docker/, built and run; takes a network
 #   run.sh deb [FOLDER]  the Debian package, built twice and compared, looked at by lintian
+#   run.sh rpm [FOLDER]  the RPM, looked at by rpmlint
+#   run.sh arch [FOLDER]  Arch's package, by makepkg
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -19,8 +21,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | container | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals|container" ;;
+    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | container | deb | rpm | arch) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo] [pytest options], run.sh deb|rpm|arch [FOLDER], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals|container" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -31,6 +33,8 @@ fi
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
 unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark prometheus"
 deb="dpkg-dev binutils lintian"
+rpm="rpm rpmlint binutils"
+arch="makepkg pacman-package-manager libarchive-tools fakeroot file zstd binutils"
 lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd prometheus prometheus-node-exporter systemd-journal-remote"
 browser="chromium firefox-esr"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod ansible-core"
@@ -41,6 +45,8 @@ case $part in
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
     container) packages="$packages $lab mmdebstrap debian-archive-keyring buildah crun" ;;
+    rpm) packages="$packages $rpm" ;;
+    arch) packages="$packages $arch" ;;
     all) packages="$packages $unit $lab $browser $vm $deb" ;;
 esac
 missing=
@@ -57,12 +63,13 @@ fi
 
 venv=$root/.venv
 python=/usr/bin/python3
-stamp=$venv/$(cksum <"$root/pyproject.toml" | tr ' ' -)
+stamp=$venv/$(cat "$root/pyproject.toml" "$root"/systemd/python/*.txt | cksum | tr ' ' -)
 if [ ! -e "$stamp" ]; then
     printf 'run.sh: making %s ...\n' "$venv"
     rm -rf "$venv"
     "$python" -m venv "$venv"
-    # From the wheel, so that it is tried whole; the tests then run the checkout's own files.
+    # The versions that users get, from the wheel, so that it is tried whole; the tests then run the checkout's own files.
+    PIP_QUIET=2 "$root/systemd/python/install.sh" "$venv/bin/pip"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "${root}[test]"
     touch "$stamp"
 fi
@@ -110,6 +117,24 @@ case $part in
         sha256sum "$folder/${again##*/}" "$again"
         cmp "$folder/${again##*/}" "$again"
         lintian --allow-root --fail-on error "$folder/${again##*/}"
+        ;;
+    rpm)
+        file=$("$root/systemd/rpm/build.sh" "${1-$root/build}")
+        echo "$file"
+        rpmlint -c systemd/rpm/rpmlint.toml "$file" systemd/rpm/stunwall.spec
+        ;;
+    arch)
+        # makepkg does not run as root. Debian's pacman knows none of the packages that are there.
+        made=$(mktemp -d)
+        trap 'rm -rf -- "$made"' EXIT
+        chown nobody "$made"
+        SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+        export SOURCE_DATE_EPOCH
+        HOME=$made TMPDIR=$made MAKEPKG_OPTIONS=--nodeps \
+            setpriv --reuid nobody --regid nogroup --clear-groups "$root/systemd/arch/build.sh" "$made/built" >/dev/null
+        mkdir -p "${1-$root/build}"
+        cp "$made"/built/*.pkg.tar.zst "${1-$root/build}"
+        pacman -Qip "$made"/built/*.pkg.tar.zst
         ;;
     unit) checks; isolated python -m pytest tests/unit "$@" ;;
     fuzz)
