@@ -7,6 +7,7 @@
 #   run.sh refusals [chromium|firefox]  what a page sees of a refusal, beside real servers
 #   run.sh calls [--write]  which calls work, by browser, level and mode; --write puts the table into README.md
 #   run.sh attacks [--write]  attacks on VPN users, played; --write puts the scoreboard into tests/README.md
+#   run.sh bench [--only NOUN] [--quick] [--write]  what stunwall costs, beside its peers; --write puts it into tests/bench/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh deb [FOLDER]  the Debian package, looked at by lintian
 set -eu
@@ -18,8 +19,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | deb) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals" ;;
+    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | bench | vm | demo | deb) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo|deb] [pytest options], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls|bench [--write], or run.sh refusals" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -32,11 +33,13 @@ unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark"
 deb="dpkg-dev binutils lintian"
 lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd"
 browser="chromium firefox-esr"
+bench="opensnitch"
 vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
 case $part in
     unit) packages="$packages $unit $deb" ;;
     lab | matrix | attacks) packages="$packages $lab" ;;
     browser | calls | refusals | demo) packages="$packages $lab $browser" ;;
+    bench) packages="$packages $lab $bench" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
     all) packages="$packages $unit $lab $browser $vm $deb" ;;
@@ -92,6 +95,7 @@ case $part in
     matrix) isolated python -m lab.matrix "$@" ;;
     calls) isolated python -m browser.calls "$@" ;;
     refusals) isolated python -m bench.refusals "$@" ;;
+    bench) isolated python -m bench "$@" ;;
     attacks) isolated python -m lab.scoreboard "$@" ;;
     deb)
         folder=${1-$root/build}
