@@ -1,6 +1,6 @@
-"""A machine to measure on: as little as makes a client, a machine behind it, and servers that are one hop away.
+"""A machine to measure on: as little as makes a client, a machine behind it, and servers one hop away.
 
-    box ─── client ─┬─ phys0 ────────────── far: the servers, at 203.0.113.7
+    box ─── client ─┬─ phys0 ────────────── far: the servers, 203.0.113.7 and .8
                     └─ vpn0, "the VPN" ────
 
     10.88.0.2 of the box, and 192.168.1.2 of the client, are routed around the VPN. Everything else goes into it.
@@ -23,7 +23,7 @@ from lab.process import Process
 from lab.topology import namespace, route
 from lab.tunnel import open_tun
 
-SERVER = "203.0.113.7"
+SERVER, OTHER_SERVER = "203.0.113.7", "203.0.113.8"
 BY_WAY_OUT, INTO_VPN = "192.168.1.2", ""
 """Source addresses of the client's sockets."""
 BOX_BY_WAY_OUT, BOX_INTO_VPN = "10.88.0.2", "10.89.0.2"
@@ -55,6 +55,7 @@ BOX = """
 """
 FAR = f"""
     addr add {SERVER}/32 dev lo
+    addr add {OTHER_SERVER}/32 dev lo
     addr add 192.168.1.1/24 dev home
     addr add 10.9.0.1/24 dev vpns0
     link set home up
@@ -123,9 +124,10 @@ def machine(name: str, tunnel: Tunnel) -> Iterator[Machine]:
         far.nft(SINK)
         if tunnel is Tunnel.TUN:
             client.nft(TUN_SINK)
-        server = Process(far, str(program("server")), SERVER)
-        stack.callback(server.kill)
-        server.wait_line("serving", 5)
+        for address in (SERVER, OTHER_SERVER):
+            server = Process(far, str(program("server")), address)
+            stack.callback(server.kill)
+            server.wait_line("serving", 5)
         yield Machine(client, box)
 
 

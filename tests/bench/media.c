@@ -2,9 +2,9 @@
  *
  * media SOURCE SERVER PACKETS
  *
- * A Binding Request begins the flow. For each line that it reads, it sends PACKETS packets of 1,200 bytes that look
- * like RTP (RFC 3550 §5.1: version 2), WINDOW of them at a time, as the server sends each of them back. It prints how
- * many Mbit/s came back.
+ * A Binding Request begins the flow. For each line that it reads, it sends BLOCKS times PACKETS packets of 1,200 bytes
+ * that look like RTP (RFC 3550 §5.1: version 2). The server sends each of them back, and WINDOW of them are on their
+ * way at a time. It prints how many Mbit/s came back in the fastest block: one that little interrupted.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { SIZE = 1200, WINDOW = 64 };
+enum { SIZE = 1200, WINDOW = 64, BLOCKS = 5 };
 
 static double now(void)
 {
@@ -23,9 +23,28 @@ static double now(void)
     return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
+/* Mbit/s that come back of so many packets. */
+static double sent_and_back(int it, int packets)
+{
+    static unsigned char media[SIZE], back[2048];
+    int sent = 0, flying = 0, came = 0;
+    double start = now();
+
+    memset(media, 0x80, sizeof media);
+    while (sent < packets || flying) {
+        for (; sent < packets && flying < WINDOW; sent++, flying++)
+            send(it, media, sizeof media, 0);
+        if (recv(it, back, sizeof back, 0) == SIZE)
+            came++, flying--;
+        else
+            flying = 0;
+    }
+    return came * SIZE * 8e3 / (now() - start);
+}
+
 int main(int count, char **given)
 {
-    static unsigned char request[20] = { 0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42 }, media[SIZE], back[2048];
+    static unsigned char request[20] = { 0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42 }, back[2048];
     struct sockaddr_in own = { .sin_family = AF_INET }, server = { .sin_family = AF_INET, .sin_port = htons(3478) };
     struct timeval patience = { .tv_sec = 5 };
     int it = socket(AF_INET, SOCK_DGRAM, 0), packets;
@@ -49,20 +68,15 @@ int main(int count, char **given)
     /* A packet that is lost makes its place in the window free again. */
     patience = (struct timeval){ .tv_usec = 50000 };
     setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    memset(media, 0x80, sizeof media);
     while (fgets(line, sizeof line, stdin)) {
-        int sent = 0, flying = 0, came = 0;
-        double start = now();
+        double fastest = 0;
 
-        while (sent < packets || flying) {
-            for (; sent < packets && flying < WINDOW; sent++, flying++)
-                send(it, media, sizeof media, 0);
-            if (recv(it, back, sizeof back, 0) == SIZE)
-                came++, flying--;
-            else
-                flying = 0;
+        for (int block = 0; block < BLOCKS; block++) {
+            double rate = sent_and_back(it, packets);
+
+            fastest = rate > fastest ? rate : fastest;
         }
-        printf("%.2f\n", came * SIZE * 8e3 / (now() - start));
+        printf("%.2f\n", fastest);
         fflush(stdout);
     }
 }

@@ -1,17 +1,21 @@
 """What a packet costs that is not STUN: the whole of it without rules, and what each peer adds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite, nan
+from typing import TypeVar
 
 from bench.machine import BOX_BY_WAY_OUT, BOX_INTO_VPN, BY_WAY_OUT, INTO_VPN, SERVER, Machine, Tunnel
 from bench.peers import BLOCK, CONNECTION_TRACKING, NOTHING, PEERS, Peer, present, running
 from bench.results import Budget, Result, Row
 from bench.tools import Meter
 
+T = TypeVar("T")
+
 GROUP = "Kernel time of a packet that is not STUN"
 ROUNDS, BLOCKS = 40, 15
+PLUS_CONNECTION_TRACKING = f"+ {CONNECTION_TRACKING.name}"
 SMALL, LARGE, SEGMENT = 64, 1200, 512
 
 
@@ -59,10 +63,10 @@ def measure(quick: bool) -> Iterator[Result]:
 
 
 def nanoseconds(
-    way: Way, machines: dict[Peer, Machine], rounds: int, blocks: int
-) -> dict[Peer, tuple[float, ...]]:
-    """What a packet takes in each round, by peer; in every round it is each one's turn."""
-    taken: dict[Peer, list[float]] = {peer: [] for peer in machines}
+    way: Way, machines: Mapping[T, Machine], rounds: int, blocks: int
+) -> dict[T, tuple[float, ...]]:
+    """What a packet takes in each round; in every round it is each one's turn."""
+    taken: dict[T, list[float]] = {peer: [] for peer in machines}
     with ExitStack() as stack:
         senders = {
             peer: stack.enter_context(way.sender(machine, blocks)) for peer, machine in machines.items()
@@ -73,14 +77,16 @@ def nanoseconds(
     return {peer: tuple(values) for peer, values in taken.items()}
 
 
+def added(values: Sequence[float], nothing: Sequence[float]) -> tuple[float, ...]:
+    """What is added to `nothing`, round by round; nan if that was never measured."""
+    both = [pair for pair in zip(values, nothing, strict=True) if all(map(isfinite, pair))]
+    return tuple(round(one - none, 1) for one, none in both) or (nan,)
+
+
 def rows(way: Way, taken: dict[Peer, tuple[float, ...]]) -> Iterator[Row]:
     for peer, values in taken.items():
         if peer is NOTHING:
             yield Row(GROUP, way.name, peer.name, "ns", tuple(filter(isfinite, values)) or (nan,))
-            continue
-        both = [pair for pair in zip(values, taken[NOTHING], strict=True) if all(map(isfinite, pair))]
-        added = tuple(round(one - none, 1) for one, none in both) or (nan,)
-        allowed = (
-            (Budget(way.budget, f"+ {CONNECTION_TRACKING.name}"),) if peer is BLOCK and way.budget else ()
-        )
-        yield Row(GROUP, way.name, f"+ {peer.name}", "ns", added, allowed)
+        else:
+            allowed = (Budget(way.budget, PLUS_CONNECTION_TRACKING),) if peer is BLOCK and way.budget else ()
+            yield Row(GROUP, way.name, f"+ {peer.name}", "ns", added(values, taken[NOTHING]), allowed)

@@ -1,15 +1,18 @@
 """How long an answer takes: the first one of a flow, and the next, with every peer's turn in each round."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median, quantiles
+from typing import TypeVar
 
 from bench.machine import BY_WAY_OUT, SERVER, Machine, Tunnel
 from bench.peers import BLOCK, EXCEPTION, LISTENER, OPENSNITCH, PEERS, REDIRECT, Peer, present, running
 from bench.results import Budget, Result, Row
 from bench.tools import Meter
+
+T = TypeVar("T")
 
 GROUP = "Round trip of a STUN request by a way out"
 PARTS, SAMPLES = 10, 100
@@ -32,8 +35,8 @@ def measure(quick: bool) -> Iterator[Result]:
     with running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines:
         taken: dict[Peer, list[list[Sample]]] = {peer: [] for peer in machines}
         for _ in range(parts):
-            for peer, part in asked(machines, samples).items():
-                check(peer, part)
+            for peer, part in asked(machines, SERVER, samples).items():
+                check(peer.name, part, REFUSAL if peer is BLOCK else SUCCESS)
                 taken[peer].append(part)
     for peer, found in taken.items():
         firsts = [[sample.first for sample in part] for part in found]
@@ -48,11 +51,12 @@ def measure(quick: bool) -> Iterator[Result]:
             yield Row(GROUP, what, peer.name, "µs", tuple(of), budgets)
 
 
-def asked(machines: dict[Peer, Machine], samples: int) -> dict[Peer, list[Sample]]:
-    taken: dict[Peer, list[Sample]] = {peer: [] for peer in machines}
+def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+    """So many samples of each, taken in turns."""
+    taken: dict[T, list[Sample]] = {peer: [] for peer in machines}
     with ExitStack() as stack:
         askers = {
-            peer: stack.enter_context(Meter(machine.client, "asker", BY_WAY_OUT, SERVER))
+            peer: stack.enter_context(Meter(machine.client, "asker", BY_WAY_OUT, server))
             for peer, machine in machines.items()
         }
         for asker in askers.values():
@@ -69,12 +73,11 @@ def sample(asker: Meter) -> Sample:
     return Sample(float(first) / 1e3, float(following) / 1e3, answer)
 
 
-def check(peer: Peer, part: Sequence[Sample]) -> None:
-    """RuntimeError if most answers are not those of this peer: then something else was measured."""
-    wanted = REFUSAL if peer is BLOCK else SUCCESS
+def check(who: str, part: Sequence[Sample], wanted: str) -> None:
+    """RuntimeError if most answers are of another type than expected: then something else was measured."""
     got = [sample.answer for sample in part]
     if got.count(wanted) * 2 < len(got):
-        raise RuntimeError(f"{peer.name}: expected the answer {wanted}, got {sorted(set(got))}")
+        raise RuntimeError(f"{who}: expected the answer {wanted}, got {sorted(set(got))}")
 
 
 def late(times: Sequence[float]) -> float:
