@@ -15,7 +15,10 @@ from bench.results import Result, Run, now, save
 from lab.namespace import require_isolation
 
 # Each has `measure(quick: bool) -> Iterator[Row | Growth]`, with its peers interleaved in rounds.
-MODULES = ("packets", "round_trips", "media", "exceptions")
+MODULES = (
+    *("packets", "round_trips", "media", "exceptions"),
+    *("floods", "network_changes", "causes", "idle", "commands", "detection"),
+)
 
 
 def run(module: str, quick: bool) -> Run:

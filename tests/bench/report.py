@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench import tables
+from bench import plots, tables
 from bench.results import Result, Run, load
 
 README = Path(__file__).parent / "README.md"
@@ -18,7 +18,7 @@ def text(results: Sequence[Result]) -> str:
 
 
 def write(modules: Iterable[str]) -> None:
-    """Puts what is kept of all modules between the markers of README.md."""
+    """Puts what is kept of all modules between the markers of README.md, with the plots."""
     runs = [run for module in modules if (run := load(module))]
     before, _, rest = README.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
@@ -26,9 +26,12 @@ def write(modules: Iterable[str]) -> None:
 
 
 def markdown(runs: Sequence[Run]) -> str:
-    everything = [result for run in runs for result in run.results]
-    parts = ["## Budgets", tables.budgets(everything)]
+    """The budgets, then each group with its plot and its table. The plots are drawn meanwhile."""
+    parts = ["## Budgets", tables.budgets([result for run in runs for result in run.results])]
     for run in runs:
-        for group in tables.groups(run.results):
-            parts += [f"## {group}", f"{run.date}, {run.machine}.", tables.table(group, run.results)]
-    return "".join(f"{part}\n\n" for part in parts)
+        for group in dict.fromkeys(result.group for result in run.results):
+            results = [result for result in run.results if result.group == group]
+            parts += [f"## {group}", f"{run.date}, {run.machine}."]
+            parts += [f"![{what}](plots/{file.name})" for what, file in plots.draw(group, results)]
+            parts += [tables.table(group, results), tables.growth_table(results)]
+    return "".join(f"{part}\n\n" for part in parts if part)

@@ -27,27 +27,27 @@ def groups(results: Iterable[Result]) -> list[str]:
 
 
 def table(group: str, results: Iterable[Result]) -> str:
-    """The rows of one group: a line for each `what`, a column for each peer."""
+    """The rows of one group: a line for each `what`, a column for each peer; '' if it has none."""
     rows = [result for result in results if isinstance(result, Row) and result.group == group]
     peers = list(dict.fromkeys(row.peer for row in rows))
     cells = {(row.what, row.unit, row.peer): cell(row.values) for row in rows}
     lines = [_line([group, "unit", *peers]), _line(["---", *["---:"] * (len(peers) + 1)])]
     for what, unit in dict.fromkeys((row.what, row.unit) for row in rows):
         lines.append(_line([what, unit, *(cells.get((what, unit, peer), "") for peer in peers)]))
-    return "\n".join(lines)
+    return "\n".join(lines) if rows else ""
 
 
 def budgets(results: Iterable[Result]) -> str:
     """A line for each budget, with what was measured, and whether that is enough; '' if there are none."""
     rows = [result for result in results if isinstance(result, Row)]
     lines = [
-        _line([row.group, row.what, row.peer, str(budget), *_measured(row, budget, rows)])
+        _line([f"{row.group}: {row.what}", row.peer, str(budget), *_measured(row, budget, rows)])
         for row in rows
         for budget in row.budgets
     ]
     head = [
-        _line(["what", "", "who", "budget", "measured", "met"]),
-        _line(["---", "---", "---", "---", "---:", "---"]),
+        _line(["what", "who", "budget", "measured", "met"]),
+        _line(["---", "---", "---", "---:", "---"]),
     ]
     return "\n".join([*head, *lines]) if lines else ""
 
