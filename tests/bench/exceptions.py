@@ -14,7 +14,7 @@ from bench.round_trips import REFUSAL, SUCCESS, Sample, asked, check
 GROUP = "Exceptions"
 AGAINST = "[[allow]] exceptions"
 SIZES = (0, 1, 10, 100, 1000)
-ROUNDS, BLOCKS, SAMPLES = 40, 15, 200
+ROUNDS, BLOCKS, SAMPLES = 40, 60, 200
 NOTHING = -1  # instead of a number of exceptions: no stunwall
 OTHERS = ip_address("100.64.0.1")  # and what follows: nothing is sent there
 

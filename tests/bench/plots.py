@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from math import isfinite
+from math import floor, isfinite, log10
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,9 @@ def _panel_of_bars(axis: Any, rows: Sequence[Row], peers: Sequence[str]) -> None
             place += 1
         place += 1
     axis.set_yticks(list(ticks.values()), list(ticks))
+    axis.margins(y=0.02)
     axis.invert_yaxis()
-    _scale(axis, "x", [median(row.values) for row in rows])
+    _scale(axis, "x", [row.values for row in rows])
     _plain(axis, "x")
 
 
@@ -101,19 +102,28 @@ def _curves(curves: Sequence[Growth]) -> Any:
         axis.set_xscale("symlog", linthresh=1)
         sizes = sorted({many for curve in drawn for many, _ in curve.points})
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        _scale(axis, "y", [median(values) for curve in drawn for _, values in curve.points])
+        _scale(axis, "y", [values for curve in drawn for _, values in curve.points])
         _plain(axis, "y")
         axis.legend(frameon=False)
     return figure
 
 
-def _scale(axis: Any, which: str, medians: Sequence[float]) -> None:
-    """A logarithmic axis where a linear one would hide the small ones, else one that begins at 0."""
-    known = [value for value in medians if isfinite(value)]
-    if known and min(known) > 0 and max(known) > FACTOR * min(known):
+def _scale(axis: Any, which: str, results: Sequence[Sequence[float]]) -> None:
+    """A logarithmic axis where a linear one would hide the small medians, else one that begins at 0.
+
+    A spread may go beyond its end: what a busy machine has disturbed does not make everything else small.
+    """
+    medians = [value for value in map(median, results) if isfinite(value)]
+    if not medians:
+        return
+    least, most = min(medians), max(medians)
+    ends = [end for values in results for end in spread(values) if isfinite(end)]
+    limit = getattr(axis, f"set_{which}lim")
+    if least > 0 and most > FACTOR * least:
         getattr(axis, f"set_{which}scale")("log")
-    elif known and min(known) >= 0:
-        getattr(axis, f"set_{which}lim")(**{"left" if which == "x" else "bottom": 0})
+        limit(10 ** floor(log10(least)), 1.2 * min(max(ends), 10 * most))
+    elif least >= 0:
+        limit(0, 1.1 * min(max(ends), 2 * most))
 
 
 def _plain(axis: Any, which: str) -> None:

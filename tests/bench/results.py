@@ -1,4 +1,4 @@
-"""What the measuring modules yield, and how it is kept: a JSON file a module, with when and where it was measured."""
+"""What the measuring modules yield, and how it is kept: a JSON file a module, with its date and machine."""
 
 import json
 import os
@@ -26,8 +26,10 @@ class Budget:
     beside: str = ""
     least: bool = False
 
-    def __str__(self) -> str:
-        return f"{'≥' if self.least else '≤'} {self.limit:g}" + (f" × {self.beside}" if self.beside else "")
+    def words(self, unit: str) -> str:
+        """The budget of a row in this unit: "≤ 2 × conntrack", "≤ 35 MiB"."""
+        of = f"× {self.beside}" if self.beside else unit
+        return f"{'≥' if self.least else '≤'} {self.limit:g} {of}"
 
     def met(self, figure: float) -> bool:
         return figure >= self.limit if self.least else figure <= self.limit
@@ -101,8 +103,12 @@ def machine() -> str:
 
 
 def save(module: str, run: Run) -> None:
+    """Keeps it, a line a result, instead of what this module had measured before."""
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / f"{module}.json").write_text(json.dumps(asdict(run), ensure_ascii=False, indent=1) + "\n")
+    kept = asdict(run)
+    results = ",\n".join(json.dumps(result, ensure_ascii=False) for result in kept.pop("results"))
+    head = json.dumps(kept, ensure_ascii=False).removesuffix("}")
+    (FOLDER / f"{module}.json").write_text(f'{head}, "results": [\n{results}\n]}}\n')
 
 
 def load(module: str) -> Run | None:

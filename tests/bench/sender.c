@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { PACKETS = 200 };
+enum { PACKETS = 50 };
 
 static double now(void)
 {

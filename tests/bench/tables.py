@@ -1,13 +1,14 @@
 """Results as Markdown: a table a group, with the peers side by side, and the budgets."""
 
 from collections.abc import Iterable, Sequence
+from math import isnan
 
 from bench.results import Budget, Growth, Result, Row, median, spread
 
 
 def figure(value: float) -> str:
     """Three digits, and thousands with a comma: 0.0123, 1.23, 12.3, 1,234."""
-    if value != value:
+    if isnan(value):
         return "–"
     for limit, digits in ((10, 2), (100, 1)):
         if abs(value) < limit:
@@ -41,7 +42,7 @@ def budgets(results: Iterable[Result]) -> str:
     """A line for each budget, with what was measured, and whether that is enough; '' if there are none."""
     rows = [result for result in results if isinstance(result, Row)]
     lines = [
-        _line([f"{row.group}: {row.what}", row.peer, str(budget), *_measured(row, budget, rows)])
+        _line([f"{row.group}: {row.what}", row.peer, budget.words(row.unit), *_measured(row, budget, rows)])
         for row in rows
         for budget in row.budgets
     ]
@@ -65,6 +66,8 @@ def ratio(row: Row, budget: Budget, rows: Iterable[Row]) -> float:
 
 def _measured(row: Row, budget: Budget, rows: Sequence[Row]) -> tuple[str, str]:
     found = ratio(row, budget, rows)
+    if isnan(found):
+        return "–", "–"
     shown = f"{figure(found)} ×" if budget.beside else f"{figure(found)} {row.unit}"
     return shown, "yes" if budget.met(found) else "**no**"
 
