@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from bench.host import OUT, VPN, Asking, Daemon, Watch, come_first, cpu, host, p99, wait_for_vpn
+from bench.host import OUT, VPN, Asking, Daemon, Watch, come_first, cpu, host, memory, p99, wait_for_vpn
 from bench.results import Budget, Growth, Result, Row
 from stunwall.netlink import attribute
 from stunwall.vpn.requests import Requests
 from unit.tun import ip
 
 GROUP = "Network changes"
-SIZES = ((10, 1_000), (100, 1_000), (1_000, 1_000), (10, 10_000), (10, 100_000), (1_000, 100_000))
+SIZES = ((10, 1_000), (10, 10_000), (10, 100_000), (100, 1_000), (1_000, 1_000), (1_000, 100_000))
 LARGEST = SIZES[-1]
 CHANGES, PACE = 10, 0.2  # of each kind in a round; seconds from one to the next
 ROUNDS = 2
@@ -29,12 +29,13 @@ IN_TIME, SERVED = Budget(5), Budget(10)
 
 @dataclass(slots=True)
 class Measured:
-    """Milliseconds, of each round or change."""
+    """Milliseconds, of each round or change; and the memory in the end."""
 
     cpu: dict[str, list[float]] = field(default_factory=dict)
     answers: dict[str, list[float]] = field(default_factory=dict)
     until_set: dict[str, list[float]] = field(default_factory=dict)
     repaired: list[float] = field(default_factory=list)
+    mebibytes: float = 0.0
 
 
 def change_route(number: int) -> None:
@@ -136,6 +137,7 @@ def measured(links: int, routes: int, quick: bool) -> Measured:
                 burden(daemon.pid, asking, 2 if quick else CHANGES, found)
         until_set(found, 1 if quick else CHANGES)
         repair(found, 1 if quick else REPAIRS)
+        found.mebibytes = memory(daemon.pid)["Rss"]
     return found
 
 
@@ -151,6 +153,7 @@ def rows(size: tuple[int, int], found: Measured) -> Iterator[Row]:
         yield Row(GROUP, f"p99 of another program's answers: {kind}", peer, "ms", (p99(answers),), budget)
         yield Row(GROUP, f"slowest of them: {kind}", peer, "ms", (max(answers),))
     yield Row(GROUP, "all rules are flushed: repaired after", peer, "ms", tuple(found.repaired))
+    yield Row(GROUP, "memory afterwards (RSS)", peer, "MiB", (found.mebibytes,))
 
 
 def measure(quick: bool) -> Iterator[Result]:
