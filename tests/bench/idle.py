@@ -17,7 +17,7 @@ from bench.results import Budget, Result, Row
 from lab.deadline import until
 
 GROUP = "Idle"
-ROUNDS, SECONDS, SETTLED = 5, 10, 2
+ROUNDS, SECONDS, SETTLED = 3, 8, 2
 QUEUE = "4790"  # of OpenSnitch
 MEMORY = {
     "Rss": "memory (RSS)",
