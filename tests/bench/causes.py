@@ -17,7 +17,7 @@ from lab.messages import binding_request
 
 GROUP = "Why a packet would have bypassed the VPN"
 SIZES = (10, 10_000, 100_000)
-LINKS, ATTEMPTS = 10, 8
+LINKS, ATTEMPTS = 10, 5
 IDLE = 1.0  # seconds before each packet, in which only the other program sends, and up to one more
 SERVED = Budget(10)
 

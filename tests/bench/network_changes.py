@@ -17,8 +17,8 @@ from unit.tun import ip
 GROUP = "Network changes"
 SIZES = ((10, 1_000), (10, 10_000), (10, 100_000), (100, 1_000), (1_000, 1_000), (1_000, 100_000))
 LARGEST = SIZES[-1]
-CHANGES, PACE = 10, 0.2  # of each kind in a round; seconds from one to the next
-ROUNDS = 2
+CHANGES, VERDICTS, PACE = 10, 40, 0.1  # of each kind in a round; seconds from one to the next
+ROUNDS = 3
 REPAIRS = 5
 # linux/rtnetlink.h and if.h: RTM_NEWLINK, RTM_NEWROUTE, RTM_DELROUTE, IFF_UP; linux/netlink.h: NLM_F_CREATE
 NEWLINK, NEWROUTE, DELROUTE, UP, CREATE = 16, 24, 25, 1, 0x400
@@ -52,27 +52,34 @@ def change_link(number: int) -> None:
 
 REST = "at rest"
 KINDS: dict[str, Callable[[int], None]] = {
-    REST: lambda number: None,
     "a route comes or goes": change_route,
     "a link comes or goes": change_link,
 }
 
 
-def burden(pid: int, asking: Asking, changes: int, into: Measured) -> None:
-    """A round: so many changes of each kind."""
-    rest = 0.0  # the CPU of the answers to the other program
+def burden(pid: int, changes: int, into: Measured) -> None:
+    """A round: so many changes of each kind, and nothing else to do."""
     for kind, change in KINDS.items():
-        asking.take()
-        before, start = cpu(pid), time.monotonic()
-        for number in range(changes):
-            change(number)
-            time.sleep(max(0.0, start + (number + 1) * PACE - time.monotonic()))
-        spent = (cpu(pid) - before) / changes
-        if kind == REST:
-            rest = spent
-        else:
-            into.cpu.setdefault(kind, []).append(spent - rest)
-        into.answers.setdefault(kind, []).extend(asking.take())
+        before = cpu(pid)
+        make(change, changes)
+        into.cpu.setdefault(kind, []).append((cpu(pid) - before) / changes)
+
+
+def make(change: Callable[[int], None], changes: int) -> None:
+    """So many changes, at the pace."""
+    start = time.monotonic()
+    for number in range(changes):
+        change(number)
+        time.sleep(max(0.0, start + (number + 1) * PACE - time.monotonic()))
+
+
+def verdicts(changes: int, into: Measured) -> None:
+    """Another program's answers at rest, and meanwhile."""
+    with Asking() as asking:
+        for kind, change in ((REST, lambda _: None), *KINDS.items()):
+            asking.take()
+            make(change, changes)
+            into.answers[kind] = asking.take()
 
 
 def half_of_the_default_route(verb: int) -> tuple[int, bytes, int]:
@@ -132,9 +139,9 @@ def measured(links: int, routes: int, quick: bool) -> Measured:
     found = Measured()
     with host(links, routes), Daemon() as daemon:
         wait_for_vpn()
-        with Asking() as asking:
-            for _ in range(1 if quick else ROUNDS):
-                burden(daemon.pid, asking, 2 if quick else CHANGES, found)
+        for _ in range(1 if quick else ROUNDS):
+            burden(daemon.pid, 2 if quick else CHANGES, found)
+        verdicts(2 if quick else VERDICTS, found)
         until_set(found, 1 if quick else CHANGES)
         repair(found, 1 if quick else REPAIRS)
         found.mebibytes = memory(daemon.pid)["Rss"]
@@ -164,7 +171,7 @@ def measure(quick: bool) -> Iterator[Result]:
         spent[links, routes] = measured(links, routes, quick)
         yield from rows((links, routes), spent[links, routes])
     for against, fixed in (("links", 1_000), ("routes", 10)):
-        for kind in [kind for kind in KINDS if kind != REST]:
+        for kind in KINDS:
             points = tuple(
                 (size[0] if against == "links" else size[1], tuple(found.cpu[kind]))
                 for size, found in spent.items()
