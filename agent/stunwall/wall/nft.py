@@ -35,6 +35,8 @@ _OPENED = 16  # files that libnftables may open at once, while it makes a contex
 # asm-generic/unistd.h, the same on all architectures; linux/prctl.h
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _PR_SET_NO_NEW_PRIVS = 38
+# Those that have names. With signal.valid_signals(), Python takes as long as libnftables to name the others, too.
+_SIGNALS = frozenset(signal.Signals)
 _RECEIVE = 1 << 16  # bytes of one netlink datagram; what is left over of a larger one is discarded
 
 
@@ -326,7 +328,7 @@ def _no_stderr() -> Iterator[None]:
 @contextmanager
 def _no_signals() -> Iterator[None]:
     """Hold signals back: libnftables takes an interrupted system call for a failed transaction."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
