@@ -54,13 +54,17 @@ def limited(found: set[Endpoint]) -> frozenset[Endpoint]:
 def _of_kernel(link: Link) -> set[Endpoint]:
     found: set[Endpoint] = set()
     with suppress(OSError), closing(Requests(_NETLINK_GENERIC)) as kernel:
-        name = attribute(_FAMILY_NAME, link.kind.encode() + b"\0")
-        (family,) = kernel.ask(_CONTROL, _GENERIC.pack(_GET_FAMILY, 1, 0) + name)
-        (number,) = struct.unpack("=H", _attributes(family)[_FAMILY_ID])
-        index = attribute(_INDEX, struct.pack("=I", link.index))
-        for message in kernel.dump(number, _GENERIC.pack(_GET_DEVICE, 1, 0) + index, lambda each: each):
+        request = _GENERIC.pack(_GET_DEVICE, 1, 0) + attribute(_INDEX, struct.pack("=I", link.index))
+        for message in kernel.dump(_family(kernel, link.kind), request, lambda each: each):
             found.update(_of_peers(_attributes(message).get(_PEERS, b"")))
     return found
+
+
+def _family(kernel: Requests, name: str) -> int:
+    """Return the number of a family of generic netlink. Raises OSError, if the kernel has none of that name."""
+    request = _GENERIC.pack(_GET_FAMILY, 1, 0) + attribute(_FAMILY_NAME, name.encode() + b"\0")
+    (answer,) = kernel.ask(_CONTROL, request)
+    return int.from_bytes(_attributes(answer)[_FAMILY_ID], sys.byteorder)
 
 
 def _attributes(message: Message) -> dict[int, bytes]:

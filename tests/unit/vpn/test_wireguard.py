@@ -20,6 +20,7 @@ from stunwall import netlink
 from stunwall.netlink import Message
 from stunwall.vpn import wireguard
 from stunwall.vpn.interfaces import Link
+from stunwall.vpn.requests import Requests
 from unit.vpn.uapi import ANSWER, FOUND, Program, program, says
 
 T = TypeVar("T")
@@ -151,6 +152,15 @@ def test_the_kernel_is_asked_by_the_kinds_own_family(monkeypatch: pytest.MonkeyP
     other = {WIREGUARD: AMNEZIAWG, AMNEZIAWG: WIREGUARD}[kind]
     assert found(link(kind, "a\udcffb"), link(other)) == THREE  # the name is not asked for
     assert kernel.asked == [7]
+
+
+def test_families_have_the_kernels_numbers() -> None:
+    with closing(Requests(16)) as kernel:
+        assert (
+            wireguard._family(kernel, "nlctrl") == 16
+        )  # linux/genetlink.h: GENL_ID_CTRL, the only fixed one
+        with pytest.raises(OSError, match="No such file or directory"):
+            wireguard._family(kernel, "nosuchfamily")
 
 
 @pytest.mark.parametrize("kind", [WIREGUARD, AMNEZIAWG])
