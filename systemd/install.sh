@@ -58,8 +58,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 chmod 755 "$new"
 logged "venv" "$python" -m venv "$new"
-logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
-install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" "$new/"
+logged "pip" "$root/systemd/python/install.sh" "$new/bin/pip"
+install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" \
+    "$root/systemd/prometheus/stunwall.rules.yml" "$root/systemd/grafana/stunwall.json" "$new/"
 install -m 755 "$root/systemd/stopped.sh" "$new/"
 # The scripts name the interpreter by its path.
 grep -rIl --exclude-dir=lib -- "$new" "$new" | xargs -r sed -i "s|$new|$home|g"
@@ -110,11 +111,19 @@ if [ ! -d /run/systemd/system ]; then
     exec "$home/bin/stunwalld"
 fi
 
+if command -v apparmor_parser >/dev/null; then
+    install -D -m 644 "$root/systemd/apparmor/stunwalld" /etc/apparmor.d/stunwalld
+    # Without cached bytes, which may be older than what the profile includes.
+    if aa-enabled --quiet 2>/dev/null && ! apparmor_parser -r -T -W /etc/apparmor.d/stunwalld; then
+        say "AppArmor did not take /etc/apparmor.d/stunwalld, see above. The daemon runs without a profile." >&2
+    fi
+fi
 install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
 install -m 644 "$root/systemd/stunwall-check.path" "$root/systemd/stunwall-check.service" \
     "$root/systemd/stunwall-proof.service" "$root/systemd/stunwall-sealed.target" \
-    "$root/systemd/stunwall-unsealed.target" /etc/systemd/system/
+    "$root/systemd/stunwall-unsealed.target" "$root/systemd/stunwall-metrics.service" \
+    "$root/systemd/stunwall-metrics.timer" /etc/systemd/system/
 install -D -m 644 "$root/systemd/stunwall-notify.service" /etc/systemd/user/stunwall-notify.service
 install -D -m 644 "$root/systemd/nftables-drop-in.conf" /etc/systemd/system/nftables.service.d/stunwall.conf
 systemctl daemon-reload

@@ -18,6 +18,7 @@ fi
 
 if [ -d /run/systemd/system ]; then
     systemctl disable --quiet --now stunwall.service stunwall-wall.service 2>/dev/null || true
+    systemctl disable --quiet --now stunwall-metrics.timer 2>/dev/null || true
 fi
 # One in the foreground would put back what is removed here.
 for process in /proc/[0-9]*; do
@@ -42,6 +43,10 @@ fi
 if [ -x /opt/stunwall/bin/stunwall ]; then
     /opt/stunwall/bin/stunwall browsers reset --everyone || printf 'stunwall: see above what stays.\n' >&2
 fi
+if [ -e /etc/apparmor.d/stunwalld ]; then
+    if aa-enabled --quiet 2>/dev/null; then apparmor_parser -R /etc/apparmor.d/stunwalld 2>/dev/null || true; fi
+    rm -f /etc/apparmor.d/stunwalld /etc/apparmor.d/disable/stunwalld /var/cache/apparmor/*/stunwalld
+fi
 rm -rf /opt/stunwall /opt/stunwall.old /run/stunwall
 rm -f /usr/local/bin/stunwall /usr/local/sbin/stunwalld
 rm -f /etc/sysusers.d/stunwall.conf /etc/tmpfiles.d/stunwall.conf /var/log/stunwall-install.log
@@ -49,6 +54,8 @@ rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.ser
 rm -f /etc/systemd/system/stunwall-check.path /etc/systemd/system/stunwall-check.service
 rm -f /etc/systemd/system/stunwall-proof.service
 rm -f /etc/systemd/system/stunwall-sealed.target /etc/systemd/system/stunwall-unsealed.target
+rm -f /etc/systemd/system/stunwall-metrics.service /etc/systemd/system/stunwall-metrics.timer
+rm -f /var/lib/prometheus/node-exporter/stunwall.prom
 rm -f /etc/systemd/user/stunwall-notify.service
 rm -f /etc/systemd/system/nftables.service.d/stunwall.conf
 share=/usr/local/share
@@ -68,11 +75,13 @@ done
 if [ -d /run/systemd/system ]; then
     journalctl --update-catalog || true
     systemctl daemon-reload
-    systemctl reset-failed stunwall.service stunwall-wall.service stunwall-check.service stunwall-proof.service 2>/dev/null || true
+    systemctl reset-failed stunwall.service stunwall-wall.service stunwall-check.service stunwall-proof.service \
+        stunwall-metrics.service 2>/dev/null || true
 fi
 
 if [ "${1-}" = --purge ]; then
     rm -rf /etc/stunwall /var/lib/stunwall
+    rm -f /etc/apparmor.d/local/stunwalld
     if getent passwd stunwall >/dev/null; then userdel stunwall 2>/dev/null || true; fi
     if getent group stunwall >/dev/null; then groupdel stunwall || true; fi
     printf 'stunwall: removed, with its configuration and record. STUN is free to leave by any interface.\n'

@@ -9,7 +9,7 @@
 #   run.sh attacks [--write]  attacks on VPN users, played; --write puts the scoreboard into tests/README.md
 #   run.sh bench [--only NOUN] [--quick] [--write]  what stunwall costs, beside its peers; --write puts it into tests/bench/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
-#   run.sh deb [FOLDER]  the Debian package, looked at by lintian
+#   run.sh deb [FOLDER]  the Debian package, built twice and compared, looked at by lintian
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -29,11 +29,11 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
-unit="iptables bash zsh fish mandoc groff shellcheck systemd tmux tshark"
+unit="iptables bash zsh fish mandoc groff shellcheck systemd tmux tshark prometheus"
 deb="dpkg-dev binutils lintian"
-lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd"
+lab="coturn stun-client wireguard-go wireguard-tools openvpn openssl procps curl openssh-client dropbear-bin dbus-daemon dbus-bin polkitd xvfb dunst syncthing dnsmasq-base dhcpcd-base radvd prometheus prometheus-node-exporter systemd-journal-remote"
 browser="chromium firefox-esr"
-vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod"
+vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio kmod ansible-core"
 case $part in
     unit) packages="$packages $unit $deb" ;;
     lab | matrix | attacks) packages="$packages $lab" ;;
@@ -110,8 +110,18 @@ case $part in
     deb)
         folder=${1-$root/build}
         # lintian accepts neither root nor a host without a domain as the maintainer.
-        DEBFULLNAME=${DEBFULLNAME:-tests} DEBEMAIL=${DEBEMAIL:-tests@packages.test} "$root/systemd/deb/build.sh" "$folder"
-        lintian --allow-root --fail-on error "$folder"/stunwall_*.deb
+        export DEBFULLNAME="${DEBFULLNAME:-tests}" DEBEMAIL="${DEBEMAIL:-tests@packages.test}"
+        "$root/systemd/deb/build.sh" "$folder"
+        # Once more from other folders and with other settings: the same bytes.
+        other=$(mktemp -d)
+        trap 'rm -rf -- "$other"' EXIT
+        cp -r agent rules systemd pyproject.toml ./*.md LICENSE "$other"
+        SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+        export SOURCE_DATE_EPOCH
+        again=$(umask 077 && TMPDIR=$other TZ=Asia/Tokyo LC_ALL=C.UTF-8 "$other/systemd/deb/build.sh" "$other/build")
+        sha256sum "$folder/${again##*/}" "$again"
+        cmp "$folder/${again##*/}" "$again"
+        lintian --allow-root --fail-on error "$folder/${again##*/}"
         ;;
     unit) checks; isolated python -m pytest tests/unit "$@" ;;
     fuzz)

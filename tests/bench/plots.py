@@ -12,6 +12,15 @@ FOLDER = Path(__file__).parent / "plots"
 WIDTH, BAR, PANEL = 9.0, 0.22, 3.6  # inches: of the plot, of a bar, of a curve's panel
 FACTOR = 40  # between the smallest and the largest, from which an axis is logarithmic
 # Okabe and Ito's colours, which people with colour blindness can tell apart.
+PEERS = (
+    "nothing",
+    "conntrack",
+    "C listener",
+    "OpenSnitch",
+    "stunwall block",
+    "stunwall redirect",
+    "stunwall exception",
+)
 COLOURS = ("#999999", "#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#009e73", "#d55e00", "#f0e442")
 
 
@@ -64,6 +73,8 @@ def _bars(rows: Sequence[Row]) -> Any:
 def _panel_of_bars(axis: Any, rows: Sequence[Row], peers: Sequence[str]) -> None:
     place = 0.0
     ticks = {}
+    # Who is in several plots has the same colour in all of them.
+    places = peers if set(peers) - set(PEERS) else PEERS
     for what in dict.fromkeys(row.what for row in rows):
         bars = [row for row in rows if row.what == what]
         ticks[what] = place + (len(bars) - 1) / 2
@@ -71,7 +82,7 @@ def _panel_of_bars(axis: Any, rows: Sequence[Row], peers: Sequence[str]) -> None
             middle, (low, high) = median(row.values), spread(row.values)
             if isfinite(middle):
                 errors = [[middle - low], [high - middle]]
-                colour = COLOURS[peers.index(row.peer) % len(COLOURS)]
+                colour = COLOURS[places.index(row.peer) % len(COLOURS)]
                 axis.barh(place, middle, xerr=errors, color=colour, label=row.peer, height=0.9, capsize=2)
             place += 1
         place += 1

@@ -1,8 +1,8 @@
 """How long an answer takes: the first one of a flow, and the next, with every peer's turn in each round."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TypeVar
@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 GROUP = "Round trip of a STUN request by a way out"
 PARTS, SAMPLES = 10, 100
+ROW = 15  # of which a part has twice as many: fewer than the limits of the wall for one sender
 PACE = 0.003  # seconds from one peer to the next, so that the last one has recorded what it has to record
 SUCCESS, REFUSAL = "0101", "0111"  # RFC 8489 §5: the types of the answers to a Binding Request
 BUDGETS = (Budget(1.2, LISTENER.name), Budget(0.5, OPENSNITCH.name))
@@ -31,41 +32,68 @@ class Sample:
 
 
 def measure(quick: bool) -> Iterator[Result]:
-    parts, samples = (2, 5) if quick else (PARTS, SAMPLES)
+    """Yields the round trips after a pause, and those of many requests in a row."""
+    parts, samples, row = (2, 5, 2) if quick else (PARTS, SAMPLES, ROW)
     with running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines:
-        taken: dict[Peer, list[list[Sample]]] = {peer: [] for peer in machines}
-        for _ in range(parts):
-            for peer, part in asked(machines, SERVER, samples).items():
-                check(peer.name, part, REFUSAL if peer is BLOCK else SUCCESS)
-                taken[peer].append(part)
-    for peer, found in taken.items():
-        firsts = [[sample.first for sample in part] for part in found]
-        nexts = [[sample.next for sample in part] for part in found]
-        allowed = BUDGETS if peer in (BLOCK, REDIRECT) else ()
-        for what, of, budgets in (
-            ("first of a flow, median", [median(part) for part in firsts], allowed),
-            ("first of a flow, 99th percentile", list(map(late, firsts)), ()),
-            ("next of the flow, median", [median(part) for part in nexts], ()),
-            ("next of the flow, 99th percentile", list(map(late, nexts)), ()),
-        ):
-            yield Row(GROUP, what, peer.name, "µs", tuple(of), budgets)
+        paused = [asked(machines, SERVER, samples) for _ in range(parts)]
+        together = [in_a_row(machines, SERVER, row) for _ in range(parts)]
+    for part in (*paused, *together):
+        for peer, found in part.items():
+            check(peer.name, found, REFUSAL if peer is BLOCK else SUCCESS)
+    for peer in paused[0]:
+        yield from rows(peer, [part[peer] for part in paused], [part[peer] for part in together])
+
+
+def rows(
+    peer: Peer, paused: Sequence[Sequence[Sample]], together: Sequence[Sequence[Sample]]
+) -> Iterator[Row]:
+    """The rows of one peer, from the parts of what was measured."""
+
+    def row(what: str, of: Iterable[float], budgets: tuple[Budget, ...] = ()) -> Row:
+        return Row(GROUP, what, peer.name, "µs", tuple(round(each, 1) for each in of), budgets)
+
+    allowed = BUDGETS if peer in (BLOCK, REDIRECT) else ()
+    firsts, nexts = (
+        [[getattr(one, which) for one in part] for part in paused] for which in ("first", "next")
+    )
+    yield row("first of a flow, median", map(median, firsts), allowed)
+    yield row("first of a flow, 99th percentile", map(late, firsts))
+    yield row("next of the flow, median", map(median, nexts))
+    yield row("next of the flow, 99th percentile", map(late, nexts))
+    yield row(
+        "first of a flow, in a row, median", (median(one.first for one in part) for part in together), allowed
+    )
+    yield row("next of the flow, in a row, median", (median(one.next for one in part) for part in together))
 
 
 def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
-    """So many samples of each, taken in turns."""
-    taken: dict[T, list[Sample]] = {peer: [] for peer in machines}
-    with ExitStack() as stack:
-        askers = {
-            peer: stack.enter_context(Meter(machine.client, "asker", BY_WAY_OUT, server))
-            for peer, machine in machines.items()
-        }
-        for asker in askers.values():
-            asker.measure()  # the neighbours are not known before the first
+    """So many samples of each, taken in turns, with a pause after each of them."""
+    taken: dict[T, list[Sample]] = {who: [] for who in machines}
+    with askers(machines, server) as asking:
         for _ in range(samples):
-            for peer, asker in askers.items():
-                taken[peer].append(sample(asker))
+            for who, asker in asking.items():
+                taken[who].append(sample(asker))
                 time.sleep(PACE)
     return taken
+
+
+def in_a_row(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+    """So many samples of each without a pause, when as many before them have warmed it up."""
+    with askers(machines, server) as asking:
+        return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in asking.items()}
+
+
+@contextmanager
+def askers(machines: Mapping[T, Machine], server: str) -> Iterator[dict[T, Meter]]:
+    """One who asks the server on each machine, and has done so once: the neighbours are known."""
+    with ExitStack() as stack:
+        asking = {
+            who: stack.enter_context(Meter(machine.client, "asker", BY_WAY_OUT, server))
+            for who, machine in machines.items()
+        }
+        for asker in asking.values():
+            asker.measure()
+        yield asking
 
 
 def sample(asker: Meter) -> Sample:

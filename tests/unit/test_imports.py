@@ -49,7 +49,7 @@ ROOMS = {
     "cli": {
         *("model", "config", "reasons", "text", "hints", "stun", "redact"),
         *("configfile", "vpn", "wall", "record", "control", "doctor", "notify", "check", "presets"),
-        *("browsers", "sockets"),
+        *("browsers", "sockets", "queue"),
     },
 }
 PURE = {"model", "config", "policy", "judge", "reasons", "text", "hints", "netlink", "stun", "redact"}

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from lab.namespace import require_isolation
+from vm.apparmor import assert_nothing_denied
 from vm.boots import Boots
 from vm.diagnosis import describe
 from vm.image import RELEASES, Image, cache, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
-from vm.package import CONTENTS, NEXT, ROOT, package, wheels
+from vm.package import CONTENTS, NEXT, ROOT, package, spare_the_compiler, wheels
 
 try:
     require_isolation()
@@ -86,6 +87,7 @@ def checkout(built: Image, kernel: str, deb: Path, folder: Path) -> Path:
         else:
             shutil.copy(ROOT / part, files / part)
     shutil.copytree(wheels(built), files / "wheels")
+    spare_the_compiler(files)
     shutil.copy(deb, files / "stunwall.deb")
     shutil.copy(package(built, NEXT), files / "next.deb")
     subprocess.run(["truncate", "-s", "128M", str(disk)], check=True)
@@ -110,11 +112,15 @@ def _boot_twice(lab: MachineLab, built: Image, deb: Path, checkout: Path, folder
 
 @pytest.fixture
 def machine(lab: MachineLab, built: Image, checkout: Path, boots: Boots, tmp_path: Path) -> Iterator[Machine]:
-    """A machine with stunwall installed and running, as it was right after its second boot."""
+    """A machine with stunwall installed and running, as it was right after its second boot.
+
+    At the end, AppArmor has denied the daemon nothing.
+    """
     disk = layer(boots.snapshot.disk, tmp_path / "disk.qcow2")
     with Machine(lab.isp, built, disk, checkout, snapshot=boots.snapshot) as machine:
         lab.machine = machine
         yield machine
+        assert_nothing_denied(machine)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -53,6 +53,9 @@ PACKAGES = (
     "libcharon-extra-plugins",  # for the other end (ipsec.py), which runs from this root too
     # What `stunwall doctor` has to find.
     "ufw",
+    # What Ansible needs on a machine.
+    "dropbear-bin",
+    "python3-apt",
 )
 # Files that no test looks at; leaving them out makes the image small and quick to build.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*", "/usr/share/i18n/*")

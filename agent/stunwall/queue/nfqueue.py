@@ -6,12 +6,12 @@ import time
 import warnings
 from collections.abc import Callable
 from errno import EAGAIN
-from pathlib import Path
 from typing import Any, assert_never
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from stunwall.model import Arrival, Hook, StunwallError, Verdict
+from stunwall.queue import proc
 
 _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts it
 # Bytes of a packet that the kernel hands over, less than its default. NetfilterQueue 1.1 receives into 4096 bytes: a
@@ -20,7 +20,6 @@ _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts i
 _COPY_RANGE = 2048
 # Packets that get a verdict before the loop serves its other parts: some 3 ms of work.
 _TURN = 32
-_LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
 Handler = Callable[[Arrival], Verdict]
 
@@ -146,16 +145,7 @@ def listener(number: int) -> int | None:
 
 def listeners() -> dict[int, int]:
     """Return the netlink port of the listener on each queue; empty where the rights are too few (root)."""
-    return {row[0]: row[1] for row in _rows()}
-
-
-def _rows() -> list[list[int]]:
-    # net/netfilter/nfnetlink_queue.c, seq_show: queue, port, waiting, copy mode, range, dropped in the
-    # queue, dropped at the socket, last id, 1
-    try:
-        return [[int(field) for field in line.split()] for line in _LISTENERS.read_text().splitlines()]
-    except OSError:
-        return []
+    return {row.queue: row.port for row in proc.rows()}
 
 
 def _interface(index: int) -> str:

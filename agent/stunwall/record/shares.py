@@ -12,7 +12,10 @@ Key = tuple[Hashable, ...]
 BURST, RATE = 100.0, 1 / 3
 # What all cgroups of a user get together, and all machines behind an interface: both can make up as many senders as
 # they like. A million rows take 17 days.
-GROUP_BURST, GROUP_RATE = 5 * BURST, 2 * RATE
+GROUP_BURST, GROUP_RATE = 10 * BURST, 2 * RATE
+# Of these, so many are for aggregates: once no more are left, a sender gets one of them a minute, and no row a flow. So
+# 200 clients of a gateway, each with two addresses, are in the record under their own, even if all ask at once.
+RESERVED = GROUP_BURST / 2
 # Senders of the last minutes that are told apart, some 500 bytes each; more of them get no rows of their own.
 SENDERS = 2000
 WINDOW = 60.0  # seconds: packets of a flow within it are one event
@@ -51,10 +54,13 @@ class Shares:
         if everyone is None:
             group, everyone = "everyone", self._groups.common(event.time)
         # Looked up only if the group has a row left: so made-up senders cannot fill the table.
-        share = self._shares.share(origin, event.time) if everyone.left >= 1 else None
+        told_apart = everyone.left >= 1 or origin in self._shares
+        share = self._shares.share(origin, event.time) if told_apart else None
         if share is None:
             return _aggregate(key, event, everyone, group, "")
-        if share.left < 1 or full:
+        if share.left < 1 or full or everyone.left < RESERVED:
+            if not _paid(event, share, everyone):
+                return _aggregate(key, event, everyone, group, "")
             return _aggregate(key, event, share, origin, "" if known else event.source)
         share.left -= 1
         everyone.left -= 1
@@ -66,10 +72,25 @@ def _aggregate(key: Key, event: Event, share: _Share, whose: Hashable, source: s
     if len(share.flows) < FLOWS and key not in share.flows:
         share.flows.add(key)
         flows = 1
-    about = (event.interface, event.family, event.transport, event.protocol, event.verdict, event.reason)
-    return ("aggregate", whose, *about), replace(
+    return ("aggregate", whose, *_about(event)), replace(
         event, source=source, source_port=0, destination="", destination_port=0, flows=flows
     )
+
+
+def _about(event: Event) -> Key:
+    """Return what all flows of an aggregate have in common."""
+    return event.interface, event.family, event.transport, event.protocol, event.verdict, event.reason
+
+
+def _paid(event: Event, share: _Share, group: _Share) -> bool:
+    """Whether a sender has an aggregate for this event in this minute, or its group has one left for it."""
+    row = ("aggregate", *_about(event))
+    if row not in share.flows:
+        if group.left < 1:
+            return False
+        group.left -= 1
+        share.flows.add(row)
+    return True
 
 
 class _Table:
@@ -83,6 +104,9 @@ class _Table:
 
     def __len__(self) -> int:
         return len(self._shares)
+
+    def __contains__(self, origin: Hashable) -> bool:
+        return origin in self._shares
 
     def share(self, origin: Hashable, now: float) -> _Share | None:
         """Return a sender's share at this time, None if too many senders have one."""

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -59,6 +60,8 @@ class RecordWriter:
         explain: Explain = _unexplained,
     ) -> None:
         self.lost = 0
+        self.counts = Counter[tuple[str, str]]()
+        """What was taken since the start, in packets, by verdict and reason; the reason is "" if it is no packet."""
         self.keep = keep
         self.stored: Callable[[list[tuple[int, Event]]], None] = lambda entries: None
         """Is called with the ids and events of new entries, in the writing thread; may be replaced."""
@@ -97,6 +100,7 @@ class RecordWriter:
             sender: whose packet it is; None where that is not known, and if `knows(event)`.
             mark: the packet's, without stunwall's bits.
         """
+        self.counts[event.verdict, event.reason if event.protocol else ""] += event.count
         key = _key(event)
         with self._lock:
             if event.protocol and not (key in self._pending or self._continues(key, event)):

@@ -11,7 +11,7 @@ import pytest
 
 from stunwall.config import Config
 from stunwall.model import Arrival, Hook, Verdict
-from stunwall.queue import nfqueue
+from stunwall.queue import proc
 from stunwall.queue.nfqueue import Queue, QueueError
 from stunwall.stun import packet
 from stunwall.wall import queue_rules, table
@@ -162,5 +162,5 @@ def test_a_queue_that_is_taken_is_an_error_with_a_cure(queue: Queue) -> None:
 
 def waiting() -> int:
     """How many packets have no verdict yet."""
-    (row,) = (row for row in nfqueue._rows() if row[0] == NUMBER)
-    return row[2]
+    (row,) = (row for row in proc.rows() if row.queue == NUMBER)
+    return row.waiting

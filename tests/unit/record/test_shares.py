@@ -89,7 +89,7 @@ def test_made_up_senders_get_no_more_rows_than_their_interface_and_one_aggregate
 
 def test_a_user_gets_no_more_rows_by_making_cgroups() -> None:
     taken = Shares()
-    keys = {row(taken, number, Sender(1000, number, 1))[0] for number in range(900)}
+    keys = {row(taken, number, Sender(1000, number, 1))[0] for number in range(int(GROUP_BURST) * 2)}
     assert len(keys) == GROUP_BURST + 1
     assert row(taken, 1, Sender(1001, 5, 1))[0] == (1,)
 
@@ -116,3 +116,25 @@ def test_different_kinds_of_packets_have_rows_of_their_own() -> None:
     taken = flooded()
     other = replace(event(1, 1e9), interface="wlan0")
     assert taken.row((1,), other, FLOODER)[0] != row(taken, 1)[0]
+
+
+def test_200_clients_that_all_ask_more_than_gets_rows_are_told_apart() -> None:
+    taken = Shares()
+    found: dict[str, int] = {}
+    for number in range(20):
+        for client in range(400):
+            flow = replace(event(number, 1e9), incoming="lan0", source=f"client {client}")
+            _, its = taken.row((number, client), flow, None)
+            found[its.source] = found.get(its.source, 0) + its.flows
+    assert found == {f"client {client}": 20 for client in range(400)}
+
+
+def test_each_kind_of_aggregate_of_a_sender_is_one_of_its_groups_rows() -> None:
+    taken = Shares()
+    keys = set()
+    for number in range(int(GROUP_BURST) * 2):
+        other = replace(event(1, 1e9), incoming="lan0", source="client", interface=f"eth{number}")
+        keys.add(taken.row((number,), other, None)[0])
+    assert (
+        len([key for key in keys if key[0] == "aggregate" and key[1] != ("interface", "lan0")]) <= GROUP_BURST
+    )
