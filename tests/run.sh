@@ -7,6 +7,7 @@
 #   run.sh refusals [chromium|firefox]  what a page sees of a refusal, beside real servers
 #   run.sh calls [--write]  which calls work, by browser, level and mode; --write puts the table into README.md
 #   run.sh attacks [--write]  attacks on VPN users, played; --write puts the scoreboard into tests/README.md
+#   run.sh bench [--only NOUN] [--quick] [--write]  what stunwall costs, beside its peers; --write puts it into tests/bench/README.md
 #   run.sh demo          what a web page sees, without stunwall and with it
 #   run.sh container     the image of systemd/docker/, built and run; takes a network
 #   run.sh deb [FOLDER]  the Debian package, built twice and compared, looked at by lintian
@@ -21,8 +22,8 @@ part=${1-all}
 fail() { printf 'run.sh: %s\n' "$*" >&2; exit 1; }
 
 case $part in
-    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | vm | demo | container | deb | rpm | arch) ;;
-    *) fail "usage: run.sh [unit|lab|browser|vm|demo] [pytest options], run.sh deb|rpm|arch [FOLDER], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls [--write], or run.sh refusals|container" ;;
+    all | unit | fuzz | lab | matrix | attacks | browser | calls | refusals | bench | vm | demo | container | deb | rpm | arch) ;;
+    *) fail "usage: run.sh [unit|lab|browser|vm|demo] [pytest options], run.sh deb|rpm|arch [FOLDER], run.sh fuzz [SECONDS], run.sh matrix|attacks|calls|bench [--write], or run.sh refusals|container" ;;
 esac
 if [ "$(id -u)" != 0 ]; then
     command -v sudo >/dev/null || fail "this needs root (network namespaces, packet queues): log in as root, or install sudo"
@@ -31,7 +32,7 @@ fi
 
 # What each part takes from Debian. The compiler and the headers are netfilterqueue's.
 packages="nftables iproute2 util-linux gcc libc6-dev python3 python3-dev python3-venv libnetfilter-queue-dev"
-unit="bash zsh fish mandoc groff shellcheck systemd tmux tshark prometheus"
+unit="iptables bash zsh fish mandoc groff shellcheck systemd tmux tshark prometheus"
 deb="dpkg-dev binutils lintian"
 rpm="rpm rpmlint binutils"
 arch="makepkg pacman-package-manager libarchive-tools fakeroot file zstd binutils"
@@ -41,6 +42,7 @@ vm="qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio 
 case $part in
     unit) packages="$packages $unit $deb" ;;
     lab | matrix | attacks) packages="$packages $lab" ;;
+    bench) packages="$packages $lab iptables" ;;
     browser | calls | refusals | demo) packages="$packages $lab $browser" ;;
     vm) packages="$packages $lab $vm $deb" ;;
     deb) packages="$packages $deb" ;;
@@ -101,6 +103,18 @@ case $part in
     matrix) isolated python -m lab.matrix "$@" ;;
     calls) isolated python -m browser.calls "$@" ;;
     refusals) isolated python -m bench.refusals "$@" ;;
+    bench)
+        python -c 'import matplotlib' 2>/dev/null || pip install --quiet --disable-pip-version-check "${root}[bench]"
+        # Unpacked, not installed: its service would start, and filter what this machine sends.
+        opensnitch=$venv/opensnitch
+        if [ ! -d "$opensnitch" ]; then
+            mkdir -p "$opensnitch.deb"
+            (cd "$opensnitch.deb" && apt-get -qq download opensnitch) || fail "apt-get could not download opensnitch"
+            dpkg -x "$opensnitch.deb"/opensnitch_*.deb "$opensnitch"
+        fi
+        PATH=$PATH:$opensnitch/usr/bin
+        isolated python -m bench "$@"
+        ;;
     attacks) isolated python -m lab.scoreboard "$@" ;;
     deb)
         folder=${1-$root/build}
