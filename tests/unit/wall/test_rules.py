@@ -225,7 +225,7 @@ def test_what_passes_gets_the_bit_that_the_second_lock_and_the_tripwire_ask_for(
 
 def test_a_redirected_flow_that_strays_ends_in_a_drop_whatever_it_is() -> None:
     assert rules("keep_redirected") == [
-        'oifname "lo" accept',
+        'oif "lo" accept',
         "meta mark & $both == $redirected meta l4proto { 6, 17 } goto redirected_packet",
         "ct mark & $redirected == $redirected ct direction original goto redirected_related",
     ]
