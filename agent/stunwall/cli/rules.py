@@ -109,7 +109,6 @@ _CHAINS = {
         "classify_udp",
         "classify_udp_headers",
         "classify_dtls",
-        "classify_channel_data",
         "classify_classic_stun",
         "classify_telegram",
         "classify_unmeasured",

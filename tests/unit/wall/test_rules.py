@@ -321,24 +321,34 @@ def test_most_udp_ends_after_a_few_tests_that_let_through_nothing_that_classify_
         assert any(rule.startswith(match + " ") for rule in rules("classify_udp")), test
 
 
+def test_a_bit_mask_of_a_payload_that_finds_outgoing_stun_is_a_run_of_bits() -> None:
+    """nft 1.1 prints others wrongly, so that rules that are saved and loaded again would find something else."""
+    for chain in chains():
+        for rule in rules(chain) if chain.startswith(("classify", "look", "postrouting")) else ():
+            for mask in re.findall(r"@\w\w,\d+,\d+ & 0x(\w+) ==", rule):
+                bits = f"{int(mask, 16):b}".rstrip("0")
+                assert "0" not in bits, rule
+
+
 @pytest.mark.parametrize("first", [0x2112, 0xA442])
 def test_the_bits_that_tcp_is_read_for_are_those_of_either_half_of_the_cookie(first: int) -> None:
-    tests = re.findall(r"@ih,32,32 & 0x(\w+) == 0x(\w+) jump", BARE)
+    tests = re.findall(r"@ih,32,32 & 0x(\w+) == 0x(\w+) @ih,56,8 & 0x(\w+) == (\d+) jump", BARE)
     assert len(tests) == 2
-    for mask, value in tests:
+    for mask, value, low_mask, low_value in tests:
         assert first & int(mask, 16) == int(value, 16)
+        assert first & int(low_mask, 16) == int(low_value)
 
 
 @pytest.mark.parametrize("first", [0xFF10, 0x0200, 0x0300])
 def test_the_bits_that_tcp_is_read_for_are_those_of_each_framing(first: int) -> None:
-    tests = re.findall(r"@ih,0,32 & 0x(\w{4})0000 == 0x(\w{4})0000 (?:jump|goto)", BARE)
+    tests = re.findall(r"@ih,0,32 & 0x(\w{4})0000 == 0 @ih,8,8 & 0x(\w+) == 0 (?:jump|goto)", BARE)
     assert len(tests) == 2
-    for mask, value in tests:
-        assert first & int(mask, 16) == int(value, 16)
+    for mask, low_mask in tests:
+        assert not first & (int(mask, 16) | int(low_mask, 16))
 
 
 @pytest.mark.parametrize("type_", sorted(stun.CLASSIC_TYPES))
-def test_the_bits_of_classic_stuns_types_are_0_in_each(type_: int) -> None:
+def test_the_first_byte_of_every_type_of_classic_stun_is_looked_for(type_: int) -> None:
     masks = re.findall(r"@th,64,32 & 0x(\w{4})0000 == 0 ", BARE)
     assert len(masks) == 2
     assert not any(type_ & int(mask, 16) for mask in masks)
