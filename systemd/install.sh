@@ -20,7 +20,7 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$root/systemd/install.sh" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: upgrade the package, or remove it first (apt remove stunwall)"
+    fail "the package stunwall is installed: upgrade the package, or remove it first (apt remove stunwall; dnf remove or pacman -R)"
 fi
 rm -f "$log"  # if others can write to the folder, it may be a link that they made
 

@@ -31,13 +31,14 @@ case ${1-} in
     replaced) do_with_units try-restart ;;
     removing)
         # shellcheck disable=SC2086 # a list
-        systemctl --no-reload disable $units || true
+        systemctl --no-reload disable $units stunwall-metrics.timer || true
         if running; then
-            systemctl stop stunwall.service stunwall-wall.service || true
+            systemctl stop stunwall.service stunwall-wall.service stunwall-metrics.timer || true
             stunwalld --take-down || nft delete table inet stunwall || true
         fi
         # What `stunwall browsers set` wrote into policies of browsers: after this, nothing could take it back.
         stunwall browsers reset --everyone || true
+        rm -f /var/lib/prometheus/node-exporter/stunwall.prom
         ;;
     *)
         echo "usage: scriptlet.sh installed|upgraded|replaced|removing" >&2

@@ -89,3 +89,4 @@ put 644 "$root/systemd/completion/_stunwall" "$zsh/_stunwall"
 put 644 "$root/systemd/completion/stunwall.fish" /usr/share/fish/vendor_completions.d/stunwall.fish
 ln -s stunwall.fish "$tree/usr/share/fish/vendor_completions.d/stunwalld.fish"
 for document in README.md SECURITY.md; do put 644 "$root/$document" "/usr/share/doc/stunwall/$document"; done
+put 644 "$root/systemd/python/sbom.cdx.json" /usr/share/doc/stunwall/sbom.cdx.json

@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$0" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: remove the package (apt remove stunwall, or apt purge stunwall)"
+    fail "the package stunwall is installed: remove the package (apt remove stunwall, or apt purge stunwall; dnf remove or pacman -R)"
 fi
 
 if [ -d /run/systemd/system ]; then

@@ -217,8 +217,8 @@ def test_nothing_in_it_names_the_place_of_the_other_installation_or_of_the_build
 def test_the_same_sources_make_the_same_package(package: Package, tmp_path: Path) -> None:
     """At another time, in other folders, with other settings; `tests/run.sh deb` does so with the real pip."""
     (tmp_path / "other").mkdir()
-    other = {"TMPDIR": str(tmp_path / "other"), "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"}
-    again = build(tmp_path / "build", umask=0o077, **other)
+    other = str(tmp_path / "other")
+    again = build(tmp_path / "build", umask=0o077, TMPDIR=other, TZ="Asia/Tokyo", LC_ALL="C.UTF-8")
     assert Path(again.stdout.strip()).read_bytes() == package.file.read_bytes()
 
 

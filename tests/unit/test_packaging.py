@@ -230,9 +230,11 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
     sources = {
         *(CHECKOUT / "rules").glob("*.nft"),
         *(CHECKOUT / "systemd").glob("*.*"),
-        *(CHECKOUT / "systemd").glob("[cmpg]*/*"),
+        *(CHECKOUT / "systemd").glob("[cm]*/*"),
+        *(CHECKOUT / "systemd").glob("prometheus/*"),
+        *(CHECKOUT / "systemd").glob("grafana/*"),
     }
-    others = {"README.md", "install.sh", "stage.sh", "uninstall.sh"}
+    others = {"README.md", "install.sh", "scriptlet.sh", "stage.sh", "stunwall.preset", "uninstall.sh"}
     assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == PUT.keys()
 
 

@@ -73,7 +73,7 @@ def _get_wheels(system: Image, work: Path) -> Path:
     get = (f"{work}/venv/bin/pip", "download", "--quiet", "--no-deps", "--require-hashes")
     to = ("--dest", f"{work}/wheels", "-r")
     run(*get, "--python-version", version, "--only-binary=:all:", *to, f"{work}/others.txt")
-    run(*get, "--no-binary=:all:", *to, f"{work}/source.txt")
+    run(*get, f"--no-binary={COMPILED}", *to, f"{work}/source.txt")
     system.run(work, "sh", "-ec", f"python3 -m venv /tmp/venv; cd /mnt/wheels; /tmp/venv/bin/pip {OFFLINE}")
     return work / "wheels"
 
