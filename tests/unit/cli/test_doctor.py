@@ -132,4 +132,4 @@ def test_if_nothing_may_be_read_every_check_still_reports(
     results = {each["check"]: each["result"] for each in json.loads(ended.out)}
     unknown = {check for check, result in results.items() if result == "unknown"}
     assert unknown == {"kernel", "daemon", "wall", "queue", "marks", "neighbours", "service", "clock"}
-    assert results.keys() == checks.CHECKS.keys() - {"vpn", "exceptions", "presets"}
+    assert results.keys() == checks.CHECKS.keys() - {"vpn", "gateway", "exceptions", "presets"}
