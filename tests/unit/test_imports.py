@@ -72,6 +72,7 @@ INPUT_AND_OUTPUT = set(_INPUT_AND_OUTPUT.split())
 # The only importers of each outside library, and of the standard library's ways out of the process.
 OUTSIDE = {
     "netfilterqueue": {"queue/nfqueue.py"},
+    "pyroute2": {"vpn/policy_route.py"},
     "ctypes": {"wall/units.py", "wall/nft.py", "wall/inspection.py"},
     "sqlite3": {"record"},
     "scapy": {"cli/capture.py"},
@@ -177,7 +178,7 @@ def test_the_daemon_loads_neither_scapy_nor_typer() -> None:
     )
     loaded = set(done.stdout.split())
     assert {"netfilterqueue", "stunwall"} <= loaded, done.stderr
-    assert loaded & {"scapy", "typer", "click", "rich", "asyncio", "jeepney", "ssl"} == set()
+    assert loaded & {"scapy", "typer", "click", "rich", "asyncio", "jeepney", "pyroute2", "ssl"} == set()
 
 
 def test_a_command_loads_neither_other_commands_nor_what_they_need() -> None:
@@ -198,7 +199,10 @@ finally:
     needed = ("app", "daemon", "options", "record", "redacted", "terminal", "vpn")
     assert ours == " ".join(f"stunwall.cli.{name}" for name in needed)
     assert "typer" in loaded.split()
-    assert set(loaded.split()) & {"scapy", "rich", "textual", "jeepney", "jinja2", "pydantic"} == set()
+    assert (
+        set(loaded.split()) & {"scapy", "rich", "textual", "jeepney", "jinja2", "pydantic", "pyroute2"}
+        == set()
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(AGENT)))

@@ -92,31 +92,33 @@ class PacketHandler:
             self._carry_out(judgement, arrival)
 
     def _carry_out(self, judgement: Judgement, arrival: Arrival) -> None:
-        event = judgement.event
-        new = event is not None and not self._writer.knows(event)
-        sender = self._sender(judgement.datagram, arrival) if new else None
+        # Before the answer: who is refused closes the socket.
+        sender = self._sender(judgement, arrival)
         try:
             # Before the answer, so that the report is there when the page has its candidate.
             if judgement.would is not None and judgement.datagram is not None:
                 self._checks.tell(judgement.datagram, arrival, judgement)
-            # After the look-up: who is refused closes the socket.
             if judgement.refusal is not None:
-                # A flow that goes on is limited by the kernel.
-                if event is None or not new or self._answers.take(_origin(event, sender), time.monotonic()):
-                    self._refuse(judgement.refusal)
-                else:
-                    self.unanswered += 1
+                self._answer(judgement, judgement.refusal, sender)
         finally:
-            self._record(event, judgement, sender, arrival)
+            self._record(judgement, sender, arrival)
 
-    def _record(
-        self, event: Event | None, judgement: Judgement, sender: Sender | None, arrival: Arrival
-    ) -> None:
+    def _answer(self, judgement: Judgement, refusal: Refusal, sender: Sender | None) -> None:
+        if judgement.would is None and not self._answers.take(_origin(refusal, sender), time.monotonic()):
+            self.unanswered += 1
+            return
+        try:
+            self._refusals.send(refusal)
+        except OSError:
+            # The sender waits for its own time-out then; the packet is blocked all the same.
+            self.unanswered += 1
+
+    def _record(self, judgement: Judgement, sender: Sender | None, arrival: Arrival) -> None:
         if judgement.reason is Reason.UNREADABLE:
             self.unreadable += 1
-        if judgement.retracted is not None:
-            self._writer.retract(judgement.retracted)
-        if event is not None:
+        if (wrong := judgement.retracted) is not None:
+            self._writer.retract(wrong)
+        if (event := judgement.event) is not None:
             self._writer.record(event, sender, arrival.mark & ~self.config.mark_mask)
             if event.verdict == EXPOSED:
                 self._expose(event)
@@ -144,9 +146,10 @@ class PacketHandler:
             return replace(arrival, origin=self._origins.find(datagram, arrival))
         return arrival
 
-    def _sender(self, datagram: Datagram | None, arrival: Arrival) -> Sender | None:
-        """Return whose packet it is, None if it is forwarded or that is not known: some 20 µs."""
-        if datagram is None or arrival.incoming:
+    def _sender(self, judgement: Judgement, arrival: Arrival) -> Sender | None:
+        """Return whose packet is to be recorded, None if it is forwarded or that is not known: some 20 µs."""
+        datagram = judgement.datagram
+        if judgement.make_event is None or datagram is None or arrival.incoming:
             return None
         found = self._sockets.find(datagram, arrival.outgoing)
         if found is None:
@@ -164,16 +167,9 @@ class PacketHandler:
             self.exposed_why = f"the server {found.server} has seen {seen} in a request that got out unseen"
         self._exposed_until = time.monotonic() + _REPEATED
 
-    def _refuse(self, refusal: Refusal) -> None:
-        try:
-            self._refusals.send(refusal)
-        except OSError:
-            # The sender waits for its own time-out then; the packet is blocked all the same.
-            self.unanswered += 1
 
-
-def _origin(event: Event, sender: Sender | None) -> Hashable:
+def _origin(refusal: Refusal, sender: Sender | None) -> Hashable:
     """Return whose answers a packet takes: all programs that have closed their sockets at once are one."""
     if sender is not None:
         return sender.uid, sender.cgroup
-    return (event.incoming, event.source) if event.incoming else ""
+    return (refusal.incoming, refusal.blocked.source) if refusal.incoming else ""

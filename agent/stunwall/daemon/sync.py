@@ -77,7 +77,8 @@ class NetworkSync:
         self._rtnetlink = Rtnetlink(versions, config.interfaces, lan=config.allow_lan)
         self._units = units.UnitWatch()
         self._endpoints = EndpointWatch()
-        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report)
+        redirects = config.mode is Mode.REDIRECT
+        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report, redirects)
 
     def close(self) -> None:
         """Remove the policy route, and stop following."""

@@ -108,17 +108,12 @@ class RecordWriter:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def knows(self, event: Event) -> bool:
-        """Whether an event continues a row that is there already, so that its sender need not be looked up."""
-        key = _key(event)
-        return key in self._pending or self._continues(key, event)
-
     def record(self, event: Event, sender: Sender | None = None, mark: int = 0) -> None:
         """Take one packet's event (count 1). Never blocks on the disk.
 
         Args:
             event: what happened.
-            sender: whose packet it is; None where that is not known, and if `knows(event)`.
+            sender: whose packet it is; None where that is not known.
             mark: the packet's, without stunwall's bits.
         """
         self.counts[event.verdict, event.reason if event.protocol else ""] += event.count

@@ -47,9 +47,9 @@ _PERMANENT, _BY_ADVERTISEMENT = 0x80, 2  # IFA_F_PERMANENT: without a lifetime; 
 _SCOPE_LINK = 253  # linux/rtnetlink.h
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
-_UNICAST, _BY_KERNEL, _STATIC = 1, 2, 4  # RTN_UNICAST, RTPROT_KERNEL, RTPROT_STATIC
+_UNICAST, _BY_KERNEL = 1, 2  # RTN_UNICAST, RTPROT_KERNEL
 _TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL, and FRA_*
-_FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK, _FRA_L3MDEV = 6, 10, 15, 16, 19
+_FRA_TABLE, _FRA_L3MDEV = 15, 19
 _NHA_OIF = 5  # linux/nexthop.h
 
 # The table of a rule that leads to those of all VRFs.
@@ -253,26 +253,10 @@ def towards(destination: Address) -> bytes:
     return header + attribute(_RTA_DST, packed)
 
 
-def rule_by_mark(version: int, priority: int, mark: int, mask: int, table: int) -> bytes:
-    """Return the body of a message that adds or deletes a routing rule."""
-    header = _RULE.pack(int(FAMILIES[version]), 0, 0, 0, 0, 0, 0, _TO_TABLE, 0)
-    numbers = {_FRA_PRIORITY: priority, _FRA_FWMARK: mark, _FRA_FWMASK: mask, _FRA_TABLE: table}
-    return header + _numbered(numbers)
-
-
 def routes_of(version: int, table: int) -> bytes:
     """Return the body of a request for the routes in a table."""
-    return _ROUTE.pack(int(FAMILIES[version]), 0, 0, 0, 0, 0, 0, 0, 0) + _numbered({_RTA_TABLE: table})
-
-
-def default_route(version: int, table: int, index: int) -> bytes:
-    """Return the body of a message that sets the default route in a table: to a link, without a gateway."""
-    header = _ROUTE.pack(int(FAMILIES[version]), 0, 0, 0, 0, _STATIC, _SCOPE_LINK, _UNICAST, 0)
-    return header + _numbered({_RTA_TABLE: table, _RTA_OIF: index})
-
-
-def _numbered(numbers: dict[int, int]) -> bytes:
-    return b"".join(attribute(kind, struct.pack("=I", number)) for kind, number in numbers.items())
+    only = attribute(_RTA_TABLE, struct.pack("=I", table))
+    return _ROUTE.pack(int(FAMILIES[version]), 0, 0, 0, 0, 0, 0, 0, 0) + only
 
 
 def _nested(data: bytes) -> dict[int, bytes]:

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import ENOENT
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stunwall.model import REDIRECT_TABLE, StunwallError
+from stunwall.model import FAMILIES, REDIRECT_TABLE, StunwallError
 from stunwall.netlink import Message
 from stunwall.vpn import fib, messages
 from stunwall.vpn.fib import Rule
 from stunwall.vpn.messages import Read
 from stunwall.vpn.requests import Requests
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 # Before what VPN clients and proxies use (sing-box 9000, wg-quick 32764), after `local` (0). A rule that is added
 # without a priority goes before the first one (net/core/fib_rules.c, fib_default_rule_pref); ours then moves.
@@ -19,7 +23,6 @@ PRIORITY = 50
 _LOCAL = 255  # linux/rtnetlink.h: RT_TABLE_LOCAL
 _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 _STRICT = "1"  # ip-sysctl: rp_filter
-_REPLACE, _EXCL, _CREATE = 0x100, 0x200, 0x400  # linux/netlink.h: NLM_F_*
 
 
 class PolicyRouteError(StunwallError):
@@ -36,16 +39,27 @@ class PolicyRoute:
         mask: both of stunwall's bits. stunwalld's refusals have both, and must not take this route.
         versions: the IP versions (4, 6) that the system has.
         report: is called when a sysctl is changed or put back.
+        soon: whether there will be something to change soon. What that takes is then loaded now, which lasts 0.25 s.
     """
 
-    def __init__(self, mark: int, mask: int, versions: frozenset[int], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        mark: int,
+        mask: int,
+        versions: frozenset[int],
+        report: Callable[[str], None],
+        soon: bool = False,
+    ) -> None:
         self._mark = mark
         self._mask = mask
         self._versions = versions
         self._report = report
         self._netlink = Requests()
+        self._iproute: IPRoute | None = None
         self._targets: dict[int, int | None] = {}
         self._sysctls: list[Path] = []
+        if soon:
+            self._load()
 
     def point(self, version: int, index: int | None) -> None:
         """Route marked packets of an IP version (4 or 6) to the link with this index, None for nowhere.
@@ -62,8 +76,7 @@ class PolicyRoute:
                 self._remove_routes(version)
             else:
                 self._add_rule(version)
-                route = messages.default_route(version, REDIRECT_TABLE, index)
-                self._netlink.ask(messages.NEWROUTE, route, _CREATE | _REPLACE)
+                self._change("route", "replace", version, dst="default", oif=index)
                 if version == 4:
                     self._allow_replies(socket.if_indextoname(index))
         except OSError as error:
@@ -71,9 +84,11 @@ class PolicyRoute:
         self._targets[version] = index
 
     def close(self) -> None:
-        """Remove everything, and close the socket."""
+        """Remove everything, and close the sockets."""
         self.remove()
         self._netlink.close()
+        if self._iproute is not None:
+            self._iproute.close()
 
     def remove(self) -> None:
         """Remove the rules and routes, and put back the sysctls."""
@@ -102,14 +117,13 @@ class PolicyRoute:
 
     def _remove_rules(self, version: int) -> None:
         for rule in _ours(self._rules(version)):
-            found = messages.rule_by_mark(version, rule.priority, rule.mark, rule.mask, rule.table)
-            self._netlink.ask(messages.DELRULE, found)
+            named = {"priority": rule.priority, "fwmark": rule.mark, "fwmask": rule.mask}
+            self._change("rule", "del", version, **named)
 
     def _add_rule(self, version: int) -> None:
         self._remove_rules(version)
         priority = _before(self._rules(version))
-        rule = messages.rule_by_mark(version, priority, self._mark, self._mask, REDIRECT_TABLE)
-        self._netlink.ask(messages.NEWRULE, rule, _CREATE | _EXCL)
+        self._change("rule", "add", version, priority=priority, fwmark=self._mark, fwmask=self._mask)
 
     def _routes(self, version: int) -> list[Message]:
         try:
@@ -122,8 +136,28 @@ class PolicyRoute:
             return []
 
     def _remove_routes(self, version: int) -> None:
-        for found in self._routes(version):
-            self._netlink.ask(messages.DELROUTE, found.data[found.start : found.end])
+        if self._routes(version):
+            self._change("flush_routes", "", version)
+
+    def _load(self) -> "IPRoute":
+        """Return what changes rules and routes. It takes 12 MiB, so it is loaded only where packets are redirected."""
+        if self._iproute is None:
+            from pyroute2 import IPRoute
+
+            # Strict: the kernel sends the routes of our table alone, not all for pyroute2 to choose.
+            self._iproute = IPRoute(strict_check=True)
+        return self._iproute
+
+    def _change(self, what: str, verb: str, version: int, **named: object) -> None:
+        """Call IPRoute's method `what` for our table. Raises OSError."""
+        iproute = self._load()
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        words = (verb,) if verb else ()
+        try:
+            getattr(iproute, what)(*words, family=FAMILIES[version], table=REDIRECT_TABLE, **named)
+        except NetlinkError as error:
+            raise OSError(error.code, str(error)) from error
 
     def _allow_replies(self, name: str) -> None:
         """Where the reverse path is checked strictly, make the check use the mark of the replies (ip-sysctl)."""

@@ -1,6 +1,7 @@
 """packets.py: what judge() returned is carried out, and what goes wrong on the way is counted."""
 
 import time
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
@@ -36,11 +37,8 @@ class Handled:
         sockets: Any = SimpleNamespace(
             awaited=lambda response, interface: self.awaited, find=self._find_socket
         )
-        self.known = False
         self.senders: list[Sender | None] = []
-        writer: Any = SimpleNamespace(
-            knows=lambda event: self.known, record=self._record, retract=self._note("retract")
-        )
+        writer: Any = SimpleNamespace(record=self._record, retract=self._note("retract"))
         origins: Any = SimpleNamespace(find=self._find)
         self.checked: Checked | None = None
         self.told: list[Judgement] = []
@@ -107,13 +105,10 @@ def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
     assert (event.verdict, event.packet) == ("blocked", REQUEST)
 
 
-def test_the_sender_of_a_new_flow_is_looked_up(blocking: Handled) -> None:
+def test_the_sender_is_looked_up_unless_it_is_forwarded(blocking: Handled) -> None:
     blocking.handle(REQUEST)
-    blocking.known = True
-    blocking.handle(REQUEST)
-    blocking.known = False
     blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
-    assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None, None]
+    assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None]
 
 
 def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(blocking: Handled) -> None:
@@ -134,10 +129,19 @@ def test_a_sender_that_floods_is_recorded_but_not_answered_any_more(
     assert blocking.steps.count("refuse") == BURST
     assert blocking.handler.unanswered == more
     blocking.done.clear()
+    blocking.handler._sync.view = View(frozenset(), frozenset(), inside=frozenset({"docker0"}))
     blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
-    blocking.known = True
-    blocking.handle(REQUEST)
-    assert blocking.steps == ["give", "record", "give", "refuse", "record"]
+    assert blocking.steps == ["give", "refuse", "record"]
+
+
+def test_a_check_is_answered_whatever_else_is_sent(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    blocking.checked = Checked(ip_address("192.0.2.1"), as_usual=False)
+    for _ in range(int(BURST) + 50):
+        blocking.handle(REQUEST)
+    assert blocking.steps.count("refuse") == BURST + 50
 
 
 def test_whatever_goes_wrong_with_a_refusal_the_packet_is_recorded(

@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import closing
-from errno import ENODEV, ENOENT, EOPNOTSUPP
+from errno import ENODEV, EOPNOTSUPP
 
 import pytest
 
@@ -50,7 +50,6 @@ def test_one_question_has_one_answer(kernel: Requests) -> None:
 def test_a_refusal_is_the_kernels_error_and_the_next_question_is_answered(kernel: Requests) -> None:
     for kind, body, number in (
         (messages.GETLINK, messages.request(Read(messages.GETLINK, 0, 99_999)), ENODEV),
-        (messages.DELRULE, messages.rule_by_mark(4, 50, 1, 1, 4780), ENOENT),
         (0xFFF, b"", EOPNOTSUPP),
     ):
         with pytest.raises(OSError) as refused:
