@@ -96,7 +96,8 @@ def test_the_locked_down_timer_writes_what_prometheus_reads(lab: MachineLab, mac
     assert found['stunwall_state{state="sealed"}'] == 1
     assert found[f'stunwall_packets_total{{verdict="blocked",reason="{seen["reason"]}"}}'] >= 1
     assert found["stunwall_queue_waiting_packets"] == 0
-    assert found['stunwall_exposure_seconds_total{kind="sealed"}'] > 0
+    assert found["stunwall_ledger_readable"] == 1
+    assert found['stunwall_exposure_seconds_total{kind="paused"}'] == 0
     assert machine.run("stat", "-c", "%a %U", file) == "644 root\n"
     drop_in(machine, UNIT, "ExecStartPre=/bin/false\n")
     machine.run("systemctl", "kill", "--signal=KILL", UNIT)
