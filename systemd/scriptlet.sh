@@ -31,10 +31,9 @@ case ${1-} in
     replaced) do_with_units try-restart ;;
     removing)
         # shellcheck disable=SC2086 # a list
-        systemctl --no-reload disable $units || true
+        systemctl --no-reload disable $units stunwall-metrics.timer || true
         if running; then
-            systemctl stop stunwall.service stunwall-wall.service || true
-            systemctl --quiet disable --now stunwall-metrics.timer || true
+            systemctl stop stunwall.service stunwall-wall.service stunwall-metrics.timer || true
             stunwalld --take-down || nft delete table inet stunwall || true
         fi
         # What `stunwall browsers set` wrote into policies of browsers: after this, nothing could take it back.

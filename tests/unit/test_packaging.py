@@ -230,7 +230,9 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
     sources = {
         *(CHECKOUT / "rules").glob("*.nft"),
         *(CHECKOUT / "systemd").glob("*.*"),
-        *(CHECKOUT / "systemd").glob("[cmpg]*/*"),
+        *(CHECKOUT / "systemd").glob("[cm]*/*"),
+        *(CHECKOUT / "systemd").glob("prometheus/*"),
+        *(CHECKOUT / "systemd").glob("grafana/*"),
     }
     others = {"README.md", "install.sh", "scriptlet.sh", "stage.sh", "stunwall.preset", "uninstall.sh"}
     put = {path for path in sources if path.name not in others and path.parent.name != "python"}

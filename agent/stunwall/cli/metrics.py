@@ -51,7 +51,7 @@ def metrics(
 
     \b
     Example:
-      sudo stunwall metrics --write /var/lib/prometheus/node-exporter/stunwall.prom
+      sudo stunwall metrics --write /srv/textfile/stunwall.prom
     """
     said = text(_figures(reader.load(context.obj)))
     if write is None:

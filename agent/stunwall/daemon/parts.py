@@ -77,12 +77,12 @@ class Parts:
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
-        self.sockets = SocketLookup()
+        self.sockets = SocketLookup(self.sync.names.index)
         stack.callback(self.sockets.close)
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
         self.packets = self._packet_handler(stack)
-        self.queue.serve_with(self.packets.handle, self.packets.fault)
+        self.queue.serve_with(self.packets.handle, self.packets.fault, self.sync.names.name)
         self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from sqlite3 import Connection
 from stat import S_IRGRP
@@ -70,7 +71,13 @@ class Span:
 
 def now() -> Moment:
     """Read the clocks. Raises OSError."""
-    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _BOOT.read_text().strip())
+    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _boot())
+
+
+@cache
+def _boot() -> str:
+    # It stays as long as this process does; reading it at each packet would cost nine system calls.
+    return _BOOT.read_text().strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from stunwall.model import Event, Sender
 
@@ -23,6 +24,22 @@ WINDOW = 60.0  # seconds: packets of a flow within it are one event
 FLOWS = 2000
 
 
+class Row(NamedTuple):
+    """A row of the record, by its key. Of an aggregate: how many flows a packet adds, and the source of all of them."""
+
+    key: Key
+    flows: int = 0
+    source: str | None = None
+
+    def of(self, event: Event) -> Event:
+        """Return the row's event, by the event of its first packet."""
+        if self.source is None:
+            return event
+        return replace(
+            event, source=self.source, source_port=0, destination="", destination_port=0, flows=self.flows
+        )
+
+
 @dataclass(slots=True)
 class _Share:
     left: float
@@ -38,8 +55,8 @@ class Shares:
         self._shares = _Table(BURST, RATE)
         self._groups = _Table(GROUP_BURST, GROUP_RATE)
 
-    def row(self, key: Key, event: Event, sender: Sender | None, *, full: bool = False) -> tuple[Key, Event]:
-        """Return the key and the event of the row that a new flow belongs to: its own, or an aggregate's.
+    def row(self, key: Key, event: Event, sender: Sender | None, *, full: bool = False) -> Row:
+        """Return the row that a new flow belongs to: its own, or an aggregate's.
 
         Args:
             key: the flow's.
@@ -64,17 +81,15 @@ class Shares:
             return _aggregate(key, event, share, origin, "" if known else event.source)
         share.left -= 1
         everyone.left -= 1
-        return key, event
+        return Row(key)
 
 
-def _aggregate(key: Key, event: Event, share: _Share, whose: Hashable, source: str) -> tuple[Key, Event]:
+def _aggregate(key: Key, event: Event, share: _Share, whose: Hashable, source: str) -> Row:
     flows = 0
     if len(share.flows) < FLOWS and key not in share.flows:
         share.flows.add(key)
         flows = 1
-    return ("aggregate", whose, *_about(event)), replace(
-        event, source=source, source_port=0, destination="", destination_port=0, flows=flows
-    )
+    return Row(("aggregate", whose, *_about(event)), flows, source)
 
 
 def _about(event: Event) -> Key:

@@ -21,6 +21,7 @@ from stunwall.queue.proc import Row
 from stunwall.record.ledger import Kind, Moment, Store
 from stunwall.record.schema import FILE, open_for_writing
 from unit.cli.command import HOSTILE, Stunwall
+from unit.status import STATUS
 
 ADDRESS = "203.0.113.77"
 
@@ -98,7 +99,7 @@ def test_a_running_daemon_is_told_with_its_counts(
 def test_every_cause_reason_and_kind_has_its_own_series(
     stunwall: Stunwall, daemon: dict[str, Any], ledger: None
 ) -> None:
-    daemon["counters"] |= dict.fromkeys(report.UNRECORDED, 1)
+    daemon["counters"] = dict.fromkeys(report.UNRECORDED, 1)
     found = printed(stunwall)
     for name, labels in (
         ("stunwall_unrecorded_packets_total", figures.CAUSES),
@@ -151,9 +152,9 @@ def test_a_daemon_that_hangs_up_is_one_as_well(folder: Path, stunwall: Stunwall)
 
 
 def test_without_a_proof_there_is_no_time_of_one(stunwall: Stunwall, daemon: dict[str, Any]) -> None:
-    daemon["proof"] |= {"verdict": "", "time": None}
+    daemon["proof"] = STATUS["proof"] | {"verdict": "", "time": None}
     assert not [name for name in printed(stunwall) if "proof" in name]
-    daemon["proof"] |= {"verdict": "leak", "time": 5.0, "changed": True}
+    daemon["proof"] = STATUS["proof"] | {"verdict": "leak", "time": 5.0, "changed": True}
     found = printed(stunwall)
     assert (found["stunwall_proof_sealed"], found["stunwall_proof_outdated"]) == (0, 1)
 
@@ -177,9 +178,10 @@ def test_it_tells_nobody_who_or_where_the_user_is(
         "exposures": [{"time": 1, "address": ADDRESS, "server": ADDRESS}],
         "gaps": [{"start": 1, "end": 2, "who": "alice", "what": []}],
     }
-    daemon["proof"]["interfaces"] = ["wg-alice"]
-    for each in daemon["interfaces"]:
-        each["interface"] = f"alice-{each['interface']}"[:15]
+    daemon["proof"] = STATUS["proof"] | {"interfaces": ["wg-alice"]}
+    daemon["interfaces"] = [
+        each | {"interface": f"alice-{each['interface']}"} for each in STATUS["interfaces"]
+    ]
     result = stunwall("metrics")
     assert "alice" not in result.out
     assert ADDRESS not in result.out
