@@ -20,7 +20,7 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$root/systemd/install.sh" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: upgrade the package, or remove it first (apt remove stunwall)"
+    fail "the package stunwall is installed: upgrade the package, or remove it first (apt remove stunwall; dnf remove or pacman -R)"
 fi
 rm -f "$log"  # if others can write to the folder, it may be a link that they made
 
@@ -58,8 +58,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 chmod 755 "$new"
 logged "venv" "$python" -m venv "$new"
-logged "pip" "$new/bin/pip" install --disable-pip-version-check "$root"
-install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" "$new/"
+logged "pip" "$root/systemd/python/install.sh" "$new/bin/pip"
+install -m 644 "$root"/rules/*.nft "$root/README.md" "$root/SECURITY.md" \
+    "$root/systemd/prometheus/stunwall.rules.yml" "$root/systemd/grafana/stunwall.json" "$new/"
 install -m 755 "$root/systemd/stopped.sh" "$new/"
 # The scripts name the interpreter by its path.
 grep -rIl --exclude-dir=lib -- "$new" "$new" | xargs -r sed -i "s|$new|$home|g"
@@ -121,7 +122,8 @@ install -D -m 644 "$root/systemd/tmpfiles.conf" /etc/tmpfiles.d/stunwall.conf
 install -m 644 "$root/systemd/stunwall-wall.service" "$root/systemd/stunwall.service" /etc/systemd/system/
 install -m 644 "$root/systemd/stunwall-check.path" "$root/systemd/stunwall-check.service" \
     "$root/systemd/stunwall-proof.service" "$root/systemd/stunwall-sealed.target" \
-    "$root/systemd/stunwall-unsealed.target" /etc/systemd/system/
+    "$root/systemd/stunwall-unsealed.target" "$root/systemd/stunwall-metrics.service" \
+    "$root/systemd/stunwall-metrics.timer" /etc/systemd/system/
 install -D -m 644 "$root/systemd/stunwall-notify.service" /etc/systemd/user/stunwall-notify.service
 install -D -m 644 "$root/systemd/nftables-drop-in.conf" /etc/systemd/system/nftables.service.d/stunwall.conf
 systemctl daemon-reload

@@ -13,11 +13,12 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo -- "$0" "$@"
 fi
 if [ -e /usr/lib/stunwall/bin/stunwalld ]; then
-    fail "the package stunwall is installed: remove the package (apt remove stunwall, or apt purge stunwall)"
+    fail "the package stunwall is installed: remove the package (apt remove stunwall, or apt purge stunwall; dnf remove or pacman -R)"
 fi
 
 if [ -d /run/systemd/system ]; then
     systemctl disable --quiet --now stunwall.service stunwall-wall.service 2>/dev/null || true
+    systemctl disable --quiet --now stunwall-metrics.timer 2>/dev/null || true
 fi
 # One in the foreground would put back what is removed here.
 for process in /proc/[0-9]*; do
@@ -53,6 +54,8 @@ rm -f /etc/systemd/system/stunwall.service /etc/systemd/system/stunwall-wall.ser
 rm -f /etc/systemd/system/stunwall-check.path /etc/systemd/system/stunwall-check.service
 rm -f /etc/systemd/system/stunwall-proof.service
 rm -f /etc/systemd/system/stunwall-sealed.target /etc/systemd/system/stunwall-unsealed.target
+rm -f /etc/systemd/system/stunwall-metrics.service /etc/systemd/system/stunwall-metrics.timer
+rm -f /var/lib/prometheus/node-exporter/stunwall.prom
 rm -f /etc/systemd/user/stunwall-notify.service
 rm -f /etc/systemd/system/nftables.service.d/stunwall.conf
 share=/usr/local/share
@@ -72,7 +75,8 @@ done
 if [ -d /run/systemd/system ]; then
     journalctl --update-catalog || true
     systemctl daemon-reload
-    systemctl reset-failed stunwall.service stunwall-wall.service stunwall-check.service stunwall-proof.service 2>/dev/null || true
+    systemctl reset-failed stunwall.service stunwall-wall.service stunwall-check.service stunwall-proof.service \
+        stunwall-metrics.service 2>/dev/null || true
 fi
 
 if [ "${1-}" = --purge ]; then

@@ -3,7 +3,7 @@
 Theory of operation
 
 The table in the kernel (rules/stunwall.nft) recognises STUN and queues it at one of two hooks. judge() decides on the
-packet alone and returns a value; the daemon gives the verdict, records the event and sends the refusal.
+packet alone and returns a value; the daemon gives the verdict first, then sends the refusal and records the event.
 
 *Why postrouting.* Only there is the outgoing interface final: rules by mark, a source address, SO_BINDTODEVICE, a
 forwarded packet and a VPN that comes or goes have all had their say. The chain has priority srcnat - 10, so the
@@ -40,8 +40,9 @@ does not have it. Both together on a packet are stunwalld's own (refusal, probe)
 *What can race.* `view` and the table's set of VPN interfaces come from the same snapshot, but not at the same
 instant. A packet may be queued although the VPN came up meanwhile, hence the look at `view.vpn` in postrouting. An
 interface that stops being the VPN stays in the set until the next transaction, a few milliseconds. A redirected packet
-is recorded before it meets postrouting again; if it is blocked there, the earlier record is retracted. While the
-network cannot be read, `view` is empty and not `known`, and everything is blocked.
+meets postrouting again while the daemon gives its verdict. If it is queued there, it waits until the daemon has
+recorded the redirect; if it is blocked, that record is retracted. While the network cannot be read, `view` is empty
+and not `known`, and everything is blocked.
 
 *Why nothing unknown is accepted.* The table's matches for UDP are coarse, so the queue also holds look-alikes. What
 parses and is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way
@@ -49,7 +50,9 @@ than we do.
 An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from stunwall.config import Config
 from stunwall.model import (
@@ -80,26 +83,47 @@ _UNRECORDED = frozenset(
 class Judgement:
     """What to do with one packet.
 
-    `event` is to be recorded, None for nothing; `retracted` is an earlier record that turned out wrong; `refusal` is to
-    be sent to the packet's sender, None for nothing. `datagram`: what the event is about, None if it could not be read.
-    `would`: what would have become of a packet of a check, None for any other.
+    `refusal` is to be sent to the packet's sender, None for nothing. `datagram`: what the event is about, None if it
+    could not be read. `would`: what would have become of a packet of a check, None for any other. `make_event` and
+    `make_retracted` return what `event` and `retracted` are: the packet need not wait for it.
     """
 
     verdict: Verdict
     reason: Reason
-    event: Event | None = None
-    retracted: Event | None = None
     refusal: Refusal | None = None
     datagram: Datagram | None = None
     would: Verdict | None = None
+    make_event: Callable[[], Event] | None = None
+    make_retracted: Callable[[], Event] | None = None
+
+    @property
+    def event(self) -> Event | None:
+        """What is to be recorded, None for nothing."""
+        return None if self.make_event is None else self.make_event()
+
+    @property
+    def retracted(self) -> Event | None:
+        """An earlier record that turned out wrong."""
+        return None if self.make_retracted is None else self.make_retracted()
 
 
 def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
     """Return what becomes of a packet that the table queued. Never raises for what is in the packet."""
+    return judge_parsed(parsed(arrival.packet), arrival, view, config)
+
+
+def parsed(data: bytes) -> Datagram | None:
+    """Return the datagram in an IP packet, None if it cannot be read."""
     try:
-        datagram = packet.parse(arrival.packet)
+        return packet.parse(data)
     except packet.PacketError:
-        return Judgement(Verdict.BLOCK, Reason.UNREADABLE, _unreadable(arrival))
+        return None
+
+
+def judge_parsed(datagram: Datagram | None, arrival: Arrival, view: View, config: Config) -> Judgement:
+    """As `judge`, for a packet that `parsed` has read."""
+    if datagram is None:
+        return Judgement(Verdict.BLOCK, Reason.UNREADABLE, make_event=partial(_unreadable, arrival))
     if arrival.hook is Hook.PREROUTING:
         return _judge_response(datagram, arrival, view)
     if arrival.checked is not None:
@@ -116,10 +140,10 @@ def judge(arrival: Arrival, view: View, config: Config) -> Judgement:
     return Judgement(
         decision.verdict,
         decision.reason,
-        event=_event(decision, detection, arrival),
-        retracted=_retracted(decision, detection, arrival),
         refusal=_refusal(decision, detection, arrival, view),
         datagram=datagram,
+        make_event=partial(_event, decision, detection, arrival),
+        make_retracted=_retracted(decision, detection, arrival),
     )
 
 
@@ -160,12 +184,16 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
     decision = decide_response(detection, arrival, view)
     if detection is None or decision.verdict is not Verdict.BLOCK:
         return Judgement(decision.verdict, decision.reason)
+    event = partial(_inbound, decision, detection, arrival)
+    return Judgement(decision.verdict, decision.reason, make_event=event)
+
+
+def _inbound(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
     event = replace(_event(decision, detection, arrival), interface=arrival.incoming, incoming="")
     if decision.reason is Reason.UNASKED:
-        anyone = replace(event, source="", source_port=0, destination_port=0)
-        return Judgement(decision.verdict, decision.reason, anyone)
+        return replace(event, source="", source_port=0, destination_port=0)
     # As in every other event, the source is who asked.
-    asked = replace(
+    return replace(
         event,
         verdict=EXPOSED,
         source=event.destination,
@@ -173,7 +201,6 @@ def _judge_response(datagram: Datagram, arrival: Arrival, view: View) -> Judgeme
         destination=event.source,
         destination_port=event.source_port,
     )
-    return Judgement(decision.verdict, decision.reason, asked)
 
 
 def _unreadable(arrival: Arrival) -> Event:
@@ -212,11 +239,12 @@ def _event(decision: Decision, detection: Detection, arrival: Arrival) -> Event:
     )
 
 
-def _retracted(decision: Decision, detection: Detection, arrival: Arrival) -> Event | None:
-    """Return the event 'redirected' of the same packet at the output hook, which postrouting has proved wrong."""
+def _retracted(decision: Decision, detection: Detection, arrival: Arrival) -> Callable[[], Event] | None:
+    """Return what makes the event 'redirected' of the same packet at the output hook, if postrouting has proved that
+    wrong."""
     if decision.reason is not Reason.DEVICE_BOUND:
         return None
-    return _event(Decision(Verdict.REDIRECT, Reason.REDIRECTED), detection, arrival)
+    return partial(_event, Decision(Verdict.REDIRECT, Reason.REDIRECTED), detection, arrival)
 
 
 def _refusal(decision: Decision, detection: Detection, arrival: Arrival, view: View) -> Refusal | None:

@@ -292,6 +292,9 @@ class Event:
     of 15 characters) and `command` (its command line). `who` says why something of that is not known, or not certain.
 
     Why it would have bypassed the VPN: `cause` is a code, `cause_text` the sentence with the rule or route.
+
+    Of a machine behind this one, each empty where it is not known: its MAC address `mac`, and its name `client`, which
+    it may have chosen itself: nothing is decided by it.
     """
 
     time: float
@@ -322,6 +325,8 @@ class Event:
     who: str = ""
     cause: str = ""
     cause_text: str = ""
+    mac: str = ""
+    client: str = ""
 
     @classmethod
     def note(cls, time: float, verdict: str, reason: str) -> "Event":

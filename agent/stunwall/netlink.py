@@ -60,6 +60,17 @@ def first(data: bytes, start: int, end: int, kind: int) -> bytes:
     return b""
 
 
+def values(data: bytes) -> Iterator[bytes]:
+    """Yield the values of all attributes, of whatever types, up to one that is cut short."""
+    start = 0
+    while start + _ATTRIBUTE.size <= len(data):
+        length, _ = _ATTRIBUTE.unpack_from(data, start)
+        if length < _ATTRIBUTE.size or start + length > len(data):
+            return
+        yield data[start + _ATTRIBUTE.size : start + length]
+        start += length + 3 & ~3
+
+
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a message to the kernel."""
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body

@@ -136,6 +136,6 @@ def _refusal(detection: Detection, config: Config) -> bytes | None:
     message = detection.message
     if message is None or message.message_class is MessageClass.REQUEST:
         # RFC 8489 §6.2.1: a hard ICMP error ends a transaction, too.
-        return error_response(detection.stun, detection.datagram.transport) or b""
+        return error_response(detection.stun, detection.datagram.transport, message) or b""
     # Nobody waits for an answer to an indication or a response. But a stream that lacks one gets no further.
     return b"" if detection.datagram.transport is Transport.TCP else None

@@ -28,6 +28,13 @@ def sender(event: Event) -> str:
     return event.app or event.container or service or event.executable.rpartition("/")[2] or event.unit
 
 
+def machine(event: Event) -> str:
+    """Return which machine behind this one an event is of, as `laptop@lan0` or by its address, "" if of none."""
+    if not event.incoming:
+        return ""
+    return f"{event.client}@{event.incoming}" if event.client else event.source
+
+
 def date_time(seconds: float) -> str:
     """Return Unix seconds as local date and time with UTC offset."""
     return strftime("%Y-%m-%d %H:%M:%S %z", localtime(seconds))

@@ -18,7 +18,7 @@ _stunwall() {
         --output | --html) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --since | --until) words="30m 2h 1d 7d 4w" ;;
         --verdict) words="accepted allowed blocked exposed gap leak paused redirected reloaded resumed revoked" ;;
-        --by) words="app destination day reason verdict" ;;
+        --by) words="app client destination day reason verdict" ;;
         --format) words="json csv pcapng ecs" ;;
         --protocol) words="udp tcp" ;;
         --browser) [[ " ${COMP_WORDS[*]} " != *" browsers "* ]] || words="$browsers" ;;
@@ -64,7 +64,7 @@ _stunwall() {
     options="--json --help"
     case $path in
         "watch ") options="--redact --help" ;;
-        "") words="status log stats export report watch show explain check browsers exposure notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
+        "") words="status log stats export report watch show explain check browsers exposure metrics notify vpn rules doctor pause resume reload allow config"; options="--config --version --help" ;;
         "status ") options="--redact --json --waybar --help" ;;
         "log "*) options="--redact --json --follow -f $filters --limit -n --help" ;;
         "stats "*) options="--redact --json --by $filters --limit -n --help" ;;
@@ -78,6 +78,7 @@ _stunwall() {
         "browsers site allow "*) options="--level --browser --json --help" ;;
         "browsers set "*) options="--browser --user --json --help" ;;
         "browsers reset "*) options="--user --everyone --json --help" ;;
+        "metrics "*) options="--write --help" ;;
         "exposure "*) options="--redact --since --json --help" ;;
         "report "*) options="--html --since --no-redact --help" ;;
         "show "* | "vpn "* | "doctor "* | "allow list "*) options="--redact --json --help" ;;

@@ -1,6 +1,5 @@
 #!/bin/sh
-# Builds the Debian package: build.sh [--version V] FOLDER. The Python packages that stunwall needs lie in its own
-# directory, so it fits the Python that it was built with.
+# Builds the Debian package: build.sh [--version V] FOLDER. What is in it, but for Debian's own, comes from stage.sh.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -16,84 +15,29 @@ for tool in dpkg-deb dpkg-shlibdeps strip gzip gcc; do
         "python3-dev python3-venv libnetfilter-queue-dev"
 done
 
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}
+# The last commit's, which is also the time of each file that `git archive` puts into a tarball.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/pyproject.toml")}
 export SOURCE_DATE_EPOCH
 # The maintainer is whoever builds the package: the same variables and fallback as debchange(1).
 maintainer="${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>"
 python=/usr/bin/python3
-home=/usr/lib/stunwall
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 tree=$work/stunwall
 umask 022
 
-put() { # put MODE FILE WHERE: with the package's home in place of install.sh's
-    mkdir -p "$tree$(dirname -- "$3")"
-    sed "s|/opt/stunwall|$home|g" "$2" >"$tree$3"
-    chmod "$1" "$tree$3"
-}
-pack() { # pack FILE WHERE: as `put`, compressed as Debian wants it
-    put 644 "$1" "$2"
-    gzip -9n "$tree$2"
-}
+pack() { gzip -9n "$1"; } # as Debian wants it
 
-# From its own builder, not the one of a virtual environment: what is compiled must fit the system's Python.
-"$python" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-compile --target "$tree$home/lib" "$root"
-rm -rf "$tree$home/lib/bin" "$tree$home/lib/share"
-find "$tree$home/lib" -name '*.so' -exec strip --strip-unneeded {} +
-find "$tree$home/lib" -type f -exec chmod 644 {} +
-find "$tree$home/lib" -type d \( -name tests -o -name __pycache__ -o -name .agents \) -prune -exec rm -rf {} +
-
-mkdir -p "$tree$home/bin" "$tree/usr/bin" "$tree/usr/sbin" "$tree/etc/stunwall/conf.d"
-for command in stunwall:stunwall.cli stunwalld:stunwall.daemon.main; do
-    cat >"$tree$home/bin/${command%%:*}" <<END
-#!/usr/bin/python3 -I
-import sys
-
-sys.path.insert(0, "$home/lib")
-from ${command#*:} import main
-
-main()
-END
-    chmod 755 "$tree$home/bin/${command%%:*}"
-done
-ln -s ../lib/stunwall/bin/stunwall "$tree/usr/bin/stunwall"
-ln -s ../lib/stunwall/bin/stunwalld "$tree/usr/sbin/stunwalld"
-for file in "$root"/rules/*.nft; do put 644 "$file" "$home/$(basename "$file")"; done
-put 755 "$root/systemd/stopped.sh" $home/stopped.sh
-put 644 "$root/systemd/stunwall-wall.service" /lib/systemd/system/stunwall-wall.service
-put 644 "$root/systemd/stunwall.service" /lib/systemd/system/stunwall.service
-put 644 "$root/systemd/stunwall-check.path" /lib/systemd/system/stunwall-check.path
-put 644 "$root/systemd/stunwall-check.service" /lib/systemd/system/stunwall-check.service
-put 644 "$root/systemd/stunwall-proof.service" /lib/systemd/system/stunwall-proof.service
-put 644 "$root/systemd/stunwall-sealed.target" /lib/systemd/system/stunwall-sealed.target
-put 644 "$root/systemd/stunwall-unsealed.target" /lib/systemd/system/stunwall-unsealed.target
-put 644 "$root/systemd/stunwall-notify.service" /usr/lib/systemd/user/stunwall-notify.service
-put 644 "$root/systemd/stunwall-notify.desktop" /usr/share/applications/stunwall-notify.desktop
-put 644 "$root/systemd/org.stunwall.policy" /usr/share/polkit-1/actions/org.stunwall.policy
-put 644 "$root/systemd/nftables-drop-in.conf" /lib/systemd/system/nftables.service.d/stunwall.conf
-put 644 "$root/systemd/sysusers.conf" /usr/lib/sysusers.d/stunwall.conf
-put 644 "$root/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/stunwall.conf
-put 644 "$root/systemd/stunwall.catalog" /usr/lib/systemd/catalog/stunwall.catalog
-put 644 "$root/systemd/stunwall.toml" /etc/stunwall/stunwall.toml
-put 644 "$root/systemd/apparmor/stunwalld" /etc/apparmor.d/stunwalld
-for page in "$root"/systemd/man/*.[158]; do
-    pack "$page" "/usr/share/man/man${page##*.}/$(basename "$page")"
-done
-put 644 "$root/systemd/completion/stunwall.bash" /usr/share/bash-completion/completions/stunwall
-ln -s stunwall "$tree/usr/share/bash-completion/completions/stunwalld"
-put 644 "$root/systemd/completion/_stunwall" /usr/share/zsh/vendor-completions/_stunwall
-put 644 "$root/systemd/completion/stunwall.fish" /usr/share/fish/vendor_completions.d/stunwall.fish
-ln -s stunwall.fish "$tree/usr/share/fish/vendor_completions.d/stunwalld.fish"
-doc=/usr/share/doc/stunwall
-put 644 "$root/README.md" $doc/README.md
-put 644 "$root/SECURITY.md" $doc/SECURITY.md
-put 644 "$root/systemd/deb/copyright" $doc/copyright
-pack "$root/CHANGELOG.md" $doc/changelog
+"$root/systemd/stage.sh" --units /lib/systemd/system --zsh /usr/share/zsh/vendor-completions "$tree"
+for page in "$tree"/usr/share/man/man*/*; do pack "$page"; done
+doc=$tree/usr/share/doc/stunwall
+install -m 644 "$root/systemd/deb/copyright" "$doc/copyright"
+install -m 644 "$root/CHANGELOG.md" "$doc/changelog"
+install -D -m 644 "$root/systemd/apparmor/stunwalld" "$tree/etc/apparmor.d/stunwalld"
 quoted=$(printf '%s' "$maintainer" | sed 's/[&|\\]/\\&/g')
-sed "s|@version@|$version|; s|@maintainer@|$quoted|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$work/changelog"
-pack "$work/changelog" $doc/changelog.Debian
+sed "s|@version@|$version|; s|@maintainer@|$quoted|; s|@date@|$(date -Rud "@$SOURCE_DATE_EPOCH")|" "$root/systemd/deb/changelog" >"$doc/changelog.Debian"
+pack "$doc/changelog"
+pack "$doc/changelog.Debian"
 
 mkdir "$tree/DEBIAN" "$work/debian"
 for script in preinst postinst prerm postrm; do
@@ -103,6 +47,8 @@ printf '%s\n' /etc/stunwall/stunwall.toml /etc/apparmor.d/stunwalld >"$tree/DEBI
 touch "$work/debian/control"
 libraries=$(cd "$work" && find "$tree" -name '*.so' -exec dpkg-shlibdeps -O --ignore-missing-info {} + 2>/dev/null)
 minor=$("$python" -c 'import sys; print(sys.version_info.minor)')
+# As dpkg-gencontrol(1) counts, so that the file system of the build does not show.
+size=$(find "$tree" -not -path "$tree/DEBIAN*" -printf '%y %s\n' | awk '{ sum += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print sum }')
 cat >"$tree/DEBIAN/control" <<END
 Package: stunwall
 Version: $version
@@ -110,7 +56,7 @@ Architecture: $(dpkg --print-architecture)
 Maintainer: $maintainer
 Section: net
 Priority: optional
-Installed-Size: $(du -sk "$tree" | cut -f1)
+Installed-Size: $size
 Depends: ${libraries#shlibs:Depends=}, libnftables1 (>= 1.0.2), nftables (>= 1.0.2), python3 (>= 3.$minor), python3 (<< 3.$((minor + 1))), systemd
 Description: keeps WebRTC from leaking a VPN user's real address
  Any web page can ask a browser to send STUN requests from every network
@@ -121,6 +67,6 @@ Description: keeps WebRTC from leaking a VPN user's real address
  this machine and nowhere else.
 END
 (cd "$tree" && find . -type f -not -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
-find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
+find "$tree" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group -Zxz --build "$tree" "$folder" >/dev/null
 ls "$folder"/stunwall_"$version"_*.deb

@@ -1,21 +1,8 @@
-"""How soon the record says why a blocked packet would have bypassed the VPN, by routes: python -m bench.causes.
+"""How soon the record says why a blocked packet would have bypassed the VPN, by routes, and who waits meanwhile."""
 
-It needs the environment and the namespaces that tests/run.sh makes (`isolated` there).
-
-    --agent FOLDER   the package to be measured (default: this checkout's)
-    --routes N       repeatable (default: those of SIZES)
-    --attempts N     packets of each size whose cause is looked for (default: 10)
-
-Printed is a table in Markdown. "In the record" is the time from the packet until a subscriber has its entry, which is
-written up to a second after the cause is known; "CPU" is that of all threads but the one that gives verdicts; the
-refusals are those of another program, which sends all the time: before the packet, and from it until the entry.
-"""
-
-import argparse
 import json
 import random
 import socket
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -23,25 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from bench.network_changes import OUT, PATIENCE, SERVER, Stun, daemon, machine, sending
-from lab.agent import PACKAGE
+from bench.asking import SERVER
+from bench.host import OUT, PATIENCE, Asking, Daemon, come_first, host, p99, wait_for_vpn
+from bench.results import Budget, Growth, Result, Row
 from lab.messages import binding_request
-from lab.namespace import require_isolation
 
+GROUP = "Why a packet would have bypassed the VPN"
 SIZES = (10, 10_000, 100_000)
-LINKS = 10
+LINKS, ATTEMPTS = 10, 5
 IDLE = 1.0  # seconds before each packet, in which only the other program sends, and up to one more
+SERVED = Budget(10)
 
 
 @dataclass(slots=True)
 class Measured:
-    """Milliseconds of each packet; `rested`: packets that came too soon after a look at the routes to get one."""
+    """Milliseconds of each packet. `cpu`: of all threads but the one that gives verdicts."""
 
     recorded: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     before: list[float] = field(default_factory=list)
     meanwhile: list[float] = field(default_factory=list)
-    rested: int = 0
 
 
 @contextmanager
@@ -70,63 +58,54 @@ def others(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
-def look(pid: int, lines: IO[bytes], stun: Stun, into: Measured) -> None:
-    """Sends a packet of a new flow."""
-    first = len(stun.times)
+def look(pid: int, lines: IO[bytes], asking: Asking, into: Measured) -> None:
+    """Sends a packet of a new flow. One too soon after a look at the routes does not count."""
+    asking.take()
     time.sleep(IDLE + random.random())  # not in step with the daemon's writes
-    second, cpu = len(stun.times), others(pid)
+    before, cpu = asking.take(), others(pid)
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, OUT.encode())
         start = time.perf_counter()
         sender.sendto(binding_request(), SERVER)
         found = entry(lines, sender.getsockname()[1])
     took = (time.perf_counter() - start) * 1e3
-    if not found["cause"]:
-        into.rested += 1
-        return
-    into.recorded.append(took)
-    into.cpu.append(others(pid) - cpu)
-    into.before += stun.times[first:second]
-    into.meanwhile += stun.times[second:]
+    meanwhile = asking.take()
+    if found["cause"]:
+        into.recorded.append(took)
+        into.cpu.append(others(pid) - cpu)
+        into.before += before
+        into.meanwhile += meanwhile
 
 
-def p99(times: list[float]) -> float:
-    return statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("nan")
-
-
-def measure(agent: Path, routes: int, attempts: int) -> str:
+def measured(routes: int, attempts: int) -> Measured:
     found = Measured()
-    with (
-        machine(LINKS, routes, OUT),
-        daemon(agent, lan=False) as (pid, folder),
-        subscribed(folder) as lines,
-        sending() as stun,
-    ):
-        while len(found.recorded) < attempts:
-            look(pid, lines, stun, found)
-    return (
-        f"| {routes:,} | {statistics.median(found.recorded):.0f} | {max(found.recorded):.0f} "
-        f"| {statistics.median(found.cpu):.1f} | {p99(found.before):.2f} | {p99(found.meanwhile):.2f} "
-        f"| {max(found.meanwhile):.1f} | {found.rested} |"
-    )
+    with host(LINKS, routes), Daemon() as daemon, subscribed(daemon.folder) as lines:
+        wait_for_vpn()
+        with Asking() as asking:
+            while len(found.recorded) < attempts:
+                look(daemon.pid, lines, asking, found)
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--agent", type=Path, default=PACKAGE)
-    parser.add_argument("--routes", type=int, action="append")
-    parser.add_argument("--attempts", type=int, default=10)
-    options = parser.parse_args()
-    require_isolation()
-    print(
-        "| routes | in the record, ms | slowest | CPU, ms | refusal's p99 before | meanwhile | slowest | no look |"
-    )
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
-    for routes in options.routes or SIZES:
-        print(measure(options.agent, routes, options.attempts), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def measure(quick: bool) -> Iterator[Result]:
+    """Rows for each number of routes, and how the CPU grows with them."""
+    come_first()
+    sizes = SIZES[:1] if quick else SIZES
+    points = []
+    for routes in sizes:
+        found = measured(routes, 1 if quick else ATTEMPTS)
+        peer = f"{routes:,} routes"
+        budget = (SERVED,) if routes == SIZES[-1] else ()
+        yield Row(
+            GROUP,
+            "until it is in the record, which is written once a second",
+            peer,
+            "ms",
+            tuple(found.recorded),
+        )
+        yield Row(GROUP, "CPU", peer, "ms", tuple(found.cpu))
+        yield Row(GROUP, "p99 of another program's answers before", peer, "ms", (p99(found.before),))
+        yield Row(GROUP, "p99 of them meanwhile", peer, "ms", (p99(found.meanwhile),), budget)
+        yield Row(GROUP, "slowest of them meanwhile", peer, "ms", (max(found.meanwhile),))
+        points.append((routes, tuple(found.cpu)))
+    yield Growth(GROUP, "CPU of a look at the routes", "routes", "stunwall", "ms", tuple(points))

@@ -5,8 +5,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
+from lab.namespace import Namespace
 from lab.process import Process
 from lab.topology import Lab
 
@@ -22,13 +23,20 @@ RULES_PUT_BACK = "the wall was not intact"  # what the daemon logs about a gap
 Value = str | int | bool | list[str] | list[int]
 
 
+class Machine(Protocol):
+    """Whatever has a client on which stunwalld can run."""
+
+    @property
+    def client(self) -> Namespace: ...
+
+
 class Agent:
     """A stunwalld with folders of its own, and a configuration file with the keys in `config`.
 
     Inside a `with` it is ready; afterwards nothing of it is left.
     """
 
-    def __init__(self, lab: Lab, **config: Value) -> None:
+    def __init__(self, lab: Machine, **config: Value) -> None:
         self._lab = lab
         self._folder = tempfile.TemporaryDirectory(prefix="stunwall-")
         self.folder = Path(self._folder.name)
@@ -134,7 +142,7 @@ class Agent:
         return self._process
 
 
-def wall_is_up(lab: Lab) -> bool:
+def wall_is_up(lab: Machine) -> bool:
     """Whether the client's kernel has stunwall's table."""
     return lab.client.run("nft", "list", "table", "inet", "stunwall").returncode == 0
 

@@ -1,6 +1,5 @@
 """A program that floods takes nothing from others: they are answered and recorded, and nothing leaves."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from lab.addresses import BOX, CLIENT, COTURN, NOBODY, PHYSICAL, STUN_SERVER
 from lab.agent import Agent
 from lab.cgroups import Cgroups
 from lab.deadline import until
+from lab.flood import build
 from lab.leaks import CONTAINER, DEVICE, Leak
 from lab.messages import REFUSED, binding_request, error_code
 from lab.observe import LIMITS, assert_leaks, events, settled_events, status
@@ -81,10 +81,7 @@ MORE_FLOODS = [
 @pytest.fixture(scope="module")
 def flood(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program."""
-    program = tmp_path_factory.mktemp("flood") / "flood"
-    program.parent.parent.chmod(0o755)
-    subprocess.run(["gcc", "-O2", "-o", str(program), str(Path(__file__).with_name("flood.c"))], check=True)
-    return program
+    return build(tmp_path_factory.mktemp("flood"))
 
 
 @contextmanager

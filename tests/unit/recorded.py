@@ -60,6 +60,6 @@ def version_1(folder: Path, *events: Event) -> None:
     """Write the events as stunwall 0.1.0 did: without the columns that have a default."""
     record(folder, *events)
     without_summary(folder)
-    sql(folder, "DROP INDEX events_uid")
+    sql(folder, "DROP INDEX events_uid; DROP INDEX events_client")
     sql(folder, "".join(f"ALTER TABLE events DROP COLUMN {name};" for name in DEFAULTS))
     sql(folder, "PRAGMA user_version = 1")

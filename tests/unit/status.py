@@ -19,6 +19,10 @@ STATUS: dict[str, Any] = {
     "allow": [],
     "cgroups": [],
     "local_endpoints": [],
+    "judged": [
+        {"verdict": "blocked", "reason": "outside-vpn", "packets": 7},
+        {"verdict": "gap", "reason": "", "packets": 2},
+    ],
     "unrecorded": 0,
     "ip_versions": [4, 6],
     "unanswered": 0,

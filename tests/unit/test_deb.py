@@ -20,7 +20,8 @@ VERSION = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["v
 MAINTAINER = "A & B | C <builder@packages.test>"
 _NAMED = {"DEBFULLNAME": "A & B | C", "DEBEMAIL": "builder@packages.test"}
 UNITS = "stunwall-wall.service stunwall.service"
-# Makes an environment whose pip puts a module and a compiled library where it is told, and a program to be left out.
+# Makes an environment whose pip puts a module and a compiled library where it is told, and what is to be left out: a
+# program, and pip's notes of the build.
 _PYTHON = """#!/bin/sh
 case $1 in
     -c) echo 11 ;;
@@ -29,9 +30,13 @@ case $1 in
         cat >"$3/bin/pip" <<'END'
 #!/bin/sh
 while [ "$1" != --target ]; do shift; done
-mkdir -p "$2/bin" "$2/netfilterqueue" "$2/stunwall/tests"
+mkdir -p "$2/bin" "$2/netfilterqueue" "$2/stunwall/tests" "$2/stunwall-0.dist-info"
 touch "$2/bin/stunwall" "$2/stunwall/daemon.py" "$2/stunwall/tests/test.py"
 cp "$LIBRARY" "$2/netfilterqueue/_impl.so"
+for note in METADATA RECORD INSTALLER REQUESTED direct_url.json; do
+    echo "$note" >"$2/stunwall-0.dist-info/$note"
+done
+echo "$2" >>"$2/stunwall-0.dist-info/direct_url.json"
 END
         chmod 755 "$3/bin/pip"
         ;;
@@ -51,7 +56,7 @@ class Package:
 
 
 def build(
-    folder: Path, *options: str, maintainer: dict[str, str] = _NAMED
+    folder: Path, *options: str, maintainer: dict[str, str] = _NAMED, umask: int = 0o022, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run build.sh; outside of its mount namespace Python stays what it is."""
     library = find_spec("netfilterqueue._impl")
@@ -66,7 +71,12 @@ def build(
     inherited = {name: value for name, value in os.environ.items() if name not in _NAMED}
     environment = inherited | maintainer | {"SOURCE_DATE_EPOCH": "1700000000", "LIBRARY": library.origin}
     return subprocess.run(
-        [*command, f"{folder}/deb"], capture_output=True, text=True, env=environment, check=False
+        [*command, f"{folder}/deb"],
+        capture_output=True,
+        text=True,
+        env=environment | variables,
+        umask=umask,
+        check=False,
     )
 
 
@@ -183,7 +193,7 @@ def test_its_programs_start_the_systems_python_with_its_own_packages(package: Pa
 def test_of_the_packages_only_what_runs_is_in_it(package: Package) -> None:
     library = package.tree / "usr/lib/stunwall/lib"
     found = {str(path.relative_to(library)) for path in library.rglob("*") if path.is_file()}
-    assert found == {"stunwall/daemon.py", "netfilterqueue/_impl.so"}
+    assert found == {"stunwall/daemon.py", "netfilterqueue/_impl.so", "stunwall-0.dist-info/METADATA"}
 
 
 def test_all_in_it_is_roots_and_nobody_else_may_change_it(package: Package) -> None:
@@ -205,7 +215,10 @@ def test_nothing_in_it_names_the_place_of_the_other_installation_or_of_the_build
 
 
 def test_the_same_sources_make_the_same_package(package: Package, tmp_path: Path) -> None:
-    again = build(tmp_path / "build")
+    """At another time, in other folders, with other settings; `tests/run.sh deb` does so with the real pip."""
+    (tmp_path / "other").mkdir()
+    other = str(tmp_path / "other")
+    again = build(tmp_path / "build", umask=0o077, TMPDIR=other, TZ="Asia/Tokyo", LC_ALL="C.UTF-8")
     assert Path(again.stdout.strip()).read_bytes() == package.file.read_bytes()
 
 
@@ -276,10 +289,20 @@ def test_an_upgrade_stops_nothing_and_a_removal_takes_all_down(root: Root) -> No
     assert root.run("systemd/deb/prerm", "upgrade", "9.9.9").calls == [compiled]
     assert root.run("systemd/deb/prerm", "remove").calls == [
         "deb-systemd-invoke stop stunwall.service stunwall-wall.service",
+        "systemctl --quiet disable --now stunwall-metrics.timer",
         "stunwalld --take-down",
         "stunwall browsers reset --everyone",
         compiled,
     ]
+
+
+def test_the_figures_that_it_wrote_go_with_a_removal_and_not_with_an_upgrade(root: Root) -> None:
+    file = "var/lib/prometheus/node-exporter/stunwall.prom"
+    root.write(file, "")
+    root.run("systemd/deb/prerm", "upgrade", "9.9.9")
+    assert (root.folder / file).exists()
+    root.run("systemd/deb/prerm", "remove")
+    assert not (root.folder / file).exists()
 
 
 def test_apparmor_has_its_profile_before_the_daemon_starts_and_until_it_is_removed(root: Root) -> None:

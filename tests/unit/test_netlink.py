@@ -46,9 +46,19 @@ def test_an_attribute_that_is_longer_than_its_message_ends_it() -> None:
     assert netlink.attributes(whole.data, whole.start, whole.end - 1) == {1: b"four"}
 
 
+def test_values_are_those_of_all_attributes_of_one_type_too_up_to_one_that_is_cut_short() -> None:
+    peers = b"".join(netlink.attribute(0, value) for value in (b"one", b"", b"three"))
+    assert list(netlink.values(peers)) == [b"one", b"", b"three"]
+    for length in range(len(peers)):
+        # Each is whole without what pads it to a multiple of four.
+        whole = (length >= 7) + (length >= 12) + (length >= 21)
+        assert list(netlink.values(peers[:length])) == [b"one", b"", b"three"][:whole], length
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_end(received: bytes) -> None:
     heard(received)
+    list(netlink.values(received))
 
 
 @given(

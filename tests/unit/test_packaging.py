@@ -184,6 +184,7 @@ CHECK_UNITS = (
     "stunwall-sealed.target",
     "stunwall-unsealed.target",
 )
+METRICS_UNITS = ("stunwall-metrics.service", "stunwall-metrics.timer")
 PUT = {
     "rules/stunwall.nft": "opt/stunwall/stunwall.nft",
     "rules/bound_tcp.nft": "opt/stunwall/bound_tcp.nft",
@@ -194,7 +195,9 @@ PUT = {
     "systemd/stopped.sh": "opt/stunwall/stopped.sh",
     "systemd/stunwall-wall.service": "etc/systemd/system/stunwall-wall.service",
     "systemd/stunwall.service": "etc/systemd/system/stunwall.service",
-    **{f"systemd/{name}": f"etc/systemd/system/{name}" for name in CHECK_UNITS},
+    **{f"systemd/{name}": f"etc/systemd/system/{name}" for name in (*CHECK_UNITS, *METRICS_UNITS)},
+    "systemd/prometheus/stunwall.rules.yml": "opt/stunwall/stunwall.rules.yml",
+    "systemd/grafana/stunwall.json": "opt/stunwall/stunwall.json",
     "systemd/stunwall-notify.service": "etc/systemd/user/stunwall-notify.service",
     "systemd/stunwall-notify.desktop": "usr/local/share/applications/stunwall-notify.desktop",
     "systemd/org.stunwall.policy": "usr/share/polkit-1/actions/org.stunwall.policy",
@@ -228,9 +231,12 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
         *(CHECKOUT / "rules").glob("*.nft"),
         *(CHECKOUT / "systemd").glob("*.*"),
         *(CHECKOUT / "systemd").glob("[cm]*/*"),
+        *(CHECKOUT / "systemd").glob("prometheus/*"),
+        *(CHECKOUT / "systemd").glob("grafana/*"),
     }
-    others = {"README.md", "install.sh", "uninstall.sh"}
-    assert {str(path.relative_to(CHECKOUT)) for path in sources if path.name not in others} == PUT.keys()
+    others = {"README.md", "install.sh", "scriptlet.sh", "stage.sh", "stunwall.preset", "uninstall.sh"}
+    put = {path for path in sources if path.name not in others and path.parent.name != "python"}
+    assert {str(path.relative_to(CHECKOUT)) for path in put} == PUT.keys()
 
 
 def test_folders_and_files_belong_to_whom_they_should(root: Root) -> None:
@@ -319,12 +325,25 @@ def test_after_it_is_removed_nothing_is_left_but_what_shall_be_kept(
 def test_the_service_ends_before_its_rules_routes_and_files_go(root: Root) -> None:
     installed(root)
     calls = root.run(UNINSTALL).calls
-    assert calls[0] == f"systemctl disable --quiet --now {STOPPED}"
+    assert calls[:2] == [
+        f"systemctl disable --quiet --now {STOPPED}",
+        "systemctl disable --quiet --now stunwall-metrics.timer",
+    ]
     assert "nft delete table inet stunwall" in calls
     for family in ("-4", "-6"):
         for what in ("rule", "route"):
             assert f"ip {family} {what} flush table 4780" in calls
     assert calls[-2] == "systemctl daemon-reload"
+
+
+def test_the_figures_that_it_wrote_go_with_it_and_those_of_others_stay(root: Root) -> None:
+    installed(root)
+    ours, other = (f"var/lib/prometheus/node-exporter/{name}.prom" for name in ("stunwall", "apt"))
+    for file in (ours, other):
+        root.write(file, "")
+    root.run(UNINSTALL)
+    assert not (root.folder / ours).exists()
+    assert (root.folder / other).exists()
 
 
 def test_folders_that_others_use_too_stay(root: Root) -> None:
@@ -439,7 +458,7 @@ def test_where_the_wall_has_gone_the_next_start_shall_put_it_up(root: Root, wall
 # The scripts themselves
 
 
-@pytest.mark.parametrize("script", [INSTALL, "systemd/deb/build.sh"])
+@pytest.mark.parametrize("script", [INSTALL, "systemd/stage.sh"])
 def test_every_file_that_a_script_names_is_there(script: str) -> None:
     named = re.findall(r'\$root"?/([\w./*\[\]-]+)', (CHECKOUT / script).read_text())
     assert len(named) > 10
@@ -461,8 +480,8 @@ def test_units_and_programs_name_each_other_where_they_are_installed() -> None:
             assert f"opt/{path}" in {*PUT.values(), *(link.lstrip("/") for link in LINKS.values())}, target
 
 
-def test_the_units_of_checks_are_ones_that_systemd_takes_and_locks_down(tmp_path: Path) -> None:
-    for name in (*CHECK_UNITS, "stunwall.service", "stunwall-wall.service"):
+def test_the_units_of_checks_and_metrics_are_ones_that_systemd_takes_and_locks_down(tmp_path: Path) -> None:
+    for name in (*CHECK_UNITS, *METRICS_UNITS, "stunwall.service", "stunwall-wall.service"):
         text = (CHECKOUT / "systemd" / name).read_text()
         (tmp_path / name).write_text(re.sub("/opt/stunwall/[a-z/.]+", "/bin/true", text))
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
@@ -472,8 +491,8 @@ def test_the_units_of_checks_are_ones_that_systemd_takes_and_locks_down(tmp_path
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    assert analyzed("verify", *CHECK_UNITS) == (0, "")
-    for name in ("stunwall-check.service", "stunwall-proof.service"):
+    assert analyzed("verify", *CHECK_UNITS, *METRICS_UNITS) == (0, "")
+    for name in ("stunwall-check.service", "stunwall-proof.service", "stunwall-metrics.service"):
         code, said = analyzed(
             "security", "--offline=yes", "--no-pager", "--threshold=15", str(tmp_path / name)
         )

@@ -1,10 +1,14 @@
 """text.py: values formatted for people."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stunwall import text
 from stunwall.text import count, endpoint, printable
+from unit.recorded import event
 
 
 @pytest.mark.parametrize(
@@ -35,3 +39,10 @@ def test_control_characters_are_replaced(text: str) -> None:
     assert len(shown) == len(text)
     assert all(c.isprintable() for c in shown)
     assert all(c in (before, "?") for c, before in zip(shown, text, strict=True))
+
+
+def test_a_machine_behind_this_one_is_named_so_that_it_is_no_program_of_this_one() -> None:
+    client = replace(event(1), source="10.77.0.11", incoming="lan0")
+    assert text.machine(replace(client, client="firefox")) == "firefox@lan0"
+    assert text.machine(client) == "10.77.0.11"
+    assert text.machine(replace(client, incoming="", client="firefox")) == ""

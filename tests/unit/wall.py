@@ -14,6 +14,7 @@ from unit.build import DESTINATIONS
 from unit.wall_kernel import ip, run_nft
 
 FILE = Path(__file__).resolve().parents[2] / "rules" / "stunwall.nft"
+SECOND = FILE.with_name("second_lock.nft")
 _NEXT_HOP = "02:00:00:00:00:07"
 
 # Not in Python's socket module: linux/in.h, linux/in6.h.
@@ -103,13 +104,23 @@ def _inbound(name: str, hook: str, text: str) -> str:
 def _outbound(name: str, hook: str, text: str) -> str:
     chains = re.findall(r"^    chain classify\w* \{\n.*?^    \}\n", text, re.M | re.S)
     chains = [chain for chain in chains if not chain.startswith("    chain classify_output ")]
-    base = 'jump classify comment "is it STUN?"\n'
+    classify = 'jump classify comment "is it STUN?"\n'
     if name.startswith("inet"):
         chains += re.findall(r"^    chain drop_icmp_quotes \{\n.*?^    \}\n", text, re.M | re.S)
-        base += "".join(
-            re.findall(r"^        meta l4proto [^\n]* goto drop_icmp_quotes [^\n]*\n", text, re.M)
-        )
+        icmp = _lines("meta l4proto [^\n]* goto drop_icmp_quotes", text)
+        # What most packets meet, and what the others do, without the loopback and the VPN.
+        chains.append(f"chain look {{\n{classify}{icmp}}}\n")
+        base = _lines("[^\n]* goto look", text)
+    else:
+        base = _lines("meta l4proto [^\n]* goto classify_", SECOND.read_text()) + classify
     return _table(name, text, ["chain decide {\ndrop\n}\n", *chains], hook + base)
+
+
+def _lines(rule: str, text: str) -> str:
+    """The lines of a text that begin with such a rule."""
+    found = re.findall(rf"^        {rule}[^\n]*\n", text, re.M)
+    assert found
+    return "".join(found)
 
 
 def _table(name: str, text: str, chains: list[str], own: str) -> str:

@@ -15,7 +15,7 @@ from vm.diagnosis import describe
 from vm.image import RELEASES, Image, cache, image
 from vm.machine import Machine, layer
 from vm.outside import MachineLab
-from vm.package import CONTENTS, NEXT, ROOT, package, wheels
+from vm.package import CONTENTS, NEXT, ROOT, package, spare_the_compiler, wheels
 
 try:
     require_isolation()
@@ -87,6 +87,7 @@ def checkout(built: Image, kernel: str, deb: Path, folder: Path) -> Path:
         else:
             shutil.copy(ROOT / part, files / part)
     shutil.copytree(wheels(built), files / "wheels")
+    spare_the_compiler(files)
     shutil.copy(deb, files / "stunwall.deb")
     shutil.copy(package(built, NEXT), files / "next.deb")
     subprocess.run(["truncate", "-s", "128M", str(disk)], check=True)

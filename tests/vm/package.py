@@ -4,8 +4,8 @@ Both are for one system, made in it, and kept until a file that they are made of
 """
 
 import hashlib
+import re
 import shutil
-import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +16,8 @@ NEXT = "9.9.9"
 """The version of the package that the tests upgrade to."""
 COMPILED = "netfilterqueue"
 """What pip gets as a source, to be compiled for the system's Python."""
-BUILD = ("cython", "setuptools", "wheel")
-"""What compiles it."""
-OFFLINE = f"wheel --quiet --no-deps --no-index --find-links . --wheel-dir . {COMPILED}"
+OFFLINE = f"wheel --quiet --no-deps --no-index --find-links . --wheel-dir compiled {COMPILED}"
+PINS = ("requirements.txt", "build-requirements.txt")
 CONTENTS = (
     "agent",
     "rules",
@@ -42,27 +41,40 @@ def package(system: Image, version: str = "", build: bool = False) -> Path:
 
 
 def wheels(system: Image, build: bool = False) -> Path:
-    """A folder with all that pip gets from the network for install.sh, compiled for the system's Python.
+    """A folder with all that pip gets from the network for install.sh; in `compiled/`, what that has compiled.
 
     RuntimeError as for package().
     """
-    digest = hashlib.sha256(system.folder.name.encode() + (ROOT / "pyproject.toml").read_bytes())
+    digest = hashlib.sha256(system.folder.name.encode())
+    for name in PINS:
+        digest.update((ROOT / "systemd/python" / name).read_bytes())
     return kept("wheels", digest.hexdigest()[:16], partial(_get_wheels, system), build)
 
 
-def _get_wheels(system: Image, work: Path) -> Path:
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    needed = [*asked["project"]["dependencies"], *asked["build-system"]["requires"], *BUILD]
-    compiled = [each for each in needed if each.startswith(COMPILED)]
-    version = system.run(work, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
-    run("/usr/bin/python3", "-m", "venv", f"{work}/venv")
-    get = (f"{work}/venv/bin/pip", "download", "--quiet", "--dest", f"{work}/wheels")
-    others = [each for each in needed if each not in compiled]
-    run(*get, "--python-version", version, "--only-binary=:all:", *others)
-    run(*get, "--no-deps", f"--no-binary={COMPILED}", *compiled)
-    system.run(work, "sh", "-ec", f"python3 -m venv /tmp/venv; cd /mnt/wheels; /tmp/venv/bin/pip {OFFLINE}")
-    for source in work.glob("wheels/*.tar.gz"):
+def spare_the_compiler(checkout: Path) -> None:
+    """Have install.sh take what is compiled already, which takes a minute of emulation: by its own hash."""
+    for source in checkout.glob("wheels/*.tar.gz"):
         source.unlink()
+    (wheel,) = checkout.glob("wheels/compiled/*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    wheel.rename(checkout / "wheels" / wheel.name)
+    pins = checkout / "systemd/python/requirements.txt"
+    pin, hashes = f"\n{COMPILED}==", " \\\n    --hash="
+    before, after = pins.read_text().split(pin)
+    pins.write_text(before + pin + after.replace(hashes, f"{hashes}sha256:{digest}{hashes}", 1))
+
+
+def _get_wheels(system: Image, work: Path) -> Path:
+    version = system.run(work, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+    pins = re.split(r"\n(?=\S)", "\n".join((ROOT / "systemd/python" / name).read_text() for name in PINS))
+    (work / "source.txt").write_text("\n".join(pin for pin in pins if pin.startswith(COMPILED)))
+    (work / "others.txt").write_text("\n".join(pin for pin in pins if not pin.startswith(COMPILED)))
+    run("/usr/bin/python3", "-m", "venv", f"{work}/venv")
+    get = (f"{work}/venv/bin/pip", "download", "--quiet", "--no-deps", "--require-hashes")
+    to = ("--dest", f"{work}/wheels", "-r")
+    run(*get, "--python-version", version, "--only-binary=:all:", *to, f"{work}/others.txt")
+    run(*get, f"--no-binary={COMPILED}", *to, f"{work}/source.txt")
+    system.run(work, "sh", "-ec", f"python3 -m venv /tmp/venv; cd /mnt/wheels; /tmp/venv/bin/pip {OFFLINE}")
     return work / "wheels"
 
 

@@ -74,6 +74,43 @@ def test_the_journal_has_the_fields_of_what_was_blocked_and_explains_it(
     assert explained.meaning in " ".join(machine.run(*select, "-x").replace("\u2591", " ").split())
 
 
+@pytest.mark.any_kernel
+def test_the_locked_down_timer_writes_what_prometheus_reads(lab: MachineLab, machine: Machine) -> None:
+    file, service = "/var/lib/prometheus/node-exporter/stunwall.prom", "stunwall-metrics.service"
+
+    def figures() -> dict[str, float]:
+        lines = [line for line in machine.run("cat", file).splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    with under_traffic(lab, machine):
+        seen = wait_event(machine, "blocked")
+    said = machine.attempt("systemctl", "start", service, seconds=SLOW)
+    assert said.code != 0, "there is no such folder yet"
+    assert f"cannot write {file}" in machine.run("journalctl", "-u", service, "-o", "cat", "--no-pager")
+    machine.run("install", "-d", "/var/lib/prometheus/node-exporter")
+    machine.run("systemctl", "enable", "--now", "stunwall-metrics.timer")
+    until(lambda: machine.attempt("test", "-e", file).code == 0, SLOW, "the timer")
+    found = figures()
+    print(found)
+    assert found["stunwall_up"] == 1
+    assert found['stunwall_state{state="sealed"}'] == 1
+    assert found[f'stunwall_packets_total{{verdict="blocked",reason="{seen["reason"]}"}}'] >= 1
+    assert found["stunwall_queue_waiting_packets"] == 0
+    assert found['stunwall_exposure_seconds_total{kind="sealed"}'] > 0
+    assert machine.run("stat", "-c", "%a %U", file) == "644 root\n"
+    drop_in(machine, UNIT, "ExecStartPre=/bin/false\n")
+    machine.run("systemctl", "kill", "--signal=KILL", UNIT)
+    until(lambda: daemon_status(machine) is None, SLOW, "the end of the daemon")
+    machine.run("systemctl", "start", service, seconds=SLOW)
+    found = figures()
+    assert (found["stunwall_up"], found['stunwall_state{state="wall-only"}']) == (0, 1)
+    analyzed = machine.run("systemd-analyze", "security", "--no-pager", service).strip().splitlines()[-1]
+    print(analyzed)
+    exposure = re.search(r"level for \S+: ([0-9.]+)", analyzed)
+    assert exposure is not None
+    assert float(exposure[1]) <= EXPOSURE
+
+
 @pytest.mark.older
 def test_daemon_killed_again_and_again(
     lab: MachineLab, machine: Machine, request: pytest.FixtureRequest

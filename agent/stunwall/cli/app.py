@@ -32,6 +32,7 @@ First steps:
   stunwall browsers            show what pages can learn from each browser
   stunwall exposure            show for how long STUN could leak, and why
   stunwall report --html FILE  write a page to send to someone
+  stunwall metrics             print figures for Prometheus
   stunwall notify              show desktop notifications of what is blocked
   stunwall doctor              find out why something does not work
   stunwall vpn                 show which interfaces count as the VPN
@@ -60,6 +61,7 @@ _COMMANDS = {
     "check": "check:check",
     "browsers": "browsers:app",
     "exposure": "exposure:exposure",
+    "metrics": "metrics:metrics",
     "notify": "notify:notify",
     "vpn": "vpn:vpn",
     "rules": "rules:rules",

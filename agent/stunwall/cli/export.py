@@ -129,6 +129,9 @@ def _cell(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
+_OBSERVER = {"observer.product": "stunwall", "observer.type": "firewall"}
+
+
 def ecs(number: int, event: Event) -> dict[str, Any]:
     """Return an entry in the Elastic Common Schema; what is not known is left out."""
     denied = event.verdict in (Verdict.BLOCK, EXPOSED)
@@ -145,12 +148,12 @@ def ecs(number: int, event: Event) -> dict[str, Any]:
         "event.start": _moment(event.time),
         "event.end": _moment(event.last_time),
         "event.outcome": ("failure" if denied else "success") if event.protocol else "",
-        "observer.product": "stunwall",
-        "observer.type": "firewall",
+        **_OBSERVER,
         "observer.ingress.interface.name": event.incoming,
         "observer.egress.interface.name": event.interface,
         "source.ip": event.source,
         "source.port": event.source_port,
+        **_client(event),
         "source.packets": event.count if event.protocol else 0,
         "destination.ip": event.destination,
         "destination.port": event.destination_port,
@@ -169,6 +172,11 @@ def ecs(number: int, event: Event) -> dict[str, Any]:
         "rule.description": event.cause_text,
     }
     return {name: value for name, value in named.items() if value not in ("", 0)}
+
+
+def _client(event: Event) -> dict[str, str]:
+    # ECS writes MAC addresses as RFC 7042 does.
+    return {"source.mac": event.mac.replace(":", "-").upper(), "source.domain": event.client}
 
 
 def _moment(seconds: float) -> str:

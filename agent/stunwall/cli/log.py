@@ -17,7 +17,7 @@ from stunwall.model import EXPOSED, Event
 from stunwall.record.filter import Filter
 from stunwall.record.schema import RecordError, RecordPermissionError
 from stunwall.stun import detect
-from stunwall.text import count, endpoint, printable, sender
+from stunwall.text import count, endpoint, machine, printable, sender
 
 COLUMNS = ("ID", "TIME", "VERDICT", "N", "APP", "WHAT", "TO", "INTERFACE")
 _TO_MORE = 28  # columns that an IPv6 address with its port takes more than the column has at 80
@@ -135,7 +135,7 @@ def cells(number: int, event: Event) -> tuple[str, ...]:
         terminal.moment(event.last_time),
         printable(event.verdict),
         str(event.count),
-        printable(sender(event) or (event.source if event.incoming else "")),
+        printable(sender(event) or machine(event)),
         printable(what),
         printable(destination),
         printable(event.interface),

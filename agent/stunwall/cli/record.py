@@ -58,7 +58,7 @@ class OwnRecord:
         """As RecordReader.totals. Raises RecordError."""
         sums: dict[str, list[int]] = {}
         for _, event in self.events(wanted):
-            if event.protocol:
+            if event.protocol and (by != "client" or event.incoming):
                 total = sums.setdefault(_group(event, by), [0, 0])
                 total[0] += event.flows
                 total[1] += event.count
@@ -103,6 +103,8 @@ def _group(event: Event, by: str) -> str:
         return CONTAINER + event.container
     if by in ("app", LABELLED):
         return sender(event) or event.incoming or "unknown"
+    if by == "client":
+        return f"{event.source} {event.client}"
     if by == "day":
         return strftime("%Y-%m-%d", localtime(event.last_time))
     return str(getattr(event, by))

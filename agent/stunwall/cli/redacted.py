@@ -48,12 +48,13 @@ def open_redacted(config: Config, hidden: Redaction | None) -> "Record":
 
 
 class Total(NamedTuple):
-    """A sum of `totals`: `service` is that of a destination, "" if it is none that is known."""
+    """A sum of `totals`: `service` is that of a destination, `client` the name of a client, "" if it has none."""
 
     value: str
     service: str
     flows: int
     packets: int
+    client: str = ""
 
 
 def totals(
@@ -65,10 +66,20 @@ def totals(
     """
     asked = LABELLED if by == "app" and hidden is not None else by
     found = list(record.totals(wanted, asked))
+    if by == "client":
+        return [_of_client(each, hidden) for each in found]
     return [
         Total(shown(value, hidden), service(value) if by == "destination" else "", flows, packets)
         for value, flows, packets in found[:named]
     ] + [Total("", "", flows, packets) for _, flows, packets in found[named:]]
+
+
+def _of_client(found: tuple[str, int, int], hidden: Redaction | None) -> Total:
+    value, flows, packets = found
+    address, _, name = value.partition(" ")
+    if hidden is not None:
+        address, name = hidden.text(address), hidden.client(name)
+    return Total(address, "", flows, packets, name)
 
 
 def shown(value: str, hidden: Redaction | None) -> str:

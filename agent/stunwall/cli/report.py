@@ -61,7 +61,7 @@ _GONE, _LEFT = "gone with stunwalld", "up, as stunwalld left it"
 _LEAKING = ("open", "paused", "leaking")
 _EXPOSURE = 30 * 86400  # seconds, as by default in `stunwall exposure`
 # Packets that are missing from the record, by the key of their number in the status or the wall's counters.
-_UNRECORDED = {
+UNRECORDED = {
     "unrecorded": "blocked but not recorded: the disk could not keep up",
     "queue_overruns": "blocked by the kernel but not recorded: stunwalld could not keep up",
     "over_flow_limit": "blocked by the kernel but not recorded: repeats of a request that got no answer",
@@ -97,11 +97,13 @@ class Report:
     """What was blocked today; None if the record cannot be read."""
     exposure: Exposure | None = None
     """For how long STUN could leak in the last days; None if the record cannot be read."""
+    counters: dict[str, int] = field(default_factory=dict)
+    """The named counters of the wall, in packets."""
 
 
 def make(settings: Config, hidden: Redaction | None = None) -> Report:
     """Ask the daemon, or the kernel if no daemon is running; then read the record. Redact what they say, if wanted."""
-    report = _ask(settings)
+    report = current(settings)
     if report.daemon is not None:
         relays = relay.find(report.daemon, settings.state_dir)
         report.problems += [f"{each.sentence}. To allow it: {each.cure}" for each in relays if each.blocked]
@@ -121,7 +123,8 @@ def _redacted(report: Report, hidden: Redaction) -> Report:
     return Report(**values | {"exposure": exposure})
 
 
-def _ask(settings: Config) -> Report:
+def current(settings: Config) -> Report:
+    """Return what the daemon says, or the kernel if no daemon is running; nothing of the record."""
     try:
         daemon = ask(settings.run_dir, {"command": "status"})
     except ControlPermissionError as error:
@@ -157,6 +160,7 @@ def _of_daemon(daemon: Status) -> Report:
         problems=list(daemon.get("problems", ())) + _unrecorded(daemon),
         next=next_,
         daemon=daemon,
+        counters=daemon.get("counters", {}),
     )
     if daemon.get("exposures"):
         report.next = f"{_AFTER_EXPOSURE} {next_}"
@@ -177,14 +181,25 @@ def _of_kernel(found: Inspection | None) -> Report:
         changed = [_damaged(found.differences)] if found else []
         start = f"Start it with {hints.START}."
         second = _GONE if found is None or found.second_lock is None else _LEFT
-        return Report("down", headline, True, seen, second_lock=second, problems=changed, next=start)
+        counters = {} if found is None else found.wall.counters
+        return Report(
+            "down", headline, True, seen, second_lock=second, problems=changed, next=start, counters=counters
+        )
     wall, second = found.wall, _GONE if found.second_lock is None else _LEFT
     if wall.paused:
         headline = (
             f"stunwalld is not running, and a pause lasts for another {wall.paused} s: all STUN can leave"
         )
         next_ = f"Start it with {hints.START}, then `sudo stunwall resume`."
-        return Report("paused", headline, leak=True, wall="up", second_lock=second, next=next_)
+        return Report(
+            "paused",
+            headline,
+            leak=True,
+            wall="up",
+            second_lock=second,
+            next=next_,
+            counters=wall.counters,
+        )
     why = "as stunwalld left it"
     return Report(
         "wall-only",
@@ -196,6 +211,7 @@ def _of_kernel(found: Inspection | None) -> Report:
         second_lock=second,
         problems=[hints.NO_DAEMON] if found.complete else [hints.NO_DAEMON, hints.LESS_COMPARED],
         next=f"Start it with {hints.START}.",
+        counters=wall.counters,
     )
 
 
@@ -225,9 +241,7 @@ def _resembles_vpn(entry: Status) -> bool:
 def _unrecorded(daemon: Status) -> list[str]:
     counted = daemon | daemon.get("counters", {})
     return [
-        f"{count(int(counted[key]), 'packet')} {what}"
-        for key, what in _UNRECORDED.items()
-        if counted.get(key)
+        f"{count(int(counted[key]), 'packet')} {what}" for key, what in UNRECORDED.items() if counted.get(key)
     ]
 
 

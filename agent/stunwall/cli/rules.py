@@ -107,10 +107,15 @@ _SETS = {
 _CHAINS = {
     "Recognised as outgoing STUN": (
         "classify_udp",
-        "classify_udp_low",
+        "classify_udp_headers",
+        "classify_dtls",
         "classify_classic_stun",
+        "classify_telegram",
         "classify_unmeasured",
         "classify_tcp",
+        "classify_tcp_headers",
+        "classify_tcp_cookie",
+        "classify_framed_tcp",
         "classify_guarded_tcp",
         "classify_ipv6_fragment",
         "classify_hidden",

@@ -80,6 +80,7 @@ def _sender(event: Event) -> list[tuple[str, str]]:
     user = f"{event.user} ({event.uid})" if event.user else str(event.uid)
     process = f"{event.executable}, process {event.pid}" if event.pid else event.executable
     rows = [
+        ("Client", _client(event)),
         ("Program", event.app),
         ("Container", event.container),
         ("Unit", event.unit),
@@ -95,6 +96,13 @@ def _sender(event: Event) -> list[tuple[str, str]]:
         ),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _client(event: Event) -> str:
+    """Return what is known of the machine behind this one that sent it."""
+    if not event.client:
+        return event.mac
+    return f"{event.client}, {event.mac}" if event.mac else event.client
 
 
 def _what(event: Event) -> str:

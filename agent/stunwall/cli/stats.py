@@ -18,13 +18,16 @@ class By(StrEnum):
     """What entries are summed up by: the keys of record.reader.GROUPS."""
 
     APP = "app"
+    CLIENT = "client"
     DESTINATION = "destination"
     DAY = "day"
     REASON = "reason"
     VERDICT = "verdict"
 
 
-_By = Annotated[By, typer.Option("--by", metavar="WHAT", help="app, destination, day, reason or verdict.")]
+_By = Annotated[
+    By, typer.Option("--by", metavar="WHAT", help="app, client, destination, day, reason or verdict.")
+]
 _Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Only the N most frequent.")]
 
 
@@ -33,7 +36,7 @@ def stats(
     as_json: JsonList = False,
     redact: Redact = False,
     by: Annotated[
-        By, typer.Option(metavar="WHAT", help="app, destination, day, reason or verdict.")
+        By, typer.Option(metavar="WHAT", help="app, client, destination, day, reason or verdict.")
     ] = By.APP,
     since: filters.Since = "",
     until: filters.Until = "",
@@ -46,7 +49,7 @@ def stats(
     interface: filters.Interface = "",
     limit: _Limit = 20,
 ) -> None:
-    """Sum up the record: flows by application, destination, day, reason or verdict.
+    """Sum up the record: flows by application, client, destination, day, reason or verdict.
 
     \b
     Examples:
@@ -54,8 +57,11 @@ def stats(
       stunwall stats --by destination --since 7d
       stunwall stats --by day --app firefox
 
+    Clients are machines behind this one, by address; a name in parentheses is what
+    DHCP knows them by, and they may have chosen it themselves.
+
     Fields of --json: value, service (if the destination is a known one), flows,
-    packets.
+    packets, client (the name of a client).
     """
     wanted = filters.chosen(since, until, app, unit, user, to, verdict, reason, interface)
     with closing(open_record(reader.load(context.obj))) as record:
@@ -92,4 +98,5 @@ def _print_bars(by: By, totals: list[Total]) -> None:
 
 def name(total: Total) -> str:
     """Return what is summed up, for people; it may hold any character."""
-    return f"{total.value} ({total.service})" if total.service else total.value or "several"
+    known = total.service or total.client
+    return f"{total.value} ({known})" if known else total.value or "several"

@@ -1,11 +1,11 @@
 """Checks of browsers: made-up servers for a user's page, for a minute, and a report of each request to them."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from random import SystemRandom  # `secrets` loads OpenSSL, which takes 3.5 MiB
 
 from stunwall.config import Network
 from stunwall.control.held import HangUp, Hold, Send
@@ -29,6 +29,7 @@ _DOCUMENTATION: dict[int, tuple[Network, ...]] = {
 _SITE = 48  # bits of the network of a site (RFC 6177 §2)
 # No browser refuses these (Firefox: NS_CheckPortSafety; Chromium: 53, 80, 443 and 1024 up).
 _PORTS = range(16384, 65536)
+_random = SystemRandom()
 
 
 class CheckError(StunwallError):
@@ -174,7 +175,7 @@ class Checks:
 
 
 def _port() -> int:
-    return secrets.choice(_PORTS)
+    return _random.choice(_PORTS)
 
 
 def made_up(version: int, own: frozenset[Address]) -> Address:
@@ -189,8 +190,8 @@ def made_up(version: int, own: frozenset[Address]) -> Address:
         raise CheckError("this machine has addresses in all documentation networks: no server can be made up")
     sites = {ip_network(f"{address}/{_SITE}", strict=False) for address in own if address.version == 6}
     while True:
-        block = secrets.choice(blocks)
+        block = _random.choice(blocks)
         # Neither the first nor the last: of an IPv4 network, they are no addresses of hosts.
-        made = ip_address(int(block.network_address) + 1 + secrets.randbelow(block.num_addresses - 2))
+        made = ip_address(int(block.network_address) + 1 + _random.randrange(block.num_addresses - 2))
         if not any(made in site for site in sites):
             return made

@@ -1,21 +1,22 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
+from stunwall.daemon.answers import Answers
 from stunwall.daemon.checks import Checks
 from stunwall.daemon.sync import NetworkSync
-from stunwall.judge import Judgement, judge
-from stunwall.model import EXPOSED, Arrival, Event, Hook, Reason, Refusal, Sender, Verdict
+from stunwall.judge import Judgement, judge_parsed, parsed
+from stunwall.model import EXPOSED, Arrival, Datagram, Event, Hook, Reason, Refusal, Sender, Verdict
+from stunwall.queue.nfqueue import Give
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
-from stunwall.stun import packet
 from stunwall.stun.detect import mapped_address
 
 KEPT = 10  # exposures that `status` shows; the record has them all
@@ -33,7 +34,7 @@ class Exposure:
 
 
 class PacketHandler:
-    """Gives every packet its verdict, records it and sends the refusal.
+    """Gives every packet its verdict, sends the refusal and records it.
 
     Args:
         config: may be replaced.
@@ -55,13 +56,14 @@ class PacketHandler:
     ) -> None:
         self.config = config
         self.unanswered = 0
-        """Blocked packets whose refusal could not be sent."""
+        """Blocked packets whose refusal was not sent: it could not be, or their sender has had too many."""
         self.unreadable = 0
         """Blocked packets that could not be parsed."""
         self.exposures: list[Exposure] = []
         """The last responses that proved an exposure."""
         self.exposed_why = ""
         """What the first of those proved that `exposed_left` is about."""
+        self._answers = Answers()
         self._exposed_until = 0.0  # seconds of the monotonic clock
         self._sync = sync
         self._probe = probe
@@ -72,59 +74,82 @@ class PacketHandler:
         self._writer = writer
         self._problem = problem
 
-    def handle(self, arrival: Arrival) -> Verdict:
-        """Return the verdict on a packet."""
+    def handle(self, arrival: Arrival, give: Give) -> None:
+        """Give a packet its verdict, and do then what nobody has to wait for."""
         if self._probe.matches(arrival.packet):
+            give(Verdict.BLOCK)
             systemd.notify("WATCHDOG=1")
-            return Verdict.BLOCK
-        arrival = self._look_up(arrival)
-        judgement = judge(arrival, self._sync.view, self.config)
+            return
+        datagram = parsed(arrival.packet)
+        arrival = self._look_up(datagram, arrival)
+        judgement = judge_parsed(datagram, arrival, self._sync.view, self.config)
+        if judgement.verdict is Verdict.ACCEPT:
+            # Nothing leaves outside the VPN that could not be recorded.
+            self._carry_out(judgement, arrival)
+            give(judgement.verdict)
+        else:
+            give(judgement.verdict)
+            self._carry_out(judgement, arrival)
+
+    def _carry_out(self, judgement: Judgement, arrival: Arrival) -> None:
+        # Before the answer: who is refused closes the socket.
+        sender = self._sender(judgement, arrival)
+        try:
+            # Before the answer, so that the report is there when the page has its candidate.
+            if judgement.would is not None and judgement.datagram is not None:
+                self._checks.tell(judgement.datagram, arrival, judgement)
+            if judgement.refusal is not None:
+                self._answer(judgement, judgement.refusal, sender)
+        finally:
+            self._record(judgement, sender, arrival)
+
+    def _answer(self, judgement: Judgement, refusal: Refusal, sender: Sender | None) -> None:
+        if judgement.would is None and not self._answers.take(_origin(refusal, sender), time.monotonic()):
+            self.unanswered += 1
+            return
+        try:
+            self._refusals.send(refusal)
+        except OSError:
+            # The sender waits for its own time-out then; the packet is blocked all the same.
+            self.unanswered += 1
+
+    def _record(self, judgement: Judgement, sender: Sender | None, arrival: Arrival) -> None:
         if judgement.reason is Reason.UNREADABLE:
             self.unreadable += 1
-        if judgement.retracted is not None:
-            self._writer.retract(judgement.retracted)
-        if judgement.event is not None:
-            mark = arrival.mark & ~self.config.mark_mask
-            self._writer.record(judgement.event, self._sender(judgement, arrival), mark)
-            if judgement.event.verdict == EXPOSED:
-                self._expose(judgement.event)
-        # Before the answer, so that the report is there when the page has its candidate.
-        if judgement.would is not None and judgement.datagram is not None:
-            self._checks.tell(judgement.datagram, arrival, judgement)
-        if judgement.refusal is not None:
-            self._refuse(judgement.refusal)
-        return judgement.verdict
+        if (wrong := judgement.retracted) is not None:
+            self._writer.retract(wrong)
+        if (event := judgement.event) is not None:
+            self._writer.record(event, sender, arrival.mark & ~self.config.mark_mask)
+            if event.verdict == EXPOSED:
+                self._expose(event)
 
     @property
     def exposed_left(self) -> float:
         """The seconds for which a program may still repeat a request that got out; 0 if none was proven."""
         return max(0.0, self._exposed_until - time.monotonic())
 
-    def fault(self, error: BaseException) -> None:
-        """Report a packet that `handle` failed on; the queue has dropped it."""
-        name = type(error).__name__
-        self._problem(f"a packet could not be judged and was blocked ({name}: {error})")
+    def fault(self, error: BaseException, verdict: Verdict | None) -> None:
+        """Report a packet that `handle` failed on; without a verdict, the queue has dropped it."""
+        what = f"judged and was {Verdict.BLOCK}" if verdict is None else f"recorded; it was {verdict}"
+        self._problem(f"a packet could not be {what} ({type(error).__name__}: {error})")
 
-    def _look_up(self, arrival: Arrival) -> Arrival:
+    def _look_up(self, datagram: Datagram | None, arrival: Arrival) -> Arrival:
         """Return the packet with what else the verdict depends on: what the kernel says of its socket, a check."""
-        if arrival.hook is Hook.POSTROUTING and not self._checks.running:
-            return arrival
-        try:
-            datagram = packet.parse(arrival.packet)
-        except packet.PacketError:
+        if datagram is None:
             return arrival
         if arrival.hook is Hook.PREROUTING:
             return replace(arrival, awaited=self._sockets.awaited(datagram, arrival.incoming))
         if datagram.tcp is None:
-            return replace(arrival, checked=self._checks.find(datagram, arrival))
-        if arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
+            if self._checks.running:
+                return replace(arrival, checked=self._checks.find(datagram, arrival))
+        elif arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
             return replace(arrival, origin=self._origins.find(datagram, arrival))
         return arrival
 
     def _sender(self, judgement: Judgement, arrival: Arrival) -> Sender | None:
-        """Return whose packet a new event is about, while the packet waits: some 20 µs, for a flow's first packet."""
-        event, datagram = judgement.event, judgement.datagram
-        if event is None or datagram is None or arrival.incoming or self._writer.knows(event):
+        """Return whose packet is to be recorded, None if it is forwarded or that is not known: some 20 µs."""
+        datagram = judgement.datagram
+        if judgement.make_event is None or datagram is None or arrival.incoming:
             return None
         found = self._sockets.find(datagram, arrival.outgoing)
         if found is None:
@@ -142,9 +167,9 @@ class PacketHandler:
             self.exposed_why = f"the server {found.server} has seen {seen} in a request that got out unseen"
         self._exposed_until = time.monotonic() + _REPEATED
 
-    def _refuse(self, refusal: Refusal) -> None:
-        try:
-            self._refusals.send(refusal)
-        except OSError:
-            # The sender waits for its own time-out then; the packet is blocked all the same.
-            self.unanswered += 1
+
+def _origin(refusal: Refusal, sender: Sender | None) -> Hashable:
+    """Return whose answers a packet takes: all programs that have closed their sockets at once are one."""
+    if sender is not None:
+        return sender.uid, sender.cgroup
+    return (refusal.incoming, refusal.blocked.source) if refusal.incoming else ""

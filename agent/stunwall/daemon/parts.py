@@ -24,6 +24,7 @@ from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.ledger import FoundWall, Kind, Ledger
 from stunwall.record.writer import RecordWriter
+from stunwall.sockets.clients import Clients
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
 from stunwall.sockets.who import Who
@@ -76,12 +77,12 @@ class Parts:
         stack.callback(self.repair.close)
         self.probe = Probe(config.mark_mask)
         stack.callback(self.probe.close)
-        self.sockets = SocketLookup()
+        self.sockets = SocketLookup(self.sync.names.index)
         stack.callback(self.sockets.close)
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
         self.packets = self._packet_handler(stack)
-        self.queue.serve_with(self.packets.handle, self.packets.fault)
+        self.queue.serve_with(self.packets.handle, self.packets.fault, self.sync.names.name)
         self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:
@@ -132,13 +133,17 @@ class Parts:
         who = Who()
         self.agents = UserAgents(who.identify)
         stack.callback(who.close)
+        clients, causes = Clients(), Causes(lambda: self.sync.view)
+        stack.callback(clients.close)
         writer = RecordWriter(
             self.config.state_dir,
             self.config.log,
             self.journal.event,
             partial(self.problems.report, "record"),
             self.agents.identify,
-            Causes(lambda: self.sync.view).explain,
+            lambda sent: causes.explain(
+                [(clients.identify(event), sender, mark) for event, sender, mark in sent]
+            ),
         )
         stack.callback(writer.close)
         return writer

@@ -44,6 +44,7 @@ def status(parts: Parts) -> Status:
         "redirects": sorted(parts.sync.view.families),
         "allow": [rule.plain() for rule in config.allow],
         "cgroups": parts.sync.cgroups,
+        "judged": _judged(parts),
         "unrecorded": parts.writer.lost,
         "unanswered": packets.unanswered,
         "unreadable": packets.unreadable,
@@ -66,6 +67,13 @@ def state_name(parts: Parts) -> str:
     if parts.problems:
         return "degraded"
     return "protected" if parts.sync.view.vpn else "sealed"
+
+
+def _judged(parts: Parts) -> list[Status]:
+    return [
+        {"verdict": verdict, "reason": reason, "packets": packets}
+        for (verdict, reason), packets in parts.writer.counts.items()
+    ]
 
 
 def _second_lock(parts: Parts) -> Status:

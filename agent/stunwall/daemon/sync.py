@@ -12,6 +12,7 @@ from stunwall.policy import View
 from stunwall.vpn import inside, interfaces
 from stunwall.vpn.endpoints import EndpointWatch
 from stunwall.vpn.interfaces import Assessment, Snapshot
+from stunwall.vpn.link_names import LinkNames
 from stunwall.vpn.policy_route import PolicyRoute
 from stunwall.vpn.rtnetlink import Rtnetlink
 from stunwall.wall import table, units
@@ -55,6 +56,8 @@ class NetworkSync:
         renew: Callable[[], None],
     ) -> None:
         self.view = _UNKNOWN
+        self.names = LinkNames()
+        """Of the snapshot that `view` was made of."""
         self._snapshot = Snapshot((), (), {})
         self._assessments: tuple[Assessment, ...] | None = None  # of the snapshot
         self._config = config
@@ -74,7 +77,8 @@ class NetworkSync:
         self._rtnetlink = Rtnetlink(versions, config.interfaces, lan=config.allow_lan)
         self._units = units.UnitWatch()
         self._endpoints = EndpointWatch()
-        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report)
+        redirects = config.mode is Mode.REDIRECT
+        self._policy_route = PolicyRoute(config.redirected_bit, config.mark_mask, versions, report, redirects)
 
     def close(self) -> None:
         """Remove the policy route, and stop following."""
@@ -327,6 +331,7 @@ class NetworkSync:
         )
         families = frozenset(f for f in FAMILIES if self._target(snapshot, vpn, f) is not None)
         self.view = View(vpn, families, inside=behind, known=known)
+        self.names.follow(snapshot.links)
         contents = Contents(
             vpn=vpn,
             inside=behind,

@@ -8,6 +8,7 @@ from stunwall.doctor import (
     configuration,
     daemon,
     exceptions,
+    gateway,
     kernel,
     other_programs,
     permissions,
@@ -39,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "disk": record.disk,
     "record": record.check,
     "vpn": vpn.check,
+    "gateway": gateway.check,
     "exceptions": exceptions.check,
     "presets": presets.check,
 }

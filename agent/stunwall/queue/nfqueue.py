@@ -1,17 +1,16 @@
 """Packets from the kernel's queue, each with one verdict (netfilterqueue)."""
 
 import os
-import socket
 import time
 import warnings
 from collections.abc import Callable
 from errno import EAGAIN
-from pathlib import Path
 from typing import Any, assert_never
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
 from stunwall.model import Arrival, Hook, StunwallError, Verdict
+from stunwall.queue import proc
 
 _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts it
 # Bytes of a packet that the kernel hands over, less than its default. NetfilterQueue 1.1 receives into 4096 bytes: a
@@ -20,9 +19,11 @@ _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts i
 _COPY_RANGE = 2048
 # Packets that get a verdict before the loop serves its other parts: some 3 ms of work.
 _TURN = 32
-_LISTENERS = Path("/proc/net/netfilter/nfnetlink_queue")
 
-Handler = Callable[[Arrival], Verdict]
+Give = Callable[[Verdict], None]
+# Judges a packet, and gives its verdict at once: only then it does what else has to be done.
+Handler = Callable[[Arrival, Give], None]
+Fault = Callable[[BaseException, Verdict | None], None]
 
 
 class QueueError(StunwallError):
@@ -33,7 +34,7 @@ class Queue:
     """One NFQUEUE number, taken when this is made; packets wait until `serve`.
 
     `redirected` and `passed` are the mark bits that packets get which are redirected, or may bypass the VPN. `received`
-    counts all packets, `faults` those on which the handler raised: they are dropped.
+    counts all packets, `faults` those on which the handler raised: they are dropped, unless they had their verdict.
     """
 
     def __init__(self, number: int, redirected: int, passed: int) -> None:
@@ -41,8 +42,9 @@ class Queue:
         self.faults = 0
         self._redirected = redirected
         self._passed = passed
-        self._handle: Handler = lambda arrival: Verdict.BLOCK
-        self._fault: Callable[[BaseException], None] = lambda error: None
+        self._handle: Handler = lambda arrival, give: give(Verdict.BLOCK)
+        self._fault: Fault = lambda error, verdict: None
+        self._name: Callable[[int], str] = lambda index: f"#{index}"
         if portid := listener(number):
             raise QueueError(
                 f"queue {number} is taken by the program with netlink port {portid} (mostly its pid): "
@@ -66,10 +68,17 @@ class Queue:
         """Return the descriptor that is readable while packets wait."""
         return int(self._queue.get_fd())
 
-    def serve_with(self, handle: Handler, fault: Callable[[BaseException], None]) -> None:
-        """Ask `handle` for each packet's verdict from now on, and tell `fault` what it raised."""
+    def serve_with(self, handle: Handler, fault: Fault, name: Callable[[int], str]) -> None:
+        """Hand each packet to `handle` from now on.
+
+        Args:
+            handle: gives the verdict. What it raises, or a packet that it gives none, is a fault.
+            fault: is told what was raised, and the verdict that the packet had by then, None if it had none.
+            name: returns an interface's name by its index.
+        """
         self._handle = handle
         self._fault = fault
+        self._name = name
 
     def serve(self) -> None:
         """Give a verdict on the packets that wait, but not on too many: the descriptor stays readable for the rest."""
@@ -91,20 +100,32 @@ class Queue:
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
         self.received += 1
+        given: Verdict | None = None
+
+        def give(verdict: Verdict) -> None:
+            nonlocal given
+            self._give(packet, verdict)
+            given = verdict
+
         try:
             arrival = Arrival(
                 packet.get_payload(),
-                incoming=_interface(packet.indev) if packet.indev else "",
-                outgoing=_interface(packet.outdev) if packet.outdev else "",
+                incoming=self._name(packet.indev) if packet.indev else "",
+                outgoing=self._name(packet.outdev) if packet.outdev else "",
                 hook=Hook(packet.hook),
                 mark=packet.get_mark(),
                 time=time.time(),
             )
-            verdict = self._handle(arrival)
+            self._handle(arrival, give)
+            if given is None:
+                raise QueueError("the packet got no verdict")
         except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
-            verdict = Verdict.BLOCK
             self.faults += 1
-            self._fault(error)
+            if given is None:
+                self._give(packet, Verdict.BLOCK)
+            self._fault(error, given)
+
+    def _give(self, packet: Any, verdict: Verdict) -> None:  # noqa: ANN401 - as above
         match verdict:
             case Verdict.ACCEPT:
                 # At the output hook another mark would make the kernel route the packet again.
@@ -146,20 +167,4 @@ def listener(number: int) -> int | None:
 
 def listeners() -> dict[int, int]:
     """Return the netlink port of the listener on each queue; empty where the rights are too few (root)."""
-    return {row[0]: row[1] for row in _rows()}
-
-
-def _rows() -> list[list[int]]:
-    # net/netfilter/nfnetlink_queue.c, seq_show: queue, port, waiting, copy mode, range, dropped in the
-    # queue, dropped at the socket, last id, 1
-    try:
-        return [[int(field) for field in line.split()] for line in _LISTENERS.read_text().splitlines()]
-    except OSError:
-        return []
-
-
-def _interface(index: int) -> str:
-    try:
-        return socket.if_indextoname(index)
-    except OSError:  # gone since: then it is not the VPN
-        return f"#{index}"
+    return {row.queue: row.port for row in proc.rows()}

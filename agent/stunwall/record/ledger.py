@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from sqlite3 import Connection
 from stat import S_IRGRP
@@ -70,7 +71,13 @@ class Span:
 
 def now() -> Moment:
     """Read the clocks. Raises OSError."""
-    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _BOOT.read_text().strip())
+    return Moment(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), _boot())
+
+
+@cache
+def _boot() -> str:
+    # It stays as long as this process does; reading it at each packet would cost nine system calls.
+    return _BOOT.read_text().strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,12 +274,17 @@ class Store:
             self._insert(Span(kind, why, at.boot, at.wall, 0.0, at.awake))
 
     def retain(self, seconds: float) -> None:
-        """Delete the rows that ended longer ago, by their lengths; the last row always stays."""
+        """Delete the rows that ended longer ago, by their lengths, but for their sums; the last row always stays."""
+        old = (
+            "(SELECT id FROM (SELECT id, total(seconds) OVER "
+            "(ORDER BY id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS age FROM ledger) WHERE age > ?)"
+        )
         self._execute(
-            "DELETE FROM ledger WHERE id IN (SELECT id FROM (SELECT id, total(seconds) OVER "
-            "(ORDER BY id ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING) AS age FROM ledger) WHERE age > ?)",
+            f"INSERT INTO ledger_sums SELECT kind, total(seconds) FROM ledger WHERE id IN {old} GROUP BY kind "  # noqa: S608
+            "ON CONFLICT (kind) DO UPDATE SET seconds = seconds + excluded.seconds",
             (seconds,),
         )
+        self._execute(f"DELETE FROM ledger WHERE id IN {old}", (seconds,))  # noqa: S608
 
     def _last(self) -> tuple[int, Span] | None:
         cursor = self._execute(

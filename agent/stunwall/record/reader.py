@@ -40,6 +40,7 @@ GROUPS = {
     "day": "date(last_time, 'unixepoch', 'localtime')",
     "reason": "reason",
     "verdict": "verdict",
+    "client": "source || ' ' || client",
 }
 _FEW = 10_000  # entries that are rather read one by one
 
@@ -129,8 +130,9 @@ class RecordReader:
     def totals(self, wanted: Filter, by: str) -> Iterator[tuple[str, int, int]]:
         """Yield (value, flows, packets) for each value of GROUPS[by], most flows first. Raises RecordError."""
         source, values = self._sums(wanted, by)
+        value = GROUPS[by].replace("client", self._column("client"))
         query = (
-            f"SELECT {GROUPS[by]} AS value, total({self._column('flows')}), total(count) "  # noqa: S608
+            f"SELECT {value} AS value, total({self._column('flows')}), total(count) "  # noqa: S608
             f"FROM {source} GROUP BY value ORDER BY 2 DESC, value"
         )
         for value, flows, packets in self._rows(query, tuple(values)):
@@ -155,6 +157,11 @@ class RecordReader:
     def _sums(self, wanted: Filter, by: str) -> Condition:
         """Return the smallest table that can be summed up so, with what has to hold of its rows."""
         condition, values = self._condition(wanted)
+        if by == "client":
+            return (
+                f"events WHERE {self._column('incoming')} != '' AND verdict != '{EXPOSED}' AND {condition}",
+                values,
+            )
         if not self._summed:
             return f"events WHERE protocol != '' AND {condition}", values
         if by == "destination":
@@ -257,6 +264,18 @@ class RecordReader:
         if not all(is_number(number) for number in numbers):
             raise RecordError(f"{self._file}: the exposure ledger is damaged (times)")
         return Span(Kind(row[0]), *row[1:])
+
+    def lengths(self) -> dict[Kind, float]:
+        """Return the seconds of each kind that the ledger has ever had: they only grow. Raises RecordError."""
+        found = dict.fromkeys(Kind, 0.0)
+        for span in self.spans():
+            found[span.kind] += span.seconds
+        if self._numbers("SELECT count(*) FROM sqlite_master WHERE name = 'ledger_sums'", ())[0]:
+            for kind, seconds in self._rows("SELECT kind, seconds FROM ledger_sums", ()):
+                if kind not in _KINDS or not FITS["time"](seconds):
+                    raise RecordError(f"{self._file}: the exposure ledger is damaged (sums)")
+                found[Kind(kind)] += seconds
+        return found
 
     def exposed(self, since: float) -> int:
         """Return how many exposures were proven at or after `since`."""

@@ -11,7 +11,8 @@ from stunwall.model import EXPOSED, Event, StunwallError
 from stunwall.record import summary
 
 FILE = "events.db"
-# PRAGMA user_version. Version 1 lacked the columns that have a default, version 2 the summary.
+# PRAGMA user_version. Version 1 lacked the columns that have a default, version 2 the summary. `mac` and `client` are
+# newer than version 3, which reads and writes a file with them all the same.
 VERSION = 3
 COLUMNS = tuple(field.name for field in fields(Event))
 # Seconds that the writer waits for somebody else's lock.
@@ -52,7 +53,13 @@ CREATE TABLE IF NOT EXISTS ledger (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     kind NOT NULL, why NOT NULL, boot NOT NULL, start NOT NULL, seconds NOT NULL, awake NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ledger_sums (kind PRIMARY KEY, seconds NOT NULL) WITHOUT ROWID;
 """
+# All that is summed up by client, so that no row with its packet is read for it.
+_INDEX_OF_CLIENTS = (
+    "CREATE INDEX IF NOT EXISTS events_client ON events (source, client, flows, count, incoming, verdict) "
+    f"WHERE incoming != '' AND verdict != '{EXPOSED}'"
+)
 INSERT = f"INSERT INTO events ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 UPDATE = "UPDATE events SET last_time = max(last_time, ?), count = count + ?, flows = flows + ? WHERE id = ?"
 
@@ -100,6 +107,7 @@ def open_for_writing(file: Path, own_only: bool = False) -> sqlite3.Connection:
         _upgrade(connection)
         # A user's own entries, by id: an index ends with the row's id (sqlite.org/fileformat2.html §2.5).
         connection.execute("CREATE INDEX IF NOT EXISTS events_uid ON events (uid)")
+        connection.execute(_INDEX_OF_CLIENTS)
         connection.execute(f"SELECT {', '.join(COLUMNS)} FROM events LIMIT 1").fetchone()  # noqa: S608
     except BaseException:
         connection.close()

@@ -3,13 +3,15 @@
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import astuple, replace
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 
 from stunwall.config import Retention
 from stunwall.model import Event, Sender
-from stunwall.record.schema import FILE, INSERT, SQLITE_ERRORS, UPDATE, is_full, open_for_writing
+from stunwall.record.schema import COLUMNS, FILE, INSERT, SQLITE_ERRORS, UPDATE, is_full, open_for_writing
 from stunwall.record.shares import WINDOW, Key, Shares
 
 BATCH = 1.0  # seconds between writes at the most: what a crash can lose
@@ -27,12 +29,32 @@ _PACKET_MAX = 2048  # bytes kept of a flow's first packet: more than an Ethernet
 # The disk, the file or the machine is to blame: the events wait in memory.
 _TROUBLE = (*SQLITE_ERRORS, OSError, MemoryError)
 
+_VALUES = attrgetter(*COLUMNS)  # astuple() would copy each of them
+
 Identify = Callable[[Event, Sender | None], Event]
 Explain = Callable[[list[tuple[Event, Sender | None, int]]], list[Event]]
 
 
 def _unexplained(sent: list[tuple[Event, Sender | None, int]]) -> list[Event]:
     return [event for event, *_ in sent]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An entry that waits for the disk: its first packet's event, and what has been added to it since."""
+
+    event: Event
+    last_time: float
+    count: int
+    flows: int
+
+    @property
+    def whole(self) -> Event:
+        return replace(self.event, last_time=self.last_time, count=self.count, flows=self.flows)
+
+
+def _waiting(event: Event) -> _Waiting:
+    return _Waiting(event, event.last_time, event.count, event.flows)
 
 
 class RecordWriter:
@@ -59,6 +81,8 @@ class RecordWriter:
         explain: Explain = _unexplained,
     ) -> None:
         self.lost = 0
+        self.counts = Counter[tuple[str, str]]()
+        """What was taken since the start, in packets, by verdict and reason; the reason is "" if it is no packet."""
         self.keep = keep
         self.stored: Callable[[list[tuple[int, Event]]], None] = lambda entries: None
         """Is called with the ids and events of new entries, in the writing thread; may be replaced."""
@@ -68,7 +92,7 @@ class RecordWriter:
         self._identify = identify
         self._explain = explain
         self._shares = Shares()
-        self._pending: dict[Key, Event] = {}
+        self._pending: dict[Key, _Waiting] = {}
         # Of pending events, until they are identified, with the marks of their packets.
         self._senders: dict[Key, tuple[Sender | None, int]] = {}
         self._recent: dict[Key, tuple[int, float]] = {}  # event's id and first time
@@ -84,51 +108,56 @@ class RecordWriter:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def knows(self, event: Event) -> bool:
-        """Whether an event continues a row that is there already, so that its sender need not be looked up."""
-        key = _key(event)
-        return key in self._pending or self._continues(key, event)
-
     def record(self, event: Event, sender: Sender | None = None, mark: int = 0) -> None:
         """Take one packet's event (count 1). Never blocks on the disk.
 
         Args:
             event: what happened.
-            sender: whose packet it is; None where that is not known, and if `knows(event)`.
+            sender: whose packet it is; None where that is not known.
             mark: the packet's, without stunwall's bits.
         """
-        key = _key(event)
+        self.counts[event.verdict, event.reason if event.protocol else ""] += event.count
+        key, flows = _key(event), 0
         with self._lock:
             if event.protocol and not (key in self._pending or self._continues(key, event)):
                 full = len(self._pending) >= PENDING_MAX
-                key, event = self._shares.row(key, event, sender, full=full)
-                if event.transport and key not in self._pending:
-                    self._senders[key] = sender, mark
-            self._take(key, event)
-        self._wake.set()
+                row = self._shares.row(key, event, sender, full=full)
+                key, flows = row.key, row.flows
+                if key not in self._pending:
+                    event = row.of(event)
+                    if event.transport:
+                        self._senders[key] = sender, mark
+            self._take(key, event, flows)
+        if not self._wake.is_set():
+            self._wake.set()
 
     def retract(self, event: Event) -> None:
         """Take back one packet's event that turned out to be wrong, if it is not written yet."""
         key = _key(event)
         with self._lock:
-            known = self._pending.pop(key, None)
-            if known is not None and known.count > event.count:
-                self._pending[key] = replace(known, count=known.count - event.count)
+            known = self._pending.get(key)
+            if known is not None:
+                known.count -= event.count
+                if known.count <= 0:
+                    del self._pending[key]
 
-    def _take(self, key: Key, event: Event) -> None:
+    def _take(self, key: Key, event: Event, flows: int) -> None:
+        """Take an event; `flows`: how many more flows it brings to an aggregate that waits."""
         known = self._pending.get(key)
         if known is not None:
-            flows = known.flows + event.flows if _aggregates(key) else known.flows
-            self._pending[key] = replace(
-                known, last_time=event.last_time, count=known.count + event.count, flows=flows
-            )
+            # In a flood each packet comes here, so that no event is made anew.
+            known.last_time = event.last_time
+            known.count += event.count
+            known.flows += flows
         elif len(self._pending) >= PENDING_MAX + (_AGGREGATES_MAX if _aggregates(key) else 0):
             self.lost += event.count
             self._lost_unwritten += event.count
         else:
             # An interface name that is not UTF-8 could not be stored.
             interface = event.interface.encode(errors="backslashreplace").decode()
-            self._pending[key] = replace(event, interface=interface, packet=event.packet[:_PACKET_MAX])
+            self._pending[key] = _waiting(
+                replace(event, interface=interface, packet=event.packet[:_PACKET_MAX])
+            )
 
     def close(self) -> None:
         """Write what is left, and end the thread."""
@@ -160,7 +189,7 @@ class RecordWriter:
         """Find out who sent the events that are new, and why the packets would have bypassed the VPN."""
         with self._lock:
             new = [
-                (key, self._pending[key], *sent)
+                (key, self._pending[key].event, *sent)
                 for key, sent in self._senders.items()
                 if key in self._pending
             ]
@@ -183,9 +212,7 @@ class RecordWriter:
         for (key, *_), found in zip(new, explained, strict=True):
             with self._lock:
                 if (known := self._pending.get(key)) is not None:  # else retracted
-                    self._pending[key] = replace(
-                        found, last_time=known.last_time, count=known.count, flows=known.flows
-                    )
+                    known.event = found
 
     def _identified(self, event: Event, sender: Sender | None, end: float) -> Event:
         """Return an event with who sent it, if that can be found out before `end` of the monotonic clock."""
@@ -200,7 +227,7 @@ class RecordWriter:
         with self._lock:
             # What came meanwhile is written in the next round.
             rest = {key: self._pending[key] for key in self._senders if key in self._pending}
-            batch = {key: event for key, event in self._pending.items() if key not in rest}
+            batch = {key: known.whole for key, known in self._pending.items() if key not in rest}
             self._pending = rest
             lost, self._lost_unwritten = self._lost_unwritten, 0
         now = time.time()
@@ -254,7 +281,7 @@ class RecordWriter:
                     values = (event.last_time, event.count, flows, self._recent[key][0])
                     if connection.execute(UPDATE, values).rowcount:  # else somebody deleted it
                         continue
-                cursor = connection.execute(INSERT, astuple(replace(event, flows=max(1, event.flows))))
+                cursor = connection.execute(INSERT, _VALUES(replace(event, flows=max(1, event.flows))))
                 new[key] = (int(cursor.lastrowid or 0), event.time)
             if lost:
                 connection.execute("INSERT INTO lost VALUES (?, ?)", (now, lost))
@@ -291,9 +318,9 @@ class RecordWriter:
         with self._lock:
             self._lost_unwritten += lost
             self._announced |= batch.keys()
-            later, self._pending = self._pending, batch
-            for key, event in later.items():
-                self._take(key, event)
+            later, self._pending = self._pending, {key: _waiting(event) for key, event in batch.items()}
+            for key, known in later.items():
+                self._take(key, known.whole, known.flows if _aggregates(key) else 0)
 
     def _trouble(self, error: Exception) -> None:
         if self._connection is not None:

@@ -25,6 +25,10 @@ class Redaction:
         """Return what stands for a container's name or ID."""
         return self._texts.name("container", name)
 
+    def client(self, name: str) -> str:
+        """Return what stands for the name of a machine behind this one."""
+        return self._texts.name("client", name)
+
     def event(self, event: Event) -> Event:
         """Return the event with pseudonyms, and with its packet as packet.py leaves it."""
         texts = self._texts
@@ -45,6 +49,8 @@ class Redaction:
             command=texts.command(event.command),
             who=texts.text(event.who),
             cause_text=texts.text(event.cause_text),
+            mac=texts.text(event.mac),
+            client=self.client(event.client),
         )
 
     def value(self, value: Any, key: object = "") -> Any:  # noqa: ANN401 (it is JSON)

@@ -5,6 +5,7 @@ An exact look-up, without NLM_F_DUMP, takes some 10 µs, whatever else the machi
 
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from struct import Struct, error
@@ -51,9 +52,12 @@ class SocketLookup:
     """Asks the kernel for sockets, in the network namespace where this was made. Not for several threads.
 
     Where the kernel cannot look up sockets of a protocol (CONFIG_INET_DIAG, CONFIG_INET_UDP_DIAG), none is found.
+
+    `index`: returns an interface's index by its name, 0 if it is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, index: Callable[[str], int]) -> None:
+        self._index = index
         self._query = KernelQuery(_NETLINK_SOCK_DIAG)
 
     def close(self) -> None:
@@ -67,10 +71,7 @@ class SocketLookup:
             datagram: the packet. Its source is the socket's own address.
             interface: by which it leaves: without it, sockets that are bound to an interface are not found.
         """
-        index = 0
-        with suppress(OSError):  # gone since
-            index = socket.if_nametoindex(interface)
-        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, index))
+        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
         return None if reply is None else parse(reply)
 
     def owner(self, datagram: Datagram, interface: str) -> int | None:

@@ -221,8 +221,12 @@ def success_response(request: bytes, address: Address, port: int) -> bytes | Non
     return _BINDING_SUCCESS + len(body).to_bytes(2, "big") + key + body
 
 
-def error_response(request: bytes, transport: Transport = Transport.UDP) -> bytes | None:
+def error_response(
+    request: bytes, transport: Transport = Transport.UDP, message: Message | None = None
+) -> bytes | None:
     """Return the error response to a request that came by `transport`, or None where none would be believed.
+
+    `message` is what `parse` returns of the request, if that is known already.
 
     It is 400 (Bad Request), of which a page in Chromium sees nothing. To an Allocate Request over UDP it is 401
     (Unauthorized), first to the one without credentials and then to the one with them, as a TURN server refuses a
@@ -235,7 +239,7 @@ def error_response(request: bytes, transport: Transport = Transport.UDP) -> byte
     """
     if len(request) < HEADER:
         return None
-    message = parse(request)
+    message = message or parse(request)
     if message.message_class is not MessageClass.REQUEST:
         return None
     microsofts = request.startswith(MS_MAGIC_COOKIE, HEADER)

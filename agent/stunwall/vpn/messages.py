@@ -1,6 +1,6 @@
 """What rtnetlink's messages say of links, addresses, routes and routing rules (rtnetlink(7)). No I/O.
 
-pyroute2 decodes every attribute of a message, which takes 100 µs; this takes some 5, and machines have 100,000 routes.
+By pyroute2 a message takes 100 µs, as it decodes every attribute; this takes some 5, and machines have 100,000 routes.
 """
 
 import struct
@@ -48,8 +48,8 @@ _SCOPE_LINK = 253  # linux/rtnetlink.h
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _UNICAST, _BY_KERNEL = 1, 2  # RTN_UNICAST, RTPROT_KERNEL
-_TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL
-_FRA_TABLE, _FRA_L3MDEV = 15, 19  # linux/fib_rules.h
+_TO_TABLE = 1  # linux/fib_rules.h: FR_ACT_TO_TBL, and FRA_*
+_FRA_TABLE, _FRA_L3MDEV = 15, 19
 _NHA_OIF = 5  # linux/nexthop.h
 
 # The table of a rule that leads to those of all VRFs.
@@ -251,6 +251,12 @@ def towards(destination: Address) -> bytes:
     packed = destination.packed
     header = _ROUTE.pack(int(FAMILIES[destination.version]), 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
     return header + attribute(_RTA_DST, packed)
+
+
+def routes_of(version: int, table: int) -> bytes:
+    """Return the body of a request for the routes in a table."""
+    only = attribute(_RTA_TABLE, struct.pack("=I", table))
+    return _ROUTE.pack(int(FAMILIES[version]), 0, 0, 0, 0, 0, 0, 0, 0) + only
 
 
 def _nested(data: bytes) -> dict[int, bytes]:

@@ -3,13 +3,19 @@
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from errno import ENOENT
 from pathlib import Path
-from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from typing import TYPE_CHECKING
 
 from stunwall.model import FAMILIES, REDIRECT_TABLE, StunwallError
+from stunwall.netlink import Message
+from stunwall.vpn import fib, messages
+from stunwall.vpn.fib import Rule
+from stunwall.vpn.messages import Read
+from stunwall.vpn.requests import Requests
+
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
 
 # Before what VPN clients and proxies use (sing-box 9000, wg-quick 32764), after `local` (0). A rule that is added
 # without a priority goes before the first one (net/core/fib_rules.c, fib_default_rule_pref); ours then moves.
@@ -33,17 +39,27 @@ class PolicyRoute:
         mask: both of stunwall's bits. stunwalld's refusals have both, and must not take this route.
         versions: the IP versions (4, 6) that the system has.
         report: is called when a sysctl is changed or put back.
+        soon: whether there will be something to change soon. What that takes is then loaded now, which lasts 0.25 s.
     """
 
-    def __init__(self, mark: int, mask: int, versions: frozenset[int], report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        mark: int,
+        mask: int,
+        versions: frozenset[int],
+        report: Callable[[str], None],
+        soon: bool = False,
+    ) -> None:
         self._mark = mark
         self._mask = mask
         self._versions = versions
         self._report = report
-        # Strict: the kernel sends the routes of our table alone, not all for pyroute2 to choose.
-        self._netlink = IPRoute(strict_check=True)
+        self._netlink = Requests()
+        self._iproute: IPRoute | None = None
         self._targets: dict[int, int | None] = {}
         self._sysctls: list[Path] = []
+        if soon:
+            self._load()
 
     def point(self, version: int, index: int | None) -> None:
         """Route marked packets of an IP version (4 or 6) to the link with this index, None for nowhere.
@@ -52,35 +68,35 @@ class PolicyRoute:
         """
         if version not in self._versions:
             return
-        family = FAMILIES[version]
         try:
-            if self._targets.get(version, 0) == index and (index is None or self._is_set(family, index)):
+            if self._targets.get(version, 0) == index and (index is None or self._is_set(version, index)):
                 return
             self._targets.pop(version, None)
             if index is None:
-                self._netlink.flush_routes(family=family, table=REDIRECT_TABLE)
+                self._remove_routes(version)
             else:
-                self._add_rule(family)
-                self._netlink.route("replace", family=family, dst="default", oif=index, table=REDIRECT_TABLE)
+                self._add_rule(version)
+                self._change("route", "replace", version, dst="default", oif=index)
                 if version == 4:
                     self._allow_replies(socket.if_indextoname(index))
-        except (NetlinkError, OSError) as error:
+        except OSError as error:
             raise PolicyRouteError(f"cannot set the route for redirected packets: {error}") from error
         self._targets[version] = index
 
     def close(self) -> None:
-        """Remove everything, and close the socket."""
+        """Remove everything, and close the sockets."""
         self.remove()
         self._netlink.close()
+        if self._iproute is not None:
+            self._iproute.close()
 
     def remove(self) -> None:
         """Remove the rules and routes, and put back the sysctls."""
         for version in self._versions:
-            family = FAMILIES[version]
-            with suppress(NetlinkError, OSError):
-                self._netlink.flush_routes(family=family, table=REDIRECT_TABLE)
-            with suppress(NetlinkError, OSError):
-                self._remove_rules(family)
+            with suppress(OSError):
+                self._remove_routes(version)
+            with suppress(OSError):
+                self._remove_rules(version)
         for sysctl in self._sysctls:
             with suppress(OSError):  # gone with its interface
                 sysctl.write_text("0")
@@ -88,44 +104,60 @@ class PolicyRoute:
         self._sysctls.clear()
         self._targets.clear()
 
-    def _is_set(self, family: int, index: int) -> bool:
+    def _is_set(self, version: int, index: int) -> bool:
         """Whether rule and route are still there: a link that goes down for a moment loses its routes."""
-        routes = self._netlink.get_routes(family=family, table=REDIRECT_TABLE)
-        wanted = self._priority(family)
-        rules = [_priority_of(rule) for rule in self._rules(family)]
-        return any(route.get("oif") == index for route in routes) and rules == [wanted]
+        routes = filter(None, map(messages.route, self._routes(version)))
+        rules = self._rules(version)
+        there = any((index, b"") in route.nexthops for route in routes)
+        return there and [rule.priority for rule in _ours(rules)] == [_before(rules)]
 
-    def _priority(self, family: int) -> int:
-        """Return the priority that puts the rule before all others."""
-        others = (
-            _priority_of(rule)
-            for rule in self._netlink.get_rules(family=family)
-            if rule.get("table") not in (_LOCAL, REDIRECT_TABLE)
-        )
-        return max(0, min((PRIORITY, *(priority - 1 for priority in others))))
+    def _rules(self, version: int) -> list[Rule]:
+        wanted = Read(messages.GETRULE, version)
+        return self._netlink.dump(wanted.kind, messages.request(wanted), fib.rule)
 
-    def _rules(self, family: int) -> list[Any]:
-        """Return our own, and those of a killed daemon, which may have another mark."""
-        found = self._netlink.get_rules(family=family, table=REDIRECT_TABLE)
-        return [rule for rule in found if rule.get("fwmark")]
+    def _remove_rules(self, version: int) -> None:
+        for rule in _ours(self._rules(version)):
+            named = {"priority": rule.priority, "fwmark": rule.mark, "fwmask": rule.mask}
+            self._change("rule", "del", version, **named)
 
-    def _remove_rules(self, family: int) -> None:
-        for rule in self._rules(family):
-            named = {key: rule.get(key) for key in ("fwmark", "fwmask")}
-            self._netlink.rule(
-                "del", family=family, table=REDIRECT_TABLE, priority=_priority_of(rule), **named
+    def _add_rule(self, version: int) -> None:
+        self._remove_rules(version)
+        priority = _before(self._rules(version))
+        self._change("rule", "add", version, priority=priority, fwmark=self._mark, fwmask=self._mask)
+
+    def _routes(self, version: int) -> list[Message]:
+        try:
+            return self._netlink.dump(
+                messages.GETROUTE, messages.routes_of(version, REDIRECT_TABLE), lambda message: message
             )
+        except OSError as error:
+            if error.errno != ENOENT:  # there is no such table
+                raise
+            return []
 
-    def _add_rule(self, family: int) -> None:
-        self._remove_rules(family)
-        self._netlink.rule(
-            "add",
-            family=family,
-            table=REDIRECT_TABLE,
-            priority=self._priority(family),
-            fwmark=self._mark,
-            fwmask=self._mask,
-        )
+    def _remove_routes(self, version: int) -> None:
+        if self._routes(version):
+            self._change("flush_routes", "", version)
+
+    def _load(self) -> "IPRoute":
+        """Return what changes rules and routes. It takes 12 MiB, so it is loaded only where packets are redirected."""
+        if self._iproute is None:
+            from pyroute2 import IPRoute
+
+            # Strict: the kernel sends the routes of our table alone, not all for pyroute2 to choose.
+            self._iproute = IPRoute(strict_check=True)
+        return self._iproute
+
+    def _change(self, what: str, verb: str, version: int, **named: object) -> None:
+        """Call IPRoute's method `what` for our table. Raises OSError."""
+        iproute = self._load()
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        words = (verb,) if verb else ()
+        try:
+            getattr(iproute, what)(*words, family=FAMILIES[version], table=REDIRECT_TABLE, **named)
+        except NetlinkError as error:
+            raise OSError(error.code, str(error)) from error
 
     def _allow_replies(self, name: str) -> None:
         """Where the reverse path is checked strictly, make the check use the mark of the replies (ip-sysctl)."""
@@ -142,8 +174,15 @@ class PolicyRoute:
         )
 
 
-def _priority_of(rule: Any) -> int:  # noqa: ANN401 - pyroute2 is not typed
-    return int(rule.get("priority") or 0)  # the kernel leaves out a 0
+def _ours(rules: list[Rule]) -> list[Rule]:
+    """Return our own, and those of a killed daemon, which may have another mark."""
+    return [rule for rule in rules if rule.table == REDIRECT_TABLE and rule.mark]
+
+
+def _before(rules: list[Rule]) -> int:
+    """Return the priority that puts our rule before all others."""
+    others = (rule.priority - 1 for rule in rules if rule.table not in (_LOCAL, REDIRECT_TABLE))
+    return max(0, min((PRIORITY, *others)))
 
 
 def _read(interface: str, key: str) -> str:

@@ -1,13 +1,10 @@
 """Reads the routing of this machine once, for a question about some packets (rtnetlink(7)). Any user may."""
 
-import os
-import socket
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from typing import TypeVar
 
-from stunwall import netlink
 from stunwall.model import Address, StunwallError
 from stunwall.netlink import Message
 from stunwall.vpn import fib, ip_versions, messages
@@ -15,14 +12,10 @@ from stunwall.vpn.explain import Routing
 from stunwall.vpn.fib import Route, Rule
 from stunwall.vpn.messages import Read
 from stunwall.vpn.network import Network
+from stunwall.vpn.requests import Requests
 from stunwall.vpn.walk import Fib
 
 T = TypeVar("T")
-
-_SOL_NETLINK, _GET_STRICT_CHK = 270, 12  # linux/netlink.h: a dump is of what the request says
-_REQUEST, _DUMP = 0x1, 0x300  # NLM_F_*
-_RECEIVE = 1 << 20  # bytes
-_TRIES = 5  # to read something that changes meanwhile
 
 
 class RoutingError(StunwallError):
@@ -60,16 +53,15 @@ def read_fib(destinations: Collection[Address]) -> Fib:
 
 
 @contextmanager
-def _asking() -> Iterator[socket.socket]:
+def _asking() -> Iterator[Requests]:
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
-            asking.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
+        with closing(Requests()) as asking:
             yield asking
     except OSError as error:
         raise RoutingError(f"cannot read interfaces and routes from the kernel: {error}") from error
 
 
-def _read(asking: socket.socket, destinations: Collection[Address], named: tuple[str, ...]) -> Routing:
+def _read(asking: Requests, destinations: Collection[Address], named: tuple[str, ...]) -> Routing:
     versions = ip_versions.available()
     network = Network(versions, named)
     wanted = fib.leading_to(destinations)
@@ -100,30 +92,5 @@ def _whole(message: Message) -> Message:
     return message
 
 
-def _dump(asking: socket.socket, wanted: Read, take: Callable[[Message], T | None]) -> list[T]:
-    """Return what `take` makes of each message of a dump, but None."""
-    for sequence in range(1, _TRIES + 1):
-        asking.sendto(
-            netlink.message(wanted.kind, _REQUEST | _DUMP, sequence, messages.request(wanted)), (0, 0)
-        )
-        found: list[T] = []
-        interrupted = 0
-        for message in _answer(asking, sequence):
-            interrupted |= message.flags & netlink.DUMP_INTERRUPTED
-            if (each := take(message)) is not None:
-                found.append(each)
-        if not interrupted:
-            return found
-    raise OSError("they change too fast")
-
-
-def _answer(asking: socket.socket, sequence: int) -> Iterator[Message]:
-    while True:
-        for message in netlink.messages(asking.recv(_RECEIVE)):
-            if message.sequence != sequence:
-                continue
-            if message.kind in (netlink.DONE, netlink.ERROR):
-                if number := messages.error(message):
-                    raise OSError(number, os.strerror(number))
-                return
-            yield message
+def _dump(asking: Requests, wanted: Read, take: Callable[[Message], T | None]) -> list[T]:
+    return asking.dump(wanted.kind, messages.request(wanted), take)

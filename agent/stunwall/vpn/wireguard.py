@@ -1,15 +1,18 @@
 """Where the VPN's own packets go: the endpoints of WireGuard peers, from the kernel or from wireguard-go."""
 
 import socket
+import struct
+import sys
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
-from stunwall.model import Address
+from stunwall.model import FAMILIES, Address
+from stunwall.netlink import Message, attribute, attributes, values
 from stunwall.vpn.interfaces import Link
+from stunwall.vpn.requests import Requests
 
 Endpoint = tuple[Address, int]
 
@@ -18,6 +21,13 @@ _FOLDERS = (Path("/run/wireguard"), Path("/run/amneziawg"))
 # The kinds of links that the kernel answers for by generic netlink (linux/wireguard.h; amneziawg-linux-kernel-module,
 # src/uapi/wireguard.h). The family has the kind's name, and AmneziaWG's messages those of WireGuard and more.
 _KERNEL_KINDS = ("wireguard", "amneziawg")
+_NETLINK_GENERIC = 16  # linux/netlink.h; not in Python's socket module
+_GENERIC = struct.Struct("=BBH")  # linux/genetlink.h, struct genlmsghdr: command, version, reserved
+_CONTROL, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 0x10, 3, 1, 2  # GENL_ID_CTRL, CTRL_CMD_*, CTRL_ATTR_*
+# linux/wireguard.h: WG_CMD_GET_DEVICE, WGDEVICE_A_IFINDEX, WGDEVICE_A_PEERS, WGPEER_A_ENDPOINT
+_GET_DEVICE, _INDEX, _PEERS, _ENDPOINT = 0, 1, 8, 4
+# Where the address is in struct sockaddr_in and sockaddr_in6, which begin with the family and the port.
+_ADDRESSES = {int(FAMILIES[4]): slice(4, 8), int(FAMILIES[6]): slice(8, 24)}
 _TIMEOUT = 0.2  # seconds for the whole answer of a program on this machine
 _PEERS_MAX = 4096
 _ANSWER_MAX = 1024 * _PEERS_MAX  # bytes; some ten lines a peer
@@ -42,28 +52,32 @@ def limited(found: set[Endpoint]) -> frozenset[Endpoint]:
 
 
 def _of_kernel(link: Link) -> set[Endpoint]:
-    from pyroute2 import GenericNetlinkSocket  # only where there is such a link
-    from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST
-    from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
-    from pyroute2.netlink.generic.wireguard import WG_CMD_GET_DEVICE, wgmsg
-
-    found = set()
-    request = wgmsg()
-    request["cmd"] = WG_CMD_GET_DEVICE
-    request["attrs"].append(["WGDEVICE_A_IFINDEX", link.index])
-    with suppress(NetlinkError, NetlinkDecodeError, OSError), GenericNetlinkSocket() as netlink:
-        netlink.bind(link.kind, wgmsg)
-        for message in netlink.nlm_request(request, netlink.prid, NLM_F_REQUEST | NLM_F_DUMP):
-            for peer in message.get("WGDEVICE_A_PEERS") or ():
-                found |= _of_peer(peer.get("WGPEER_A_ENDPOINT"))
+    found: set[Endpoint] = set()
+    with suppress(OSError), closing(Requests(_NETLINK_GENERIC)) as kernel:
+        request = _GENERIC.pack(_GET_DEVICE, 1, 0) + attribute(_INDEX, struct.pack("=I", link.index))
+        for message in kernel.dump(_family(kernel, link.kind), request, lambda each: each):
+            found.update(_of_peers(_attributes(message).get(_PEERS, b"")))
     return found
 
 
-def _of_peer(value: Any) -> set[Endpoint]:  # noqa: ANN401 - pyroute2 is not typed
-    try:
-        return _endpoint(value["addr"], str(value["port"]))
-    except (TypeError, KeyError):  # a peer that has not connected yet has no endpoint
-        return set()
+def _family(kernel: Requests, name: str) -> int:
+    """Return the number of a family of generic netlink. Raises OSError, if the kernel has none of that name."""
+    request = _GENERIC.pack(_GET_FAMILY, 1, 0) + attribute(_FAMILY_NAME, name.encode() + b"\0")
+    (answer,) = kernel.ask(_CONTROL, request)
+    return int.from_bytes(_attributes(answer)[_FAMILY_ID], sys.byteorder)
+
+
+def _attributes(message: Message) -> dict[int, bytes]:
+    return attributes(message.data, message.start + _GENERIC.size, message.end)
+
+
+def _of_peers(peers: bytes) -> Iterator[Endpoint]:
+    for peer in values(peers):
+        endpoint = attributes(peer, 0, len(peer)).get(_ENDPOINT, b"")
+        # A peer that has not connected yet has none.
+        where = _ADDRESSES.get(int.from_bytes(endpoint[:2], sys.byteorder))
+        if where is not None and len(endpoint) >= where.stop and (port := int.from_bytes(endpoint[2:4])):
+            yield ip_address(endpoint[where]), port
 
 
 def _endpoint(address: str, port: str) -> set[Endpoint]:

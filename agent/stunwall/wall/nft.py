@@ -14,8 +14,8 @@ import socket
 import stat
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count, islice
 from typing import Any
@@ -35,6 +35,8 @@ _OPENED = 16  # files that libnftables may open at once, while it makes a contex
 # asm-generic/unistd.h, the same on all architectures; linux/prctl.h
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446
 _PR_SET_NO_NEW_PRIVS = 38
+# Those that have names. With signal.valid_signals(), Python takes as long as libnftables to name the others, too.
+_SIGNALS = frozenset(signal.Signals)
 _RECEIVE = 1 << 16  # bytes of one netlink datagram; what is left over of a larger one is discarded
 
 
@@ -274,9 +276,24 @@ def _without_folders(work: Callable[[], str]) -> str:
     cgroupv2_get_path). Any user can make that so large that it takes seconds, and so deep that nft runs out of stack.
     Where it finds nothing it prints the number.
     """
+    done: list[str | NftError] = []
+
+    def run() -> None:
+        _forbid_folders()
+        try:
+            done.append(work())
+        except NftError as error:
+            done.append(error)
+
     # The thread inherits that signals are held back, and ends before one arrives here.
-    with _no_signals(), ThreadPoolExecutor(1, initializer=_forbid_folders) as thread:
-        return thread.submit(work).result()
+    with _no_signals():
+        thread = threading.Thread(target=run)  # without the 0.7 MiB of concurrent.futures
+        thread.start()
+        thread.join()
+    (result,) = done
+    if isinstance(result, NftError):
+        raise result
+    return result
 
 
 def _forbid_folders() -> None:
@@ -311,7 +328,7 @@ def _no_stderr() -> Iterator[None]:
 @contextmanager
 def _no_signals() -> Iterator[None]:
     """Hold signals back: libnftables takes an interrupted system call for a failed transaction."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:

@@ -26,6 +26,7 @@ from vectors.programs import attribute, message
 SOURCE, SERVER, PEER = "81.2.69.142", "198.51.100.77", "2a02:8108::17"
 SECRETS = (
     *(SOURCE, SERVER, PEER, "alice", "4711", "Divorce", "secret-room", "bank-vm", "office", "a0b1c2d3e4f5"),
+    *("daisys-phone", "52:54:00:77:1a:2b", "52-54-00-77-1A-2B"),
     *("deskhost", bytes(map(int, SOURCE.split("."))).hex(), b"secret-room".hex()),
 )
 SENT = replace(
@@ -43,9 +44,13 @@ SENT = replace(
     who="alice's agent on deskhost says so",
     cause="source-bound",
     cause_text=f"its socket is bound to {SOURCE}: 100: from {SOURCE} uidrange 4711-4711 lookup main",
+    mac="52:54:00:77:1a:2b",
+    client="daisys-phone",
     packet=packet("udp", message(0x0001, attribute(6, b"secret-room"))),
 )
-OTHER = replace(SENT, source_port=2, container="", source=PEER, destination=PEER, family=6, packet=b"")
+OTHER = replace(
+    SENT, source_port=2, incoming="lan0", container="", source=PEER, destination=PEER, family=6, packet=b""
+)
 PAUSE = Event.note(SENT.time, "paused", "for 60 s, by user 4711")
 
 
@@ -57,6 +62,7 @@ COMMANDS = [
     ["show", "1", "--json"],
     ["stats"],
     ["stats", "--by", "destination"],
+    ["stats", "--by", "client"],
     ["stats", "--by", "reason", "--json"],
     ["export"],
     ["export", "--format", "csv"],

@@ -32,7 +32,7 @@ def test_known_services_are_named(folder: Path, stunwall: Stunwall) -> None:
     assert "74.125.250.129 (Google)" in stunwall("stats", "--by", "destination").out
     (google, other) = json.loads(stunwall("stats", "--by", "destination", "--json").out)
     other, google = sorted((google, other), key=lambda row: str(row["service"]))
-    assert google == {"value": "74.125.250.129", "service": "Google", "flows": 1, "packets": 1}
+    assert google == {"value": "74.125.250.129", "service": "Google", "flows": 1, "packets": 1, "client": ""}
     assert other["service"] == ""
 
 
@@ -66,3 +66,31 @@ def test_an_empty_record_is_said(folder: Path, stunwall: Stunwall, by: str) -> N
 def test_nothing_from_the_record_reaches_the_terminal_raw(folder: Path, stunwall: Stunwall) -> None:
     record(folder, replace(event(1), app=HOSTILE.replace("\0", "")))
     assert "\x1b" not in stunwall("stats").out
+
+
+def test_clients_are_those_behind_this_machine_with_their_names(folder: Path, stunwall: Stunwall) -> None:
+    laptop = replace(event(1), source="10.77.0.11", incoming="lan0", client="laptop", mac="52:54:00:77:00:01")
+    stranger = replace(event(3), source="198.51.100.3", incoming="wlan0", verdict="exposed")
+    several = replace(event(5), source="", incoming="lan0", flows=7)
+    record(
+        folder,
+        laptop,
+        replace(laptop, source_port=2),
+        replace(laptop, source_port=7, client=""),
+        stranger,
+        several,
+        event(6),
+    )
+    result = stunwall("stats", "--by", "client", "--json")
+    assert [(row["value"], row["client"], row["flows"]) for row in json.loads(result.out)] == [
+        ("", "", 7),
+        ("10.77.0.11", "laptop", 2),
+        ("10.77.0.11", "", 1),
+    ]
+    shown = stunwall("stats", "--by", "client").out
+    assert "10.77.0.11 (laptop) " in shown
+    assert "several " in shown
+    hidden = stunwall("stats", "--by", "client", "--redact").out
+    assert "laptop" not in hidden
+    assert "10.77.0.11" not in hidden
+    assert "(client-" in hidden

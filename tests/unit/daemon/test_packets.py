@@ -1,13 +1,15 @@
 """packets.py: what judge() returned is carried out, and what goes wrong on the way is counted."""
 
 import time
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stunwall.config import Config, Mode
-from stunwall.daemon import systemd
+from stunwall.config import Config, Mode, WhenVpnDown
+from stunwall.daemon import packets, systemd
+from stunwall.daemon.answers import BURST
 from stunwall.daemon.packets import PacketHandler
 from stunwall.judge import Judgement
 from stunwall.model import Arrival, Checked, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
@@ -35,11 +37,8 @@ class Handled:
         sockets: Any = SimpleNamespace(
             awaited=lambda response, interface: self.awaited, find=self._find_socket
         )
-        self.known = False
         self.senders: list[Sender | None] = []
-        writer: Any = SimpleNamespace(
-            knows=lambda event: self.known, record=self._record, retract=self._note("retract")
-        )
+        writer: Any = SimpleNamespace(record=self._record, retract=self._note("retract"))
         origins: Any = SimpleNamespace(find=self._find)
         self.checked: Checked | None = None
         self.told: list[Judgement] = []
@@ -56,6 +55,7 @@ class Handled:
         return lambda event: self.done.append((what, event))
 
     def _find_socket(self, datagram: Datagram, interface: str) -> Socket:
+        self.done.append(("find socket", interface))
         assert (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
         return Socket(uid=1000, inode=4711, interface=0, cgroup=99, mark=0)
 
@@ -73,7 +73,22 @@ class Handled:
         return Origin("wg0", bound_to_device=False, program=Program.WEBRTC)
 
     def handle(self, packet: bytes, hook: Hook = Hook.POSTROUTING, mark: int = 0) -> Verdict:
-        return self.handler.handle(Arrival(packet, "", "eth0", hook, mark, 1.0))
+        return self.take(Arrival(packet, "", "eth0", hook, mark, 1.0))
+
+    def take(self, arrival: Arrival) -> Verdict:
+        given: list[Verdict] = []
+
+        def give(verdict: Verdict) -> None:
+            given.append(verdict)
+            self.done.append(("give", verdict))
+
+        self.handler.handle(arrival, give)
+        (verdict,) = given
+        return verdict
+
+    @property
+    def steps(self) -> list[str]:
+        return [what for what, _ in self.done]
 
 
 @pytest.fixture
@@ -83,32 +98,101 @@ def blocking() -> Handled:
 
 def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
     assert blocking.handle(REQUEST) is Verdict.BLOCK
-    assert [what for what, _ in blocking.done] == ["record", "refuse"]
-    event = blocking.done[0][1]
+    # Who is refused closes the socket, so it is looked up before.
+    assert blocking.steps == ["give", "find socket", "refuse", "record"]
+    event = blocking.done[3][1]
     assert isinstance(event, Event)
     assert (event.verdict, event.packet) == ("blocked", REQUEST)
 
 
-def test_the_sender_of_a_new_flow_is_looked_up(blocking: Handled) -> None:
+def test_the_sender_is_looked_up_unless_it_is_forwarded(blocking: Handled) -> None:
     blocking.handle(REQUEST)
-    blocking.known = True
-    blocking.handle(REQUEST)
-    blocking.known = False
-    blocking.handler.handle(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
-    assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None, None]
+    blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
+    assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None]
 
 
 def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(blocking: Handled) -> None:
     blocking.error = OSError("no route")
     assert blocking.handle(REQUEST) is Verdict.BLOCK
     assert blocking.handler.unanswered == 1
-    assert [what for what, _ in blocking.done] == ["record"]
+    assert blocking.steps == ["give", "find socket", "record"]
+
+
+def test_a_sender_that_floods_is_recorded_but_not_answered_any_more(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    more = 50
+    for _ in range(int(BURST) + more):
+        blocking.handle(REQUEST)
+    assert blocking.steps.count("record") == BURST + more
+    assert blocking.steps.count("refuse") == BURST
+    assert blocking.handler.unanswered == more
+    blocking.done.clear()
+    blocking.handler._sync.view = View(frozenset(), frozenset(), inside=frozenset({"docker0"}))
+    blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
+    assert blocking.steps == ["give", "refuse", "record"]
+
+
+def test_a_check_is_answered_whatever_else_is_sent(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    blocking.checked = Checked(ip_address("192.0.2.1"), as_usual=False)
+    for _ in range(int(BURST) + 50):
+        blocking.handle(REQUEST)
+    assert blocking.steps.count("refuse") == BURST + 50
+
+
+def test_whatever_goes_wrong_with_a_refusal_the_packet_is_recorded(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(refusal: Refusal) -> None:
+        raise KeyError(6)
+
+    monkeypatch.setattr(blocking.handler._refusals, "send", fail)
+    with pytest.raises(KeyError):
+        blocking.handle(REQUEST)
+    assert blocking.steps == ["give", "find socket", "record"]
+
+
+def test_what_may_leave_outside_the_vpn_is_recorded_before() -> None:
+    handled = Handled(Config(when_vpn_down=WhenVpnDown.ALLOW))
+    handled.handler._sync.view = View(frozenset(), frozenset())
+    assert handled.handle(REQUEST) is Verdict.ACCEPT
+    assert handled.steps == ["find socket", "record", "give"]
+
+
+def test_what_may_leave_outside_the_vpn_and_cannot_be_recorded_gets_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    handled = Handled(Config(when_vpn_down=WhenVpnDown.ALLOW))
+    handled.handler._sync.view = View(frozenset(), frozenset())
+    monkeypatch.setattr(handled.handler._writer, "record", fail)
+    with pytest.raises(RuntimeError):
+        handled.handle(REQUEST)
+    assert "give" not in handled.steps
+
+
+def test_a_packet_that_cannot_be_judged_gets_no_verdict(
+    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(packets, "judge_parsed", fail)
+    with pytest.raises(RuntimeError):
+        blocking.handle(REQUEST)
+    assert blocking.done == []
 
 
 def test_a_packet_that_cannot_be_read_is_blocked_and_recorded(blocking: Handled) -> None:
     assert blocking.handle(b"\x45") is Verdict.BLOCK
     assert blocking.handler.unreadable == 1
-    assert [what for what, _ in blocking.done] == ["record"]
+    assert blocking.steps == ["give", "record"]
 
 
 def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked() -> None:
@@ -116,7 +200,9 @@ def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked()
     handled = Handled(config)
     assert handled.handle(REQUEST, Hook.OUTPUT) is Verdict.REDIRECT
     assert handled.handle(REQUEST, mark=config.redirected_bit) is Verdict.BLOCK
-    assert [what for what, _ in handled.done] == ["record", "retract", "record", "refuse"]
+    redirected, blocked = handled.steps[:3], handled.steps[3:]
+    assert redirected == ["give", "find socket", "record"]
+    assert blocked == ["give", "find socket", "refuse", "retract", "record"]
 
 
 def test_a_probe_that_comes_back_feeds_the_watchdog_and_goes_no_further(
@@ -125,7 +211,7 @@ def test_a_probe_that_comes_back_feeds_the_watchdog_and_goes_no_further(
     said: list[str] = []
     monkeypatch.setattr(systemd, "notify", said.append)
     assert blocking.handle(b"probe") is Verdict.BLOCK
-    assert (said, blocking.done) == (["WATCHDOG=1"], [])
+    assert (said, blocking.steps) == (["WATCHDOG=1"], ["give"])
 
 
 def test_another_configuration_holds_from_the_next_packet_on(blocking: Handled) -> None:
@@ -134,14 +220,18 @@ def test_another_configuration_holds_from_the_next_packet_on(blocking: Handled) 
 
 
 def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
-    blocking.handler.fault(ValueError("broken"))
-    assert blocking.problems == ["a packet could not be judged and was blocked (ValueError: broken)"]
+    blocking.handler.fault(ValueError("broken"), None)
+    blocking.handler.fault(ValueError("broken"), Verdict.REDIRECT)
+    assert blocking.problems == [
+        "a packet could not be judged and was blocked (ValueError: broken)",
+        "a packet could not be recorded; it was redirected (ValueError: broken)",
+    ]
 
 
 def test_a_handshake_is_looked_up_before_it_is_judged(blocking: Handled) -> None:
     syn = ip4(TCP, tcp(b"", 443, flags=0x02))
     assert blocking.handle(syn, Hook.OUTPUT) is Verdict.BLOCK
-    assert [what for what, _ in blocking.done] == ["look up", "record", "refuse"]
+    assert blocking.steps == ["look up", "give", "find socket", "refuse", "record"]
     assert blocking.done[0][1] == 443
 
 
@@ -154,7 +244,7 @@ def test_nothing_else_is_looked_up(blocking: Handled) -> None:
         (ip4(TCP, tcp(b"", 443, flags=0x02))[:30], Hook.OUTPUT),
     ):
         blocking.handle(packet, hook)
-    assert "look up" not in [what for what, _ in blocking.done]
+    assert "look up" not in blocking.steps
 
 
 def test_an_exposure_lasts_for_as_long_as_a_client_repeats_its_request(
@@ -165,7 +255,7 @@ def test_an_exposure_lasts_for_as_long_as_a_client_repeats_its_request(
     assert blocking.handler.exposed_left == 0
     for version in (4, 6):
         response = build("udp", rfc5769.IPV4_RESPONSE, version)
-        blocking.handler.handle(Arrival(response, "eth0", "", Hook.PREROUTING, 0, 1.0))
+        blocking.take(Arrival(response, "eth0", "", Hook.PREROUTING, 0, 1.0))
         assert blocking.handler.exposed_left == 39.5
         # The first one's, so that servers that take turns are one row of the ledger.
         assert SOURCES[4] in blocking.handler.exposed_why

@@ -16,8 +16,13 @@ def test_on_a_healthy_machine_every_check_passes(fake: FakeMachine) -> None:
     record(fake.folder / "state", event())
     found = checks.examine(fake.machine.file)
     assert {each.result for each in found} == {OK}
-    # There are no other programs to report, no exceptions, and no presets to propose.
-    assert {each.check for each in found} == checks.CHECKS.keys() - {"neighbours", "exceptions", "presets"}
+    # There are no other programs to report, no exceptions, and no presets to propose, and it is no gateway.
+    assert {each.check for each in found} == checks.CHECKS.keys() - {
+        "neighbours",
+        "gateway",
+        "exceptions",
+        "presets",
+    }
 
 
 ERRORS = [

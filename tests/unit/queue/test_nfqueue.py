@@ -11,8 +11,8 @@ import pytest
 
 from stunwall.config import Config
 from stunwall.model import Arrival, Hook, Verdict
-from stunwall.queue import nfqueue
-from stunwall.queue.nfqueue import Queue, QueueError
+from stunwall.queue import proc
+from stunwall.queue.nfqueue import Give, Queue, QueueError
 from stunwall.stun import packet
 from stunwall.wall import queue_rules, table
 from stunwall.wall.contents import Contents
@@ -47,14 +47,22 @@ def send(payload: bytes = REQUEST, mark: int = 0) -> None:
         sender.sendto(payload, SERVER)
 
 
+def ignore(error: BaseException, verdict: Verdict | None) -> None:
+    """Takes a fault."""
+
+
+def name(index: int) -> str:
+    return socket.if_indextoname(index)
+
+
 def test_a_packet_arrives_as_the_kernel_has_it(queue: Queue) -> None:
     arrivals: list[Arrival] = []
 
-    def handle(arrival: Arrival) -> Verdict:
+    def handle(arrival: Arrival, give: Give) -> None:
         arrivals.append(arrival)
-        return Verdict.BLOCK
+        give(Verdict.BLOCK)
 
-    queue.serve_with(handle, lambda error: None)
+    queue.serve_with(handle, ignore, name)
     send(mark=7)
     queue.serve()
     (arrival,) = arrivals
@@ -81,7 +89,7 @@ def test_what_is_accepted_has_the_bit_that_the_second_lock_asks_for(queue: Queue
         text=True,
         check=True,
     )
-    queue.serve_with(lambda arrival: Verdict.ACCEPT, lambda error: None)
+    queue.serve_with(lambda arrival, give: give(Verdict.ACCEPT), ignore, name)
     send(mark=7)
     queue.serve()
     listed = subprocess.run(["nft", "list", "table", "inet", "other"], capture_output=True, text=True).stdout
@@ -90,29 +98,93 @@ def test_what_is_accepted_has_the_bit_that_the_second_lock_asks_for(queue: Queue
 
 
 def test_a_handler_that_raises_drops_the_packet_and_is_reported(queue: Queue) -> None:
-    errors: list[BaseException] = []
+    faults: list[tuple[str, Verdict | None]] = []
 
-    def handle(arrival: Arrival) -> Verdict:
+    def handle(arrival: Arrival, give: Give) -> None:
         raise RuntimeError("broken")
 
-    queue.serve_with(handle, errors.append)
+    queue.serve_with(handle, lambda error, verdict: faults.append((str(error), verdict)), name)
     send()
     queue.serve()
-    assert [str(error) for error in errors] == ["broken"]
+    assert faults == [("broken", None)]
     assert (queue.received, queue.faults) == (1, 1)
     assert waiting() == 0
+
+
+def test_a_name_that_cannot_be_found_drops_the_packet(queue: Queue) -> None:
+    faults: list[str] = []
+
+    def raising(index: int) -> str:
+        raise RuntimeError("no name")
+
+    queue.serve_with(
+        lambda arrival, give: give(Verdict.ACCEPT), lambda error, verdict: faults.append(str(error)), raising
+    )
+    send()
+    queue.serve()
+    assert (faults, queue.faults, waiting()) == (["no name"], 1, 0)
+
+
+def test_a_packet_without_a_verdict_is_dropped_and_reported(queue: Queue) -> None:
+    faults: list[str] = []
+    queue.serve_with(
+        lambda arrival, give: None, lambda error, verdict: faults.append(f"{error}: {verdict}"), name
+    )
+    send()
+    queue.serve()
+    assert faults == ["the packet got no verdict: None"]
+    assert (queue.faults, waiting()) == (1, 0)
+
+
+def test_the_kernel_has_the_verdict_before_the_handler_returns(queue: Queue) -> None:
+    seen: list[int] = []
+
+    def handle(arrival: Arrival, give: Give) -> None:
+        seen.append(waiting())
+        give(Verdict.BLOCK)
+        seen.append(waiting())
+
+    queue.serve_with(handle, ignore, name)
+    send()
+    queue.serve()
+    assert seen == [1, 0]
+
+
+def test_a_handler_that_raises_after_the_verdict_is_reported_with_it(queue: Queue) -> None:
+    faults: list[tuple[str, Verdict | None]] = []
+
+    def handle(arrival: Arrival, give: Give) -> None:
+        give(Verdict.BLOCK)
+        raise RuntimeError("broken")
+
+    queue.serve_with(handle, lambda error, verdict: faults.append((str(error), verdict)), name)
+    send()
+    queue.serve()
+    assert faults == [("broken", Verdict.BLOCK)]
+    assert (queue.received, queue.faults, waiting()) == (1, 1, 0)
+
+
+def test_a_second_verdict_changes_nothing_and_is_a_fault(queue: Queue) -> None:
+    def handle(arrival: Arrival, give: Give) -> None:
+        give(Verdict.BLOCK)
+        give(Verdict.ACCEPT)
+
+    queue.serve_with(handle, ignore, name)
+    send()
+    queue.serve()
+    assert (queue.faults, waiting()) == (1, 0)
 
 
 def test_a_flood_does_not_keep_the_daemon_from_everything_else(queue: Queue) -> None:
     """Each packet that gets its verdict makes room for another, so the queue never runs dry."""
     enough = 300  # fewer than the wall's limit lets through in one go
 
-    def handle(arrival: Arrival) -> Verdict:
+    def handle(arrival: Arrival, give: Give) -> None:
         if queue.received < enough:
             send()
-        return Verdict.BLOCK
+        give(Verdict.BLOCK)
 
-    queue.serve_with(handle, lambda error: None)
+    queue.serve_with(handle, ignore, name)
     send()
     for _ in range(3):
         queue.serve()
@@ -122,12 +194,12 @@ def test_a_flood_does_not_keep_the_daemon_from_everything_else(queue: Queue) -> 
 def test_serving_all_ends_when_nothing_waits_or_in_time(queue: Queue) -> None:
     again = True
 
-    def handle(arrival: Arrival) -> Verdict:
+    def handle(arrival: Arrival, give: Give) -> None:
         if again:
             send()
-        return Verdict.BLOCK
+        give(Verdict.BLOCK)
 
-    queue.serve_with(handle, lambda error: None)
+    queue.serve_with(handle, ignore, name)
     send()
     assert queue.serve_all(0) is False
     assert queue.received == 0
@@ -143,11 +215,11 @@ def test_large_packets_with_a_mark_do_not_stop_the_queue(queue: Queue) -> None:
     """Their message does not fit NetfilterQueue's buffer unless the kernel hands over a part of them only."""
     lengths: list[int] = []
 
-    def handle(arrival: Arrival) -> Verdict:
+    def handle(arrival: Arrival, give: Give) -> None:
         lengths.append(len(arrival.packet))
-        return Verdict.BLOCK
+        give(Verdict.BLOCK)
 
-    queue.serve_with(handle, lambda error: None)
+    queue.serve_with(handle, ignore, name)
     for _ in range(3):
         send(REQUEST + bytes(8000), mark=1)
     queue.serve()
@@ -162,5 +234,5 @@ def test_a_queue_that_is_taken_is_an_error_with_a_cure(queue: Queue) -> None:
 
 def waiting() -> int:
     """How many packets have no verdict yet."""
-    (row,) = (row for row in nfqueue._rows() if row[0] == NUMBER)
-    return row[2]
+    (row,) = (row for row in proc.rows() if row.queue == NUMBER)
+    return row.waiting

@@ -12,7 +12,7 @@ from stunwall.cli.ledger import Exposure, length, percent, to_present
 from stunwall.config import Retention
 from stunwall.record.ledger import FoundWall, Kind, Ledger, Moment, Span, Store, until_start, wall_removed
 from stunwall.record.reader import RecordReader
-from stunwall.record.schema import FILE, open_for_writing
+from stunwall.record.schema import FILE, RecordError, open_for_writing
 
 DAY = 86400.0
 KEEP = Retention()
@@ -49,6 +49,39 @@ def test_a_gap_in_the_past_splits_the_row_and_is_never_longer_than_it(connection
     assert rows(connection) == [
         *(("sealed", 90.0), ("wall-gone", 10.0), ("sealed", 0.0), ("wall-gone", 5.0), ("sealed", 0.0)),
     ]
+
+
+def test_the_seconds_of_a_kind_outlast_its_rows(tmp_path: Path, connection: sqlite3.Connection) -> None:
+    store, file = Store(connection), tmp_path / FILE
+
+    def lengths() -> dict[str, float]:
+        connection.commit()
+        with closing(RecordReader(file.parent)) as record:
+            return {kind.value: seconds for kind, seconds in record.lengths().items() if seconds}
+
+    for awake, kind in ((100, Kind.PAUSED), (160, Kind.SEALED), (400, Kind.OPEN), (500, Kind.SEALED)):
+        store.advance(at(awake), kind, "")
+        store.retain(90)
+    assert rows(connection) == [("open", 100.0), ("sealed", 0.0)]
+    assert lengths() == {"paused": 60.0, "sealed": 240.0, "open": 100.0}
+    store.advance(at(700), Kind.PAUSED, "")
+    store.advance(at(800), Kind.SEALED, "")
+    store.retain(90)
+    assert lengths() == {"paused": 160.0, "sealed": 440.0, "open": 100.0}
+
+
+def test_a_ledger_without_sums_is_read_and_one_with_wrong_ones_is_damaged(
+    tmp_path: Path, connection: sqlite3.Connection
+) -> None:
+    Store(connection).advance(at(100), Kind.PAUSED, "")
+    connection.execute("INSERT INTO ledger_sums VALUES ('paused', 'long')")
+    connection.commit()
+    with closing(RecordReader(tmp_path)) as record:
+        with pytest.raises(RecordError, match="damaged"):
+            record.lengths()
+        connection.execute("DROP TABLE ledger_sums")
+        connection.commit()
+        assert set(record.lengths().values()) == {0.0}
 
 
 def span(kind: Kind, awake: float = 100, seconds: float = 50) -> Span:

@@ -172,9 +172,16 @@ def test_a_filter_reads_no_entry_that_it_does_not_want(
     assert any("events" in step and "=?" not in step for step in plan(tmp_path, monkeypatch, wanted))
 
 
-@pytest.mark.parametrize("by", GROUPS)
+@pytest.mark.parametrize("by", GROUPS.keys() - {"client"})
 def test_statistics_of_all_entries_are_summed_up_already(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     record(tmp_path, event(1))
     assert "events" not in "".join(plan(tmp_path, monkeypatch, Filter(), by))
+
+
+def test_clients_are_summed_up_from_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path, event(1))
+    assert (
+        plan(tmp_path, monkeypatch, Filter(), "client")[0] == "SCAN events USING COVERING INDEX events_client"
+    )

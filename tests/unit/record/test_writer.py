@@ -74,6 +74,18 @@ def test_packets_of_a_flow_in_one_batch_are_one_event(tmp_path: Path) -> None:
     assert (only.count, only.time, only.last_time) == (50, writing.NOW, writing.NOW + 4.9)
 
 
+def test_packets_are_counted_by_verdict_and_reason_and_the_rest_by_verdict_and_no_count_sinks(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as run, held(run):
+        for each in (event(), event(), replace(event(2), reason="tcp")):
+            run.recorder.record(each)
+        run.recorder.record(Event.note(writing.NOW, "gap", "nft (pid 7) changed the wall"))
+        run.recorder.retract(event(2))
+        counts = dict(run.recorder.counts)
+    assert counts == {("blocked", "outside-vpn"): 2, ("blocked", "tcp"): 1, ("gap", ""): 1}
+
+
 DIFFERENT = {
     "verdict": "accepted",
     "reason": "no-vpn",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from stunwall.model import Datagram, Transport
 from stunwall.sockets import diag
 from stunwall.sockets.diag import SocketLookup
+from stunwall.vpn.link_names import LinkNames
 from unit.tun import Tun
 
 OWN = {4: "192.0.2.17", 6: "2001:db8:17::17"}
@@ -39,7 +40,7 @@ def way(lab: None) -> Iterator[Tun]:
 
 @pytest.fixture
 def lookup(lab: None) -> Iterator[SocketLookup]:
-    with closing(SocketLookup()) as one:
+    with closing(SocketLookup(LinkNames().index)) as one:
         yield one
 
 

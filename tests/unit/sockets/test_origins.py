@@ -14,6 +14,7 @@ from stunwall.model import Arrival, Datagram, Hook, Origin, Program, Transport
 from stunwall.sockets import origins, processes
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
+from stunwall.vpn.link_names import LinkNames
 from unit.tun import Tun, ip
 
 OWN, SERVER, MARK = "192.0.2.17", "203.0.113.7", 0x77
@@ -34,7 +35,10 @@ def ways(lab: None) -> Iterator[None]:
 def found(ways: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Origins]:
     monkeypatch.setattr(processes, "_HIERARCHIES", (tmp_path,))  # none: all processes are candidates
     monkeypatch.setattr(origins, "_REMEMBERED", 0.0)
-    with closing(SocketLookup()) as sockets, closing(Origins(sockets, ["a-browser"])) as one:
+    with (
+        closing(SocketLookup(LinkNames().index)) as sockets,
+        closing(Origins(sockets, ["a-browser"])) as one,
+    ):
         yield one
 
 

@@ -3,22 +3,27 @@
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from errno import ENOENT
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import TypeVar
 
-import pyroute2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import ctrlmsg
+from pyroute2.netlink.generic.wireguard import wgmsg
 
+from stunwall import netlink
+from stunwall.netlink import Message
 from stunwall.vpn import wireguard
 from stunwall.vpn.interfaces import Link
+from stunwall.vpn.requests import Requests
 from unit.vpn.uapi import ANSWER, FOUND, Program, program, says
+
+T = TypeVar("T")
 
 PATIENCE = 5 * wireguard._TIMEOUT  # seconds: far less than an endless answer takes
 
@@ -110,44 +115,52 @@ THREE = {("198.51.100.2", 51820), ("2001:db8:3::2", 443), ("203.0.113.9", 1)}
 
 
 class Kernel:
-    """Generic netlink of a kernel that has these families."""
-
-    prid = 33
+    """Generic netlink of a kernel that has these families. What it is asked is read by pyroute2."""
 
     def __init__(self, *families: str) -> None:
         self.families = families
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[int] = []
 
-    def __call__(self) -> Self:
+    def __call__(self, protocol: int) -> "Kernel":
+        assert protocol == 16  # linux/netlink.h: NETLINK_GENERIC
         return self
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         pass
 
-    def bind(self, family: str, message: type) -> None:
-        if family not in self.families:
-            raise NetlinkError(ENOENT)
-        self.family, self.message = family, message
+    def ask(self, kind: int, body: bytes) -> list[Message]:
+        request = ctrlmsg(netlink.message(kind, 0, 1, body))
+        request.decode()
+        assert (kind, request["cmd"]) == (16, 3)  # GENL_ID_CTRL, CTRL_CMD_GETFAMILY
+        if request.get("CTRL_ATTR_FAMILY_NAME") not in self.families:
+            raise OSError(ENOENT, "No such file or directory")
+        answer = struct.pack("=BBH", 1, 2, 0) + attribute(1, struct.pack("=H", 33))
+        return list(netlink.messages(netlink.message(kind, 0, 1, answer)))
 
-    def nlm_request(self, request: Any, msg_type: int, msg_flags: int) -> Iterator[Any]:
-        assert (request["cmd"], msg_type, msg_flags) == (0, self.prid, 0x301)  # NLM_F_REQUEST, NLM_F_DUMP
-        self.asked.append((self.family, request.get("WGDEVICE_A_IFINDEX")))
-        for data in (FIRST, SECOND):
-            decoded = self.message(data)
-            decoded.decode()
-            yield decoded
+    def dump(self, kind: int, body: bytes, take: Callable[[Message], T | None]) -> list[T]:
+        request = wgmsg(netlink.message(kind, 0, 1, body))
+        request.decode()
+        assert (kind, request["cmd"]) == (33, 0)
+        self.asked.append(request.get("WGDEVICE_A_IFINDEX"))
+        return [found for message in netlink.messages(FIRST + SECOND) if (found := take(message)) is not None]
 
 
 @pytest.mark.parametrize("kind", [WIREGUARD, AMNEZIAWG])
 def test_the_kernel_is_asked_by_the_kinds_own_family(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     kernel = Kernel(kind)
-    monkeypatch.setattr(pyroute2, "GenericNetlinkSocket", kernel)
+    monkeypatch.setattr(wireguard, "Requests", kernel)
     other = {WIREGUARD: AMNEZIAWG, AMNEZIAWG: WIREGUARD}[kind]
     assert found(link(kind, "a\udcffb"), link(other)) == THREE  # the name is not asked for
-    assert kernel.asked == [(kind, 7)]
+    assert kernel.asked == [7]
+
+
+def test_families_have_the_kernels_numbers() -> None:
+    with closing(Requests(16)) as kernel:
+        assert (
+            wireguard._family(kernel, "nlctrl") == 16
+        )  # linux/genetlink.h: GENL_ID_CTRL, the only fixed one
+        with pytest.raises(OSError, match="No such file or directory"):
+            wireguard._family(kernel, "nosuchfamily")
 
 
 @pytest.mark.parametrize("kind", [WIREGUARD, AMNEZIAWG])
@@ -243,10 +256,20 @@ def test_what_counts_can_stand_in_a_rule(address: str, port: str) -> None:
         assert 0 < number < 65536
 
 
-@pytest.mark.parametrize("value", [None, {}, {"addr": "1.2.3.4"}, {"addr": "x", "port": 1}, [], ""])
-def test_a_peer_of_the_kernel_without_endpoint_has_none(value: object) -> None:
-    assert wireguard._of_peer(value) == set()
-    assert wireguard._of_peer({"addr": "1.2.3.4", "port": 5}) == {(ip_address("1.2.3.4"), 5)}
+ENDPOINTS = [endpoint4("198.51.100.2", 51820), endpoint6("2001:db8:3::2", 443)]
+NONE = [b"", b"\2", endpoint4("198.51.100.2", 0), struct.pack("=H", socket.AF_UNIX) + bytes(30)]
+CUT = [ENDPOINTS[0][:7], ENDPOINTS[1][:23]]
+
+
+@pytest.mark.parametrize("value", [*NONE, *CUT], ids=repr)
+def test_a_peer_of_the_kernel_without_endpoint_has_none(value: bytes) -> None:
+    peers = [attribute(0, attribute(1, bytes(32)) + attribute(4, each)) for each in (value, ENDPOINTS[0])]
+    assert set(wireguard._of_peers(b"".join(peers))) == {(ip_address("198.51.100.2"), 51820)}
+
+
+@given(st.binary(max_size=200))
+def test_whatever_peers_are_it_ends(peers: bytes) -> None:
+    assert all(0 < port < 65536 for _, port in wireguard._of_peers(peers))
 
 
 def test_nothing_stays_open(folders: tuple[Path, Path], recwarn: pytest.WarningsRecorder) -> None:

@@ -1,0 +1,93 @@
+"""What a packet costs that is not STUN: the whole of it without rules, and what each peer adds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import isfinite, nan
+from typing import TypeVar
+
+from bench.machine import BOX_BY_WAY_OUT, BOX_INTO_VPN, BY_WAY_OUT, INTO_VPN, SERVER, Machine, Tunnel
+from bench.peers import BLOCK, CONNECTION_TRACKING, NOTHING, PEERS, Peer, present, running
+from bench.results import Budget, Result, Row
+from bench.tools import Meter
+
+T = TypeVar("T")
+
+BARE = "A packet that is not STUN: its kernel time without rules"
+ADDED = "A packet that is not STUN: the kernel time that is added"
+ROUNDS, BLOCKS = 40, 60
+SMALL, LARGE, SEGMENT = 64, 1200, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a packet goes, and what it is."""
+
+    name: str
+    source: str
+    kind: str
+    size: int
+    budget: float = 0.0
+    """What stunwall in mode block may cost, as a factor of connection tracking."""
+
+    @property
+    def forwarded(self) -> bool:
+        return self.source in (BOX_BY_WAY_OUT, BOX_INTO_VPN)
+
+    def sender(self, machine: Machine, blocks: int) -> Meter:
+        namespace = machine.box if self.forwarded else machine.client
+        return Meter(namespace, "sender", self.kind, self.source, SERVER, str(self.size), str(blocks))
+
+
+# Into the VPN there is no TCP: what is measured of a connection has to arrive, and then the VPN's own program is what
+# takes the time.
+WAYS = (
+    Way("UDP, 64 bytes, by a way out", BY_WAY_OUT, "udp", SMALL, 2),
+    Way("UDP, 1,200 bytes, by a way out", BY_WAY_OUT, "udp", LARGE),
+    Way("TCP, 512 bytes, by a way out", BY_WAY_OUT, "tcp", SEGMENT),
+    Way("UDP, 64 bytes, into the VPN", INTO_VPN, "udp", SMALL, 0.6),
+    Way("UDP, 1,200 bytes, into the VPN", INTO_VPN, "udp", LARGE),
+    Way("forwarded: UDP, 64 bytes, by a way out", BOX_BY_WAY_OUT, "udp", SMALL),
+    Way("forwarded: UDP, 1,200 bytes, by a way out", BOX_BY_WAY_OUT, "udp", LARGE),
+    Way("forwarded: TCP, 512 bytes, by a way out", BOX_BY_WAY_OUT, "tcp", SEGMENT),
+    Way("forwarded: UDP, 64 bytes, into the VPN", BOX_INTO_VPN, "udp", SMALL),
+    Way("forwarded: UDP, 1,200 bytes, into the VPN", BOX_INTO_VPN, "udp", LARGE),
+)
+
+
+def measure(quick: bool) -> Iterator[Result]:
+    """Yields what a packet takes by each way, and what each peer adds."""
+    rounds, blocks = (2, 1) if quick else (ROUNDS, BLOCKS)
+    with running(present(PEERS), Tunnel.TUN) as machines:
+        for way in WAYS:
+            yield from rows(way, nanoseconds(way, machines, rounds, blocks))
+
+
+def nanoseconds(
+    way: Way, machines: Mapping[T, Machine], rounds: int, blocks: int
+) -> dict[T, tuple[float, ...]]:
+    """What a packet takes in each round; in every round it is each one's turn."""
+    taken: dict[T, list[float]] = {peer: [] for peer in machines}
+    with ExitStack() as stack:
+        senders = {
+            peer: stack.enter_context(way.sender(machine, blocks)) for peer, machine in machines.items()
+        }
+        for _ in range(rounds):
+            for peer, sender in senders.items():
+                taken[peer].append(float(sender.measure()[0]))
+    return {peer: tuple(values) for peer, values in taken.items()}
+
+
+def added(values: Sequence[float], nothing: Sequence[float]) -> tuple[float, ...]:
+    """What is added to `nothing`, round by round; nan if that was never measured."""
+    both = [pair for pair in zip(values, nothing, strict=True) if all(map(isfinite, pair))]
+    return tuple(round(one - none, 1) for one, none in both) or (nan,)
+
+
+def rows(way: Way, taken: dict[Peer, tuple[float, ...]]) -> Iterator[Row]:
+    for peer, values in taken.items():
+        if peer is NOTHING:
+            yield Row(BARE, way.name, peer.name, "ns", tuple(filter(isfinite, values)) or (nan,))
+        else:
+            allowed = (Budget(way.budget, CONNECTION_TRACKING.name),) if peer is BLOCK and way.budget else ()
+            yield Row(ADDED, way.name, peer.name, "ns", added(values, taken[NOTHING]), allowed)

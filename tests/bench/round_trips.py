@@ -1,0 +1,113 @@
+"""How long an answer takes: the first one of a flow, and the next, with every peer's turn in each round."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import TypeVar
+
+from bench.machine import BY_WAY_OUT, SERVER, Machine, Tunnel
+from bench.peers import BLOCK, EXCEPTION, LISTENER, OPENSNITCH, PEERS, REDIRECT, Peer, present, running
+from bench.results import Budget, Result, Row
+from bench.tools import Meter
+
+T = TypeVar("T")
+
+GROUP = "Round trip of a STUN request by a way out"
+PARTS, SAMPLES = 10, 100
+ROW = 15  # of which a part has twice as many: fewer than the limits of the wall for one sender
+PACE = 0.003  # seconds from one peer to the next, so that the last one has recorded what it has to record
+SUCCESS, REFUSAL = "0101", "0111"  # RFC 8489 §5: the types of the answers to a Binding Request
+BUDGETS = (Budget(1.2, LISTENER.name), Budget(0.5, OPENSNITCH.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Microseconds until the answers to the first request of a flow and to the next, and the first answer's type."""
+
+    first: float
+    next: float
+    answer: str
+
+
+def measure(quick: bool) -> Iterator[Result]:
+    """Yields the round trips after a pause, and those of many requests in a row."""
+    parts, samples, row = (2, 5, 2) if quick else (PARTS, SAMPLES, ROW)
+    with running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines:
+        paused = [asked(machines, SERVER, samples) for _ in range(parts)]
+        together = [in_a_row(machines, SERVER, row) for _ in range(parts)]
+    for part in (*paused, *together):
+        for peer, found in part.items():
+            check(peer.name, found, REFUSAL if peer is BLOCK else SUCCESS)
+    for peer in paused[0]:
+        yield from rows(peer, [part[peer] for part in paused], [part[peer] for part in together])
+
+
+def rows(
+    peer: Peer, paused: Sequence[Sequence[Sample]], together: Sequence[Sequence[Sample]]
+) -> Iterator[Row]:
+    """The rows of one peer, from the parts of what was measured."""
+
+    def row(what: str, of: Iterable[float], budgets: tuple[Budget, ...] = ()) -> Row:
+        return Row(GROUP, what, peer.name, "µs", tuple(round(each, 1) for each in of), budgets)
+
+    allowed = BUDGETS if peer in (BLOCK, REDIRECT) else ()
+    firsts, nexts = (
+        [[getattr(one, which) for one in part] for part in paused] for which in ("first", "next")
+    )
+    yield row("first of a flow, median", map(median, firsts), allowed)
+    yield row("first of a flow, 99th percentile", map(late, firsts))
+    yield row("next of the flow, median", map(median, nexts))
+    yield row("next of the flow, 99th percentile", map(late, nexts))
+    yield row(
+        "first of a flow, in a row, median", (median(one.first for one in part) for part in together), allowed
+    )
+    yield row("next of the flow, in a row, median", (median(one.next for one in part) for part in together))
+
+
+def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+    """So many samples of each, taken in turns, with a pause after each of them."""
+    taken: dict[T, list[Sample]] = {who: [] for who in machines}
+    with askers(machines, server) as asking:
+        for _ in range(samples):
+            for who, asker in asking.items():
+                taken[who].append(sample(asker))
+                time.sleep(PACE)
+    return taken
+
+
+def in_a_row(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+    """So many samples of each without a pause, when as many before them have warmed it up."""
+    with askers(machines, server) as asking:
+        return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in asking.items()}
+
+
+@contextmanager
+def askers(machines: Mapping[T, Machine], server: str) -> Iterator[dict[T, Meter]]:
+    """One who asks the server on each machine, and has done so once: the neighbours are known."""
+    with ExitStack() as stack:
+        asking = {
+            who: stack.enter_context(Meter(machine.client, "asker", BY_WAY_OUT, server))
+            for who, machine in machines.items()
+        }
+        for asker in asking.values():
+            asker.measure()
+        yield asking
+
+
+def sample(asker: Meter) -> Sample:
+    first, following, answer = asker.measure()
+    return Sample(float(first) / 1e3, float(following) / 1e3, answer)
+
+
+def check(who: str, part: Sequence[Sample], wanted: str) -> None:
+    """RuntimeError if most answers are of another type than expected: then something else was measured."""
+    got = [sample.answer for sample in part]
+    if got.count(wanted) * 2 < len(got):
+        raise RuntimeError(f"{who}: expected the answer {wanted}, got {sorted(set(got))}")
+
+
+def late(times: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return quantiles(times, n=100, method="inclusive")[98]

@@ -1,0 +1,80 @@
+/* Sends packets that are not STUN, and says what one takes.
+ *
+ * sender udp|tcp SOURCE SERVER SIZE BLOCKS
+ *   SOURCE  the address to bind to, "" for none
+ *   SIZE    bytes of payload
+ *
+ * It first makes the server answer, as that makes the flow an established one to connection tracking. For each line
+ * that it reads it sends BLOCKS times PACKETS packets, and prints the nanoseconds a packet of the fastest block: one
+ * that nothing interrupted. `inf`: in none of them each packet was a segment of its own.
+ */
+#include <arpa/inet.h>
+#include <linux/tcp.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { PACKETS = 50 };
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1e9 + time.tv_nsec;
+}
+
+/* How many segments a TCP connection has sent: less than the sends if the kernel has joined some of them. */
+static long segments(int it)
+{
+    struct tcp_info info = { 0 };
+    socklen_t size = sizeof info;
+
+    return getsockopt(it, IPPROTO_TCP, TCP_INFO, &info, &size) ? 0 : info.tcpi_segs_out;
+}
+
+int main(int count, char **given)
+{
+    struct sockaddr_in own = { .sin_family = AF_INET }, server = { .sin_family = AF_INET, .sin_port = htons(9) };
+    static char payload[2048], line[16];
+    int tcp, size, blocks, one = 1, it;
+    struct timeval patience = { .tv_sec = 5 };
+
+    if (count != 6)
+        return 2;
+    tcp = !strcmp(given[1], "tcp"), size = atoi(given[4]), blocks = atoi(given[5]);
+    inet_pton(AF_INET, *given[2] ? given[2] : "0.0.0.0", &own.sin_addr);
+    inet_pton(AF_INET, given[3], &server.sin_addr);
+    it = socket(AF_INET, tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
+    setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (tcp)
+        setsockopt(it, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (bind(it, (struct sockaddr *)&own, sizeof own) || connect(it, (struct sockaddr *)&server, sizeof server)) {
+        perror("sender");
+        return 1;
+    }
+    memset(payload, 0x80, sizeof payload);
+    if (!tcp && (send(it, payload, 2, 0) != 2 || recv(it, payload, sizeof payload, 0) != 2)) {
+        perror("sender: no answer");
+        return 1;
+    }
+    while (fgets(line, sizeof line, stdin)) {
+        double fastest = INFINITY;
+
+        for (int block = 0; block < blocks; block++) {
+            long before = tcp ? segments(it) : 0;
+            double took = now();
+
+            for (int i = 0; i < PACKETS; i++)
+                send(it, payload, size, 0);
+            took = (now() - took) / PACKETS;
+            if (took < fastest && (!tcp || segments(it) - before >= PACKETS))
+                fastest = took;
+        }
+        printf("%.1f\n", fastest);
+        fflush(stdout);
+    }
+}
