@@ -12,13 +12,14 @@ from socket import AF_INET
 from typing import Any
 
 from lab.addresses import CLIENT
+from lab.deadline import PATIENCE
 from lab.namespace import Namespace
 from vm.machine import Machine
 from vm.package import ROOT
 
 ROLES = ROOT / "systemd/ansible/roles"
 HOST_KEY = "/run/host-key"
-SECONDS = 900
+SECONDS = 900 * PATIENCE  # an installation takes minutes of an emulated processor
 # One SSH connection for all tasks; without sftp, which dropbear lacks.
 SETTINGS = f"""
 [defaults]
@@ -71,18 +72,22 @@ class Administrator:
         # Ansible's own Python: it neither needs nor gets what the tests' one has.
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment = kept | {"HOME": str(self._folder), "LC_ALL": "C.UTF-8", "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run(
-            command,
-            cwd=self._folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        played = Played(done.returncode, done.stdout + done.stderr)
-        print(played.output)
-        return played
+        # Not by pipes: what it has said shall be seen also if it takes too long, and its SSH connection stays open.
+        said = self._folder / "said"
+        with said.open("w") as file:
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=self._folder,
+                    env=environment,
+                    stdout=file,
+                    stderr=file,
+                    timeout=SECONDS,
+                    check=False,
+                )
+            finally:
+                print(said.read_text(), flush=True)
+        return Played(done.returncode, said.read_text())
 
 
 @contextmanager
