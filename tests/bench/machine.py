@@ -10,6 +10,7 @@ connection tracking, unless a peer brings it.
 """
 
 import os
+import re
 import select
 import threading
 from collections.abc import Iterator
@@ -29,14 +30,15 @@ BY_WAY_OUT, INTO_VPN = "192.168.1.2", ""
 BOX_BY_WAY_OUT, BOX_INTO_VPN = "10.88.0.2", "10.89.0.2"
 """Those of the box's."""
 PHYSICAL, VPN = "phys0", "vpn0"
+VPN_ADDRESS = "10.9.0.2"
 TABLE = 51820
-LONG = 80  # bytes: measured packets are longer, and those that begin a flow are not
+LONG = 70  # bytes: measured packets are longer, and those that begin a flow are not
 
 CLIENT = f"""
     addr add 192.168.1.2/24 dev {PHYSICAL}
     addr add 10.88.0.1/24 dev box0
     addr add 10.89.0.1/24 dev box0
-    addr add 10.9.0.2/24 dev {VPN}
+    addr add {VPN_ADDRESS}/24 dev {VPN}
     link set {PHYSICAL} up
     link set box0 up
     link set {VPN} up
@@ -65,10 +67,10 @@ FAR = f"""
 """
 # What is measured ends where it has arrived, or would have.
 SINK = f"""
-    table ip sink {{
+    table inet sink {{
         chain arrived {{
             type filter hook prerouting priority raw
-            udp dport 9 ip length > {LONG} drop
+            udp dport 9 udp length > {LONG} counter drop
         }}
     }}
 """
@@ -77,7 +79,8 @@ TUN_SINK = f"""
     table netdev sink {{
         chain leaves {{
             type filter hook egress device "{VPN}" priority 1000
-            udp dport 9 ip length > {LONG} drop
+            udp dport 9 udp length > {LONG} counter drop
+            tcp dport 9 ip length > {LONG} counter drop
         }}
     }}
 """
@@ -98,6 +101,13 @@ class Machine:
 
     client: Namespace
     box: Namespace
+    far: Namespace
+
+    def ended(self) -> int:
+        """How many measured packets have ended in the sinks; a connection's by the way out do not."""
+        sinks = ((self.far, "inet"), (self.client, "netdev"))
+        lists = (each.run("nft", "list", "table", family, "sink").stdout for each, family in sinks)
+        return sum(int(number) for text in lists for number in re.findall(r"counter packets (\d+)", text))
 
 
 @contextmanager
@@ -128,7 +138,7 @@ def machine(name: str, tunnel: Tunnel) -> Iterator[Machine]:
             server = Process(far, str(program("server")), address)
             stack.callback(server.kill)
             server.wait_line("serving", 5)
-        yield Machine(client, box)
+        yield Machine(client, box, far)
 
 
 @contextmanager
