@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TypeVar
 
-from bench.machine import BOX_BY_WAY_OUT, BOX_INTO_VPN, BY_WAY_OUT, INTO_VPN, SERVER, Machine, Tunnel
+from bench.machine import (
+    BOX_BY_WAY_OUT,
+    BOX_INTO_VPN,
+    BY_WAY_OUT,
+    BY_WAY_OUT6,
+    INTO_VPN,
+    SERVER,
+    SERVER6,
+    Machine,
+    Tunnel,
+)
 from bench.peers import BLOCK, CONNECTION_TRACKING, NOTHING, PEERS, Peer, present, running
 from bench.results import Budget, Result, Row
 from bench.tools import Meter, turns
@@ -31,6 +41,7 @@ class Way:
     size: int
     budget: float = 0.0
     """What stunwall in mode block may cost, as a factor of connection tracking."""
+    server: str = SERVER
 
     @property
     def forwarded(self) -> bool:
@@ -38,7 +49,7 @@ class Way:
 
     def sender(self, machine: Machine, blocks: int) -> Meter:
         namespace = machine.box if self.forwarded else machine.client
-        return Meter(namespace, "sender", self.kind, self.source, SERVER, str(self.size), str(blocks))
+        return Meter(namespace, "sender", self.kind, self.source, self.server, str(self.size), str(blocks))
 
 
 # What is measured of a connection into the VPN ends there, or the VPN's own program would take the time: by a raw
@@ -50,6 +61,8 @@ WAYS = (
     Way("UDP, 64 bytes, into the VPN", INTO_VPN, "udp", SMALL, 0.6),
     Way("UDP, 1,200 bytes, into the VPN", INTO_VPN, "udp", LARGE),
     Way("TCP, 512 bytes, into the VPN", INTO_VPN, "raw", SEGMENT),
+    Way("IPv6: UDP, 64 bytes, by a way out", BY_WAY_OUT6, "udp", SMALL, server=SERVER6),
+    Way("IPv6: UDP, 64 bytes, into the VPN", INTO_VPN, "udp", SMALL, server=SERVER6),
     Way("forwarded: UDP, 64 bytes, by a way out", BOX_BY_WAY_OUT, "udp", SMALL),
     Way("forwarded: UDP, 1,200 bytes, by a way out", BOX_BY_WAY_OUT, "udp", LARGE),
     Way("forwarded: TCP, 512 bytes, by a way out", BOX_BY_WAY_OUT, "tcp", SEGMENT),

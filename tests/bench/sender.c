@@ -39,6 +39,17 @@ static long segments(int it)
     return getsockopt(it, IPPROTO_TCP, TCP_INFO, &info, &size) ? 0 : info.tcpi_segs_out;
 }
 
+/* Puts an address of the family, or any if there is none, into `it`. */
+static void put(struct sockaddr_in6 *it, int family, const char *text, int port)
+{
+    struct sockaddr_in *four = (void *)it;
+
+    it->sin6_family = family;
+    it->sin6_port = htons(port);
+    if (*text)
+        inet_pton(family, text, family == AF_INET ? (void *)&four->sin_addr : (void *)&it->sin6_addr);
+}
+
 /* A raw socket for an open connection, with its next segment in `packet`; returns its length. */
 static int raw(int *it, char *packet, int size)
 {
@@ -69,17 +80,18 @@ static int raw(int *it, char *packet, int size)
 
 int main(int count, char **given)
 {
-    struct sockaddr_in own = { .sin_family = AF_INET }, server = { .sin_family = AF_INET, .sin_port = htons(9) };
+    struct sockaddr_in6 own = { 0 }, server = { 0 };
     static char payload[2048], line[16];
-    int tcp, udp, size, blocks, one = 1, it;
+    int tcp, udp, family, size, blocks, one = 1, it;
     struct timeval patience = { .tv_sec = 5 };
 
     if (count != 6)
         return 2;
     tcp = !strcmp(given[1], "tcp"), udp = !strcmp(given[1], "udp"), size = atoi(given[4]), blocks = atoi(given[5]);
-    inet_pton(AF_INET, *given[2] ? given[2] : "0.0.0.0", &own.sin_addr);
-    inet_pton(AF_INET, given[3], &server.sin_addr);
-    it = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
+    family = strchr(given[3], ':') ? AF_INET6 : AF_INET;
+    put(&own, family, given[2], 0);
+    put(&server, family, given[3], 9);
+    it = socket(family, udp ? SOCK_DGRAM : SOCK_STREAM, 0);
     setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (tcp)
         setsockopt(it, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
