@@ -3,11 +3,10 @@
  * asker SOURCE SERVER
  *
  * For each line that it reads, a new socket sends two Binding Requests, the second one when the first is answered. It
- * prints how many nanoseconds each answer took, `nan` if none came within a second, and the type of the first
- * answer: 0101 is the server's success, 0111 a refusal.
+ * prints how many nanoseconds each answer took, a second if none came by then, and what the first answer was: `refused`,
+ * the address that the server has seen, or `none`.
  */
 #include <arpa/inet.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,20 +22,38 @@ static double now(void)
     return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
-/* Nanoseconds until the answer, which is put into `answer`. */
+/* Nanoseconds until the answer, which is put into `answer`, or until it is too late for it. */
 static double asked(int it, unsigned char *answer)
 {
     /* RFC 8489 §5: a Binding Request without attributes. */
     unsigned char request[20] = { 0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42 };
     double start;
+    int got;
 
     for (int i = 8; i < 20; i++)
         request[i] = rand();
     start = now();
     send(it, request, sizeof request, 0);
-    if (recv(it, answer, 2048, 0) < 20)
-        return NAN;
+    do /* the answer to the request before may come late */
+        got = recv(it, answer, 2048, 0);
+    while (got >= 20 && memcmp(answer + 8, request + 8, 12));
+    if (got < 20)
+        memset(answer, 0, 2048);
     return now() - start;
+}
+
+/* What an answer is (RFC 8489 §5, §14.2). The server's has no attribute but XOR-MAPPED-ADDRESS. */
+static const char *said(const unsigned char *answer)
+{
+    struct in_addr seen;
+
+    if (answer[0] == 1 && answer[1] == 0x11)
+        return "refused";
+    if (answer[0] != 1 || answer[1] != 1)
+        return "none";
+    memcpy(&seen, answer + 28, 4);
+    seen.s_addr ^= htonl(0x2112a442);
+    return inet_ntoa(seen);
 }
 
 int main(int count, char **given)
@@ -60,10 +77,9 @@ int main(int count, char **given)
             perror("asker");
             return 1;
         }
-        memset(answer, 0, 2);
         first = asked(it, answer);
         next = asked(it, other);
-        printf("%.0f %.0f %02x%02x\n", first, next, answer[0], answer[1]);
+        printf("%.0f %.0f %s\n", first, next, said(answer));
         fflush(stdout);
         close(it);
     }

@@ -130,8 +130,11 @@ def measured(folder: Path, rounds: int) -> dict[str, list[float]]:
 
     def seconds(*words: str) -> float:
         start = time.perf_counter()
-        subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=False)
-        return time.perf_counter() - start
+        done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+        took = time.perf_counter() - start
+        if done.returncode not in (0, 1) or "Traceback" in done.stderr:
+            raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
+        return took
 
     found: dict[str, list[float]] = {}
     for _ in range(rounds):

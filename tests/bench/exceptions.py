@@ -9,7 +9,7 @@ from bench.machine import OTHER_SERVER, SERVER, Machine, Tunnel, machine
 from bench.packets import WAYS, added, nanoseconds
 from bench.peers import stunwall
 from bench.results import Growth, Result
-from bench.round_trips import REFUSAL, SUCCESS, Sample, asked, check
+from bench.round_trips import REFUSED, SUCCESS, Sample, asked, check
 
 GROUP = "Exceptions"
 AGAINST = "[[allow]] exceptions"
@@ -30,7 +30,7 @@ def measure(quick: bool) -> Iterator[Result]:
             stack.enter_context(stunwall(machines[size], "block", exceptions(size)))
         yield others(machines, rounds, blocks)
         del machines[NOTHING]
-        yield answers("refused", machines, SERVER, samples, REFUSAL)
+        yield answers("refused", machines, SERVER, samples, REFUSED)
         yield answers("permitted by the last exception", machines, OTHER_SERVER, samples, SUCCESS)
 
 
@@ -49,7 +49,7 @@ def others(machines: dict[int, Machine], rounds: int, blocks: int) -> Growth:
 
 def answers(what: str, machines: dict[int, Machine], server: str, samples: int, wanted: str) -> Growth:
     """The first answer of a flow. Without an exception nothing is permitted."""
-    able = {size: each for size, each in machines.items() if size or wanted == REFUSAL}
+    able = {size: each for size, each in machines.items() if size or wanted == REFUSED}
     points = []
     for size, part in asked(able, server, samples).items():
         check(f"{what}, {size} exceptions", part, wanted)

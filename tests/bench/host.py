@@ -123,9 +123,8 @@ def memory(pid: int) -> Mapping[str, float]:
 
 
 def p99(times: Sequence[float]) -> float:
-    """The 99th percentile of those that are numbers."""
-    known = [each for each in times if each == each]
-    return statistics.quantiles(known, n=100, method="inclusive")[98] if len(known) > 1 else float("nan")
+    """The 99th percentile."""
+    return statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) > 1 else float("nan")
 
 
 class Asking:
@@ -141,7 +140,7 @@ class Asking:
         return self
 
     def take(self) -> list[float]:
-        """Milliseconds of each answer since the last call, NaN for none."""
+        """Milliseconds of each answer since the last call, as bench.asking prints them."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.write("\n")

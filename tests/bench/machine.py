@@ -3,19 +3,22 @@
     box ─── client ─┬─ phys0 ────────────── far: the servers, 203.0.113.7 and .8
                     └─ vpn0, "the VPN" ────
 
-    10.88.0.2 of the box, and 192.168.1.2 of the client, are routed around the VPN. Everything else goes into it.
+    10.88.0.2 of the box, and 192.168.1.2 of the client, are routed around the VPN. Everything else goes into it. With
+    IPv6 there are only the client, 2001:db8:1::2, and the server 2001:db8:7::7.
 
 Every peer has its own, so that all of them are there at once and take turns by the millisecond. Nothing on it uses
 connection tracking, unless a peer brings it.
 """
 
 import os
+import re
 import select
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from socket import AF_INET6
 
 from bench.tools import program
 from lab.namespace import Namespace
@@ -23,20 +26,21 @@ from lab.process import Process
 from lab.topology import namespace, route
 from lab.tunnel import open_tun
 
-SERVER, OTHER_SERVER = "203.0.113.7", "203.0.113.8"
-BY_WAY_OUT, INTO_VPN = "192.168.1.2", ""
+SERVER, OTHER_SERVER, SERVER6 = "203.0.113.7", "203.0.113.8", "2001:db8:7::7"
+BY_WAY_OUT, BY_WAY_OUT6, INTO_VPN = "192.168.1.2", "2001:db8:1::2", ""
 """Source addresses of the client's sockets."""
 BOX_BY_WAY_OUT, BOX_INTO_VPN = "10.88.0.2", "10.89.0.2"
 """Those of the box's."""
 PHYSICAL, VPN = "phys0", "vpn0"
+VPN_ADDRESS = "10.9.0.2"
 TABLE = 51820
-LONG = 80  # bytes: measured packets are longer, and those that begin a flow are not
+LONG = 70  # bytes: measured packets are longer, and those that begin a flow are not
 
 CLIENT = f"""
     addr add 192.168.1.2/24 dev {PHYSICAL}
     addr add 10.88.0.1/24 dev box0
     addr add 10.89.0.1/24 dev box0
-    addr add 10.9.0.2/24 dev {VPN}
+    addr add {VPN_ADDRESS}/24 dev {VPN}
     link set {PHYSICAL} up
     link set box0 up
     link set {VPN} up
@@ -46,6 +50,15 @@ CLIENT = f"""
     rule add table main suppress_prefixlength 0 pref 32764
     rule add from 192.168.1.2 lookup main pref 100
     rule add from 10.88.0.0/24 lookup main pref 97
+"""
+CLIENT6 = f"""
+    addr add {BY_WAY_OUT6}/64 dev {PHYSICAL}
+    addr add fd00:9::2/64 dev {VPN}
+    route add default via 2001:db8:1::1
+    route add default dev {VPN} table {TABLE}
+    rule add not fwmark {TABLE} table {TABLE} pref 32765
+    rule add table main suppress_prefixlength 0 pref 32764
+    rule add from {BY_WAY_OUT6} lookup main pref 100
 """
 BOX = """
     addr add 10.88.0.2/24 dev eth0
@@ -63,12 +76,17 @@ FAR = f"""
     route add 10.88.0.0/24 via 192.168.1.2
     route add 10.89.0.0/24 dev vpns0
 """
+FAR6 = f"""
+    addr add {SERVER6}/128 dev lo
+    addr add 2001:db8:1::1/64 dev home
+    addr add fd00:9::1/64 dev vpns0
+"""
 # What is measured ends where it has arrived, or would have.
 SINK = f"""
-    table ip sink {{
+    table inet sink {{
         chain arrived {{
             type filter hook prerouting priority raw
-            udp dport 9 ip length > {LONG} drop
+            udp dport 9 udp length > {LONG} counter drop
         }}
     }}
 """
@@ -77,7 +95,8 @@ TUN_SINK = f"""
     table netdev sink {{
         chain leaves {{
             type filter hook egress device "{VPN}" priority 1000
-            udp dport 9 ip length > {LONG} drop
+            udp dport 9 udp length > {LONG} counter drop
+            tcp dport 9 ip length > {LONG} counter drop
         }}
     }}
 """
@@ -98,6 +117,13 @@ class Machine:
 
     client: Namespace
     box: Namespace
+    far: Namespace
+
+    def ended(self) -> int:
+        """How many measured packets have ended in the sinks; a connection's by the way out do not."""
+        sinks = ((self.far, "inet"), (self.client, "netdev"))
+        lists = (each.run("nft", "list", "table", family, "sink").stdout for each, family in sinks)
+        return sum(int(number) for text in lists for number in re.findall(r"counter packets (\d+)", text))
 
 
 @contextmanager
@@ -119,16 +145,18 @@ def machine(name: str, tunnel: Tunnel) -> Iterator[Machine]:
         client.ip(CLIENT)
         box.ip(BOX)
         far.ip(FAR)
+        client.ip(CLIENT6, AF_INET6)
+        far.ip(FAR6, AF_INET6)
         route(client)
         client.sysctl("ipv4/conf/all/src_valid_mark", 1)  # as wg-quick does
         far.nft(SINK)
         if tunnel is Tunnel.TUN:
             client.nft(TUN_SINK)
-        for address in (SERVER, OTHER_SERVER):
+        for address in (SERVER, OTHER_SERVER, SERVER6):
             server = Process(far, str(program("server")), address)
             stack.callback(server.kill)
             server.wait_line("serving", 5)
-        yield Machine(client, box)
+        yield Machine(client, box, far)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from socket import AF_INET
 from bench.machine import BY_WAY_OUT, INTO_VPN, SERVER, Tunnel, machine
 from bench.peers import stunwall
 from bench.results import Budget, Result, Row
-from bench.tools import Meter, program
+from bench.tools import Meter, program, turns
 from lab.addresses import CLIENT
 from lab.agent import Agent
 from lab.leaks import SOURCE_RULE
@@ -54,7 +54,7 @@ def rows(
             for name, source in ((DIRECT, INTO_VPN), (REDIRECTED, bypassing))
         }
         for _ in range(rounds):
-            for name, flow in flows.items():
+            for name, flow in turns(flows):
                 taken[name].append(float(flow.measure()[0]))
     for name, values in taken.items():
         yield Row(

@@ -6,16 +6,28 @@ from dataclasses import dataclass
 from math import isfinite, nan
 from typing import TypeVar
 
-from bench.machine import BOX_BY_WAY_OUT, BOX_INTO_VPN, BY_WAY_OUT, INTO_VPN, SERVER, Machine, Tunnel
+from bench.machine import (
+    BOX_BY_WAY_OUT,
+    BOX_INTO_VPN,
+    BY_WAY_OUT,
+    BY_WAY_OUT6,
+    INTO_VPN,
+    SERVER,
+    SERVER6,
+    Machine,
+    Tunnel,
+)
 from bench.peers import BLOCK, CONNECTION_TRACKING, NOTHING, PEERS, Peer, present, running
 from bench.results import Budget, Result, Row
-from bench.tools import Meter
+from bench.tools import Meter, turns
 
 T = TypeVar("T")
 
 BARE = "A packet that is not STUN: its kernel time without rules"
 ADDED = "A packet that is not STUN: the kernel time that is added"
 ROUNDS, BLOCKS = 40, 60
+PACKETS = 50  # a block, see sender.c
+ENDED = 0.9  # of them at least: others are no packets that passed
 SMALL, LARGE, SEGMENT = 64, 1200, 512
 
 
@@ -29,6 +41,7 @@ class Way:
     size: int
     budget: float = 0.0
     """What stunwall in mode block may cost, as a factor of connection tracking."""
+    server: str = SERVER
 
     @property
     def forwarded(self) -> bool:
@@ -36,17 +49,20 @@ class Way:
 
     def sender(self, machine: Machine, blocks: int) -> Meter:
         namespace = machine.box if self.forwarded else machine.client
-        return Meter(namespace, "sender", self.kind, self.source, SERVER, str(self.size), str(blocks))
+        return Meter(namespace, "sender", self.kind, self.source, self.server, str(self.size), str(blocks))
 
 
-# Into the VPN there is no TCP: what is measured of a connection has to arrive, and then the VPN's own program is what
-# takes the time.
+# What is measured of a connection into the VPN ends there, or the VPN's own program would take the time: by a raw
+# socket, which does not wait for an answer.
 WAYS = (
     Way("UDP, 64 bytes, by a way out", BY_WAY_OUT, "udp", SMALL, 2),
     Way("UDP, 1,200 bytes, by a way out", BY_WAY_OUT, "udp", LARGE),
     Way("TCP, 512 bytes, by a way out", BY_WAY_OUT, "tcp", SEGMENT),
     Way("UDP, 64 bytes, into the VPN", INTO_VPN, "udp", SMALL, 0.6),
     Way("UDP, 1,200 bytes, into the VPN", INTO_VPN, "udp", LARGE),
+    Way("TCP, 512 bytes, into the VPN", INTO_VPN, "raw", SEGMENT),
+    Way("IPv6: UDP, 64 bytes, by a way out", BY_WAY_OUT6, "udp", SMALL, server=SERVER6),
+    Way("IPv6: UDP, 64 bytes, into the VPN", INTO_VPN, "udp", SMALL, server=SERVER6),
     Way("forwarded: UDP, 64 bytes, by a way out", BOX_BY_WAY_OUT, "udp", SMALL),
     Way("forwarded: UDP, 1,200 bytes, by a way out", BOX_BY_WAY_OUT, "udp", LARGE),
     Way("forwarded: TCP, 512 bytes, by a way out", BOX_BY_WAY_OUT, "tcp", SEGMENT),
@@ -66,15 +82,23 @@ def measure(quick: bool) -> Iterator[Result]:
 def nanoseconds(
     way: Way, machines: Mapping[T, Machine], rounds: int, blocks: int
 ) -> dict[T, tuple[float, ...]]:
-    """What a packet takes in each round; in every round it is each one's turn."""
+    """What a packet takes in each round; in every round it is each one's turn.
+
+    RuntimeError if the packets do not arrive: what is dropped on its way takes less time.
+    """
+    before = {peer: machine.ended() for peer, machine in machines.items()}
     taken: dict[T, list[float]] = {peer: [] for peer in machines}
     with ExitStack() as stack:
         senders = {
             peer: stack.enter_context(way.sender(machine, blocks)) for peer, machine in machines.items()
         }
         for _ in range(rounds):
-            for peer, sender in senders.items():
+            for peer, sender in turns(senders):
                 taken[peer].append(float(sender.measure()[0]))
+    for peer, machine in machines.items() if way.kind != "tcp" else ():
+        ended, sent = machine.ended() - before[peer], rounds * blocks * PACKETS
+        if ended < ENDED * sent:
+            raise RuntimeError(f"{way.name}, {peer}: {ended} of {sent} packets have arrived")
     return {peer: tuple(values) for peer, values in taken.items()}
 
 

@@ -97,6 +97,13 @@ EXCEPTION = Peer("stunwall exception", lambda machine: stunwall(machine, "block"
 PEERS = (NOTHING, CONNECTION_TRACKING, LISTENER, OPENSNITCH, BLOCK, REDIRECT)
 
 
+def judged(machine: Machine) -> int:
+    """How many packets the kernel has handed to the C listener or OpenSnitch: the queue's last number."""
+    # proc_nfnetlink_queue(5): queue, port ID, waiting, mode, range, two kinds of drops, last packet's number
+    rows = map(str.split, machine.client.read("netfilter/nfnetlink_queue").splitlines())
+    return sum(int(row[7]) for row in rows if row[0] == QUEUE)
+
+
 def present(peers: Iterable[Peer]) -> list[Peer]:
     """Those that this machine has; says which it does not have."""
     found = [peer for peer in peers if peer is not OPENSNITCH or shutil.which("opensnitchd")]

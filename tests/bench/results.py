@@ -20,16 +20,24 @@ class Budget:
         limit: in the row's unit, or as a factor of the peer `beside`.
         beside: the peer, of the same group and the same `what`; "" if the limit is in the row's unit.
         least: it is a lower limit.
+        always: every value has to meet it, not only the median.
     """
 
     limit: float
     beside: str = ""
     least: bool = False
+    always: bool = False
 
     def words(self, unit: str) -> str:
         """The budget of a row in this unit: "≤ 2 × conntrack", "≤ 35 MiB"."""
         of = f"× {self.beside}" if self.beside else unit
-        return f"{'≥' if self.least else '≤'} {self.limit:g} {of}"
+        return f"{'≥' if self.least else '≤'} {self.limit:g} {of}{', always' if self.always else ''}"
+
+    def chosen(self, values: Iterable[float]) -> float:
+        """The value that has to meet it: the worst one, or the median."""
+        if self.always:
+            return min(values) if self.least else max(values)
+        return median(values)
 
     def met(self, figure: float) -> bool:
         return figure >= self.limit if self.least else figure <= self.limit

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import TypeVar
 
-from bench.machine import BY_WAY_OUT, SERVER, Machine, Tunnel
-from bench.peers import BLOCK, EXCEPTION, LISTENER, OPENSNITCH, PEERS, REDIRECT, Peer, present, running
+from bench.machine import BY_WAY_OUT, SERVER, VPN_ADDRESS, Machine, Tunnel
+from bench.peers import (
+    BLOCK,
+    EXCEPTION,
+    LISTENER,
+    OPENSNITCH,
+    PEERS,
+    REDIRECT,
+    Peer,
+    judged,
+    present,
+    running,
+)
 from bench.results import Budget, Result, Row
-from bench.tools import Meter
+from bench.tools import Meter, turns
 
 T = TypeVar("T")
 
@@ -18,13 +29,16 @@ GROUP = "Round trip of a STUN request by a way out"
 PARTS, SAMPLES = 10, 100
 ROW = 15  # of which a part has twice as many: fewer than the limits of the wall for one sender
 PACE = 0.003  # seconds from one peer to the next, so that the last one has recorded what it has to record
-SUCCESS, REFUSAL = "0101", "0111"  # RFC 8489 §5: the types of the answers to a Binding Request
+REFUSED = "refused"
+SUCCESS = BY_WAY_OUT  # the address that the server sees
+ANSWERS = {BLOCK: REFUSED, REDIRECT: VPN_ADDRESS}  # of all others: SUCCESS
+QUEUED = {LISTENER: 2, OPENSNITCH: 1}  # how many packets of a flow they have to judge
 BUDGETS = (Budget(1.2, LISTENER.name), Budget(0.5, OPENSNITCH.name))
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Microseconds until the answers to the first request of a flow and to the next, and the first answer's type."""
+    """Microseconds until the answers to the first request of a flow and to the next, and what the first answer is."""
 
     first: float
     next: float
@@ -37,9 +51,12 @@ def measure(quick: bool) -> Iterator[Result]:
     with running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines:
         paused = [asked(machines, SERVER, samples) for _ in range(parts)]
         together = [in_a_row(machines, SERVER, row) for _ in range(parts)]
+        for peer, packets in QUEUED.items():
+            if peer in machines and judged(machines[peer]) < parts * (samples + 2 * row) * packets:
+                raise RuntimeError(f"{peer.name}: packets have passed that it did not judge")
     for part in (*paused, *together):
         for peer, found in part.items():
-            check(peer.name, found, REFUSAL if peer is BLOCK else SUCCESS)
+            check(peer.name, found, ANSWERS.get(peer, SUCCESS))
     for peer in paused[0]:
         yield from rows(peer, [part[peer] for part in paused], [part[peer] for part in together])
 
@@ -71,7 +88,7 @@ def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, l
     taken: dict[T, list[Sample]] = {who: [] for who in machines}
     with askers(machines, server) as asking:
         for _ in range(samples):
-            for who, asker in asking.items():
+            for who, asker in turns(asking):
                 taken[who].append(sample(asker))
                 time.sleep(PACE)
     return taken
@@ -80,7 +97,7 @@ def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, l
 def in_a_row(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
     """So many samples of each without a pause, when as many before them have warmed it up."""
     with askers(machines, server) as asking:
-        return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in asking.items()}
+        return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in turns(asking)}
 
 
 @contextmanager
@@ -102,7 +119,7 @@ def sample(asker: Meter) -> Sample:
 
 
 def check(who: str, part: Sequence[Sample], wanted: str) -> None:
-    """RuntimeError if most answers are of another type than expected: then something else was measured."""
+    """RuntimeError if most answers are other than expected: then something else was measured."""
     got = [sample.answer for sample in part]
     if got.count(wanted) * 2 < len(got):
         raise RuntimeError(f"{who}: expected the answer {wanted}, got {sorted(set(got))}")

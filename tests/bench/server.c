@@ -17,23 +17,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct in_addr address;
+static union { struct sockaddr any; struct sockaddr_in four; struct sockaddr_in6 six; } address;
 static const unsigned char cookie[4] = { 0x21, 0x12, 0xa4, 0x42 };
 
 static int bound(int kind, int port)
 {
-    struct sockaddr_in own = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = address };
-    int one = 1, it = socket(AF_INET, kind, 0);
+    int one = 1, it = socket(address.any.sa_family, kind, 0);
 
+    address.four.sin_port = htons(port); /* in the same place of both */
     setsockopt(it, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (it < 0 || bind(it, (struct sockaddr *)&own, sizeof own)) {
+    if (it < 0 || bind(it, &address.any, sizeof address)) {
         perror("server");
         exit(1);
     }
     return it;
 }
 
-/* Makes the answer of a request that came from `sender`, and returns its length. */
+/* Makes the answer of a request that came from `sender`, over IPv4, and returns its length. */
 static int answer(unsigned char *message, int length, const struct sockaddr_in *sender)
 {
     unsigned char from[4], port[2];
@@ -51,15 +51,15 @@ static int answer(unsigned char *message, int length, const struct sockaddr_in *
     return 32;
 }
 
-static void *datagrams(void *port)
+static void *datagrams(void *opened)
 {
-    int it = bound(SOCK_DGRAM, (int)(long)port), length;
+    int it = (int)(long)opened, length;
     unsigned char message[2048];
-    struct sockaddr_in sender;
+    struct sockaddr_in6 sender;
     socklen_t size = sizeof sender;
 
     while ((length = recvfrom(it, message, sizeof message, 0, (struct sockaddr *)&sender, &size)) >= 0)
-        sendto(it, message, answer(message, length, &sender), 0, (struct sockaddr *)&sender, size);
+        sendto(it, message, answer(message, length, (struct sockaddr_in *)&sender), 0, (struct sockaddr *)&sender, size);
     return NULL;
 }
 
@@ -69,14 +69,18 @@ int main(int count, char **given)
     int listener, streams[64], open = 0, most = 8 << 20;
     pthread_t other;
 
-    if (count != 2 || inet_pton(AF_INET, given[1], &address) != 1)
+    if (count != 2)
+        return 2;
+    address.any.sa_family = strchr(given[1], ':') ? AF_INET6 : AF_INET;
+    if (inet_pton(AF_INET, given[1], &address.four.sin_addr) != 1 &&
+        inet_pton(AF_INET6, given[1], &address.six.sin6_addr) != 1)
         return 2;
     listener = bound(SOCK_STREAM, 9);
     setsockopt(listener, SOL_SOCKET, SO_RCVBUFFORCE, &most, sizeof most);
     listen(listener, 64);
     fcntl(listener, F_SETFL, O_NONBLOCK);
-    pthread_create(&other, NULL, datagrams, (void *)3478L);
-    pthread_create(&other, NULL, datagrams, (void *)9L);
+    pthread_create(&other, NULL, datagrams, (void *)(long)bound(SOCK_DGRAM, 3478));
+    pthread_create(&other, NULL, datagrams, (void *)(long)bound(SOCK_DGRAM, 9));
     puts("serving");
     fflush(stdout);
     for (;; usleep(20000)) {

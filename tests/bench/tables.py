@@ -54,8 +54,8 @@ def budgets(results: Iterable[Result]) -> str:
 
 
 def ratio(row: Row, budget: Budget, rows: Iterable[Row]) -> float:
-    """The row's median, in its unit or as a factor of the peer's; nan if that was not measured or is nothing."""
-    own = median(row.values)
+    """What has to meet the budget, in its unit or as a factor of the peer's median; nan if that is 0, or unknown."""
+    own = budget.chosen(row.values)
     if not budget.beside:
         return own
     for other in rows:

@@ -1,21 +1,32 @@
 """The C programs of this folder, and programs that measure once for each line that they get."""
 
+import random
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from lab.namespace import Namespace
 
 LIBRARIES = {
     "server": ["-lpthread"],
     "sender": ["-lm"],
-    "asker": ["-lm"],
+    "asker": [],
     "listener": ["-lnetfilter_queue"],
     "media": [],
 }
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def turns(peers: Mapping[T, U]) -> list[tuple[T, U]]:
+    """Each once, in another order each time, so that nobody always comes after the same one."""
+    return random.sample(list(peers.items()), len(peers))
 
 
 @cache
