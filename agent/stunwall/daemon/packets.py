@@ -83,8 +83,8 @@ class PacketHandler:
         datagram = parsed(arrival.packet)
         arrival = self._look_up(datagram, arrival)
         judgement = judge_parsed(datagram, arrival, self._sync.view, self.config)
-        # Nothing leaves outside the VPN that could not be recorded. And as long as a segment is in the queue, the kernel
-        # sends no part of its connection again (net/ipv4/tcp_output.c, skb_still_in_host_queue): the reset comes first.
+        # Nothing leaves outside the VPN that could not be recorded. A TCP connection is reset first: while its segment
+        # is in the queue, the kernel sends no part of it again (net/ipv4/tcp_output.c, skb_still_in_host_queue).
         reset = judgement.refusal is not None and judgement.refusal.blocked.tcp is not None
         if judgement.verdict is Verdict.ACCEPT or reset:
             self._carry_out(judgement, arrival)
