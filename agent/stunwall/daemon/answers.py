@@ -23,8 +23,10 @@ class Answers:
             if len(self._left) >= SENDERS:
                 sender = None
         left = self._refilled(sender, now)
-        self._left[sender] = max(0.0, left - 1), now
-        return left >= 1
+        answered = left >= 1
+        # What is not answered costs nothing: a flood could else use up all that comes back.
+        self._left[sender] = left - answered, now
+        return answered
 
     def _refilled(self, sender: Hashable, now: float) -> float:
         left, before = self._left.get(sender, (BURST, now))

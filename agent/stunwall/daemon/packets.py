@@ -75,7 +75,7 @@ class PacketHandler:
         self._problem = problem
 
     def handle(self, arrival: Arrival, give: Give) -> None:
-        """Give a packet its verdict, and do then what nobody has to wait for."""
+        """Give a packet its verdict, and do what follows from it: after the verdict, unless that has to wait for it."""
         if self._probe.matches(arrival.packet):
             give(Verdict.BLOCK)
             systemd.notify("WATCHDOG=1")
@@ -83,8 +83,10 @@ class PacketHandler:
         datagram = parsed(arrival.packet)
         arrival = self._look_up(datagram, arrival)
         judgement = judge_parsed(datagram, arrival, self._sync.view, self.config)
-        if judgement.verdict is Verdict.ACCEPT:
-            # Nothing leaves outside the VPN that could not be recorded.
+        # Nothing leaves outside the VPN that could not be recorded. A TCP connection is reset first: while its segment
+        # is in the queue, the kernel sends no part of it again (net/ipv4/tcp_output.c, skb_still_in_host_queue).
+        reset = judgement.refusal is not None and judgement.refusal.blocked.tcp is not None
+        if judgement.verdict is Verdict.ACCEPT or reset:
             self._carry_out(judgement, arrival)
             give(judgement.verdict)
         else:

@@ -15,8 +15,10 @@ from typing import NamedTuple
 # RFC 1123 §2.1, and the underscores that people use. What else a name may hold is for no terminal.
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+# The last one is any other string, as a whole: a client chooses what is in its `uid`, and could write a lease there.
 _ISC = re.compile(
-    r'lease (\S+) \{|hardware ethernet (\S+);|client-hostname "([^"\\]*)";|binding state (\w+);|(\})'
+    r'lease (\S+) \{|hardware ethernet (\S+);|client-hostname "([^"\\\n]*)";|binding state (\w+);|(\})'
+    r'|"(?:[^"\\\n]|\\.)*+"?'
 )
 
 
@@ -56,7 +58,10 @@ def isc(text: str) -> Iterator[Lease]:
 
 def kea(text: str) -> Iterator[Lease]:
     """Yield the leases of Kea's memfile, a CSV file with a header, of each address the last one in the file."""
-    last = {row.get("address") or "": row for row in csv.DictReader(text.splitlines())}
+    last: dict[str, dict[str, str]] = {}
+    with suppress(csv.Error):  # a field that is longer than any of Kea's
+        for row in csv.DictReader(text.splitlines()):
+            last[row.get("address") or ""] = row
     for address, row in last.items():
         if row.get("state") == "0":
             yield from _lease(address, row.get("hwaddr") or "", (row.get("hostname") or "").rstrip("."))

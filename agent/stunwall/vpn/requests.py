@@ -53,7 +53,10 @@ class Requests:
         self._sequence += 1
         self._socket.sendto(netlink.message(kind, _REQUEST | flags, self._sequence, body), (0, 0))
         while True:
-            for message in netlink.messages(self._socket.recv(_RECEIVE)):
+            data, sender = self._socket.recvfrom(_RECEIVE)
+            if sender[0] != 0:  # another process, not the kernel
+                continue
+            for message in netlink.messages(data):
                 if message.sequence != self._sequence:
                     continue
                 if message.kind in (netlink.DONE, netlink.ERROR):

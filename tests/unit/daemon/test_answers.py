@@ -1,5 +1,7 @@
 """answers.py: a sender that floods is not answered any more, and takes nothing from others."""
 
+import pytest
+
 from stunwall.daemon.answers import BURST, RATE, SENDERS, Answers
 
 
@@ -22,6 +24,16 @@ def test_answers_come_back_with_time_but_never_more_than_at_first() -> None:
     answered(answers, "flooder", 10_000)
     assert answered(answers, "flooder", 10_000, now=1.0) == RATE
     assert answered(answers, "flooder", 10_000, now=1000.0) == BURST
+
+
+@pytest.mark.parametrize("pace", [1.25, 4, 10])
+def test_a_flood_that_goes_on_gets_as_many_as_come_back(pace: float) -> None:
+    """Whoever forges a victim's address must not use up all of its answers."""
+    answers = Answers()
+    answered(answers, "flooder", int(BURST))
+    packets = int(pace * RATE)
+    given = sum(answers.take("flooder", number / packets) for number in range(packets))
+    assert RATE - 2 <= given <= RATE
 
 
 def test_more_senders_than_are_told_apart_share() -> None:

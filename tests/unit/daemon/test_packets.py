@@ -105,6 +105,11 @@ def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
     assert (event.verdict, event.packet) == ("blocked", REQUEST)
 
 
+def test_a_segment_stays_in_the_queue_until_its_connection_is_reset(blocking: Handled) -> None:
+    assert blocking.handle(build("tcp", message(0x0001), 4, 3478)) is Verdict.BLOCK
+    assert blocking.steps == ["find socket", "refuse", "record", "give"]
+
+
 def test_the_sender_is_looked_up_unless_it_is_forwarded(blocking: Handled) -> None:
     blocking.handle(REQUEST)
     blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
@@ -231,7 +236,7 @@ def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
 def test_a_handshake_is_looked_up_before_it_is_judged(blocking: Handled) -> None:
     syn = ip4(TCP, tcp(b"", 443, flags=0x02))
     assert blocking.handle(syn, Hook.OUTPUT) is Verdict.BLOCK
-    assert blocking.steps == ["look up", "give", "find socket", "refuse", "record"]
+    assert blocking.steps == ["look up", "find socket", "refuse", "record", "give"]
     assert blocking.done[0][1] == 443
 
 

@@ -80,6 +80,25 @@ def test_isc_counts_the_last_lease_of_an_address_if_it_is_active() -> None:
     assert list(leases.isc(ISC)) == [LAPTOP]
 
 
+@pytest.mark.parametrize("key", ["uid", "client-hostname", "set vendor-class-identifier ="])
+@pytest.mark.parametrize("before", ["", "\\\\", '\\"', "\\001"])
+def test_isc_reads_no_lease_in_what_a_client_says(key: str, before: str) -> None:
+    said = f"{before}lease 10.77.0.11 {{binding state active;hardware ethernet {MAC};"
+    text = ISC.replace("lease 10.77.0.12 {\n", f'lease 10.77.0.12 {{ {key} "{said}";')
+    assert list(leases.isc(text.replace("binding state free", "binding state active"))) == [
+        LAPTOP,
+        Lease("10.77.0.12", "52:54:00:00:00:02", "gone"),
+    ]
+
+
+def test_isc_goes_on_after_a_string_that_was_cut() -> None:
+    assert list(leases.isc(f'4\\214c";\n}}\n{ISC}')) == [LAPTOP]
+
+
+def test_kea_reads_what_precedes_a_line_that_is_none() -> None:
+    assert list(leases.kea(f"{KEA}10.77.0.13,{'x' * 200_000},,,,,,,,0,,\n")) == list(leases.kea(KEA))
+
+
 def test_kea_counts_the_last_lease_of_an_address_if_it_is_in_use() -> None:
     assert list(leases.kea(KEA)) == [LAPTOP._replace(name="laptop.lan")]
 

@@ -99,8 +99,18 @@ def test_an_answer_to_an_earlier_question_is_passed_over(
             theirs.send(late)
             theirs.send(netlink.message(netlink.ERROR, 0, asked.sequence, bytes(20)))
 
-        recv = ours.recv
+        def recvfrom(self, size: int) -> tuple[bytes, tuple[int, int]]:
+            return ours.recv(size), (0, 0)
 
     with ours, theirs, monkeypatch.context() as patch:
         patch.setattr(kernel, "_socket", Peer())
         assert kernel.ask(1, b"") == []
+
+
+@pytest.mark.usefixtures("lab")
+def test_what_another_process_sends_is_no_answer(kernel: Requests) -> None:
+    kernel._socket.bind((0, 0))
+    forged = netlink.message(netlink.DONE, 0, kernel._sequence + 1, bytes(4))
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as other:
+        other.sendto(forged, (kernel._socket.getsockname()[0], 0))
+    assert "lo" in names(kernel)
