@@ -6,6 +6,7 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 home=/opt/stunwall
 log=/var/log/stunwall-install.log
+umask 022  # the daemon, which is not root, reads what is made here
 
 say() { printf 'stunwall: %s\n' "$*"; }
 fail() { printf 'stunwall: %s\n' "$*" >&2; exit 1; }

@@ -6,7 +6,11 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 fail() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")
-if [ "${1-}" = --version ]; then version=${2-}; shift 2 || fail "--version needs a version"; fi
+if [ "${1-}" = --version ]; then
+    [ $# -gt 1 ] || fail "--version needs a version"
+    version=$2
+    shift 2
+fi
 [ $# = 1 ] || fail "usage: build.sh [--version V] FOLDER"
 mkdir -p "$1"
 folder=$(CDPATH='' cd -- "$1" && pwd)

@@ -17,6 +17,7 @@ ROWS = (
     Row("Packets", "small", "stunwall", "ns", (500.0,), (Budget(2, "conntrack"), Budget(600))),
     Row("Packets", "large", "stunwall", "ns", (math.nan,), ()),
     Row("Media", "all", "stunwall", "Mbit/s", (1234.0,), (Budget(0.98, "nothing", least=True),)),
+    Row("Floods", "leave", "stunwall", "%", (0.0, 0.25, 0.0), (Budget(0, always=True), Budget(0))),
 )
 GROWTH = Growth("Exceptions", "first", "exceptions", "stunwall", "µs", ((0, (1.0,)), (1000, (2.0, 3.0, 4.0))))
 RESULTS: tuple[Result, ...] = (*ROWS, GROWTH)
@@ -31,7 +32,9 @@ BUDGETS = """\
 | --- | --- | --- | ---: | --- |
 | Packets: small | stunwall | ≤ 2 × conntrack | 2.50 × | **no** |
 | Packets: small | stunwall | ≤ 600 ns | 500 ns | yes |
-| Media: all | stunwall | ≥ 0.98 × nothing | – | – |"""
+| Media: all | stunwall | ≥ 0.98 × nothing | – | – |
+| Floods: leave | stunwall | ≤ 0 %, always | 0.25 % | **no** |
+| Floods: leave | stunwall | ≤ 0 % | 0.00 % | yes |"""
 GROWTHS = """\
 | first, µs, by exceptions | 0 | 1,000 |
 | --- | ---: | ---: |

@@ -232,6 +232,13 @@ def test_without_a_folder_it_says_what_it_wants() -> None:
     assert (done.returncode, done.stderr) == (1, "build.sh: usage: build.sh [--version V] FOLDER\n")
 
 
+def test_a_version_that_is_not_given_is_asked_for() -> None:
+    for kind in ("deb", "rpm", "arch"):
+        script = CHECKOUT / "systemd" / kind / "build.sh"
+        done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, "build.sh: --version needs a version\n")
+
+
 # What dpkg runs
 
 HELPERS = ("deb-systemd-helper", "deb-systemd-invoke", "py3compile", "py3clean", "systemd-tmpfiles")

@@ -239,18 +239,30 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
     assert {str(path.relative_to(CHECKOUT)) for path in put} == PUT.keys()
 
 
-def test_folders_and_files_belong_to_whom_they_should(root: Root) -> None:
-    installed(root)
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_folders_and_files_belong_to_whom_they_should(root: Root, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        installed(root)
+    finally:
+        os.umask(before)
     for path, mode, user, group in (
         ("etc/stunwall", 0o755, 0, 0),
         ("etc/stunwall/conf.d", 0o755, 990, 0),
         ("var/lib/stunwall", 0o750, 990, 990),
         ("opt/stunwall", 0o755, 0, 0),
+        ("opt/stunwall/bin", 0o755, 0, 0),
         ("opt/stunwall/stopped.sh", 0o755, 0, 0),
         ("etc/stunwall/stunwall.toml", 0o644, 0, 0),
     ):
         found = (root.folder / path).stat()
         assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (mode, user, group), path
+
+
+def test_a_container_has_the_units_environment() -> None:
+    unit = re.findall("^Environment=(.*)", (CHECKOUT / "systemd/stunwall.service").read_text(), re.M)
+    image = re.findall("^ENV (.*)", (CHECKOUT / "systemd/docker/Dockerfile").read_text(), re.M)
+    assert image == unit != []
 
 
 def test_programs_name_the_folder_in_which_they_end_up(root: Root) -> None:

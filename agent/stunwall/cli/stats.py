@@ -57,8 +57,8 @@ def stats(
       stunwall stats --by destination --since 7d
       stunwall stats --by day --app firefox
 
-    Clients are machines behind this one, by address; a name in parentheses is what
-    DHCP knows them by, and they may have chosen it themselves.
+    Clients are machines behind this one, listed by address. A name in parentheses
+    comes from /etc/hosts or a DHCP lease; a client may have chosen it itself.
 
     Fields of --json: value, service (if the destination is a known one), flows,
     packets, client (the name of a client).
