@@ -3,7 +3,7 @@
 Theory of operation
 
 The table in the kernel (rules/stunwall.nft) recognises STUN and queues it at one of two hooks. judge() decides on the
-packet alone and returns a value; the daemon gives the verdict first, then sends the refusal and records the event.
+packet alone and returns a value, which daemon/packets.py carries out: the verdict, the refusal, the record.
 
 *Why postrouting.* Only there is the outgoing interface final: rules by mark, a source address, SO_BINDTODEVICE, a
 forwarded packet and a VPN that comes or goes have all had their say. The chain has priority srcnat - 10, so the

@@ -94,8 +94,8 @@ class Administrator:
 def administrator(namespace: Namespace, machine: Machine, folder: Path) -> Iterator[Administrator]:
     """Whom the machine lets in by SSH for the duration of the block."""
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
-    machine.run("mkdir", "-p", "-m", "700", "/root/.ssh")
-    machine.run("tee", "/root/.ssh/authorized_keys", text=(folder / "key.pub").read_text())
+    key = (folder / "key.pub").read_text()
+    machine.run("sh", "-c", "mkdir -p -m 700 ~root/.ssh && cat >~root/.ssh/authorized_keys", text=key)
     said = machine.run("dropbearkey", "-t", "ed25519", "-f", HOST_KEY)
     (public,) = re.findall(r"^ssh-ed25519 \S+", said, re.M)
     (folder / "known_hosts").write_text(f"{CLIENT[AF_INET]} {public}\n")

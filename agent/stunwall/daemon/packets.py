@@ -75,7 +75,7 @@ class PacketHandler:
         self._problem = problem
 
     def handle(self, arrival: Arrival, give: Give) -> None:
-        """Give a packet its verdict, and do what follows from it: after the verdict, unless that has to wait for it."""
+        """Give a packet its verdict and carry out what follows. The verdict waits for that only where it must."""
         if self._probe.matches(arrival.packet):
             give(Verdict.BLOCK)
             systemd.notify("WATCHDOG=1")

@@ -21,7 +21,7 @@ _COPY_RANGE = 2048
 _TURN = 32
 
 Give = Callable[[Verdict], None]
-# Judges a packet, and gives its verdict at once: only then it does what else has to be done.
+# Judges a packet, gives its verdict once, and carries out what follows from it.
 Handler = Callable[[Arrival, Give], None]
 Fault = Callable[[BaseException, Verdict | None], None]
 
@@ -166,5 +166,5 @@ def listener(number: int) -> int | None:
 
 
 def listeners() -> dict[int, int]:
-    """Return the netlink port of the listener on each queue; empty where the rights are too few (root)."""
+    """Return the netlink port of the listener on each queue, or nothing if permission is denied: root may read it."""
     return {row.queue: row.port for row in proc.rows()}

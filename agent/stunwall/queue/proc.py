@@ -22,7 +22,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """Return the queues; none where the rights are too few (root)."""
+    """Return the queues, or none if permission is denied: only root may read them."""
     # net/netfilter/nfnetlink_queue.c, seq_show: queue, port, waiting, copy mode, range, dropped in the
     # queue, dropped at the socket, last id, 1
     try:

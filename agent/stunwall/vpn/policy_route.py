@@ -1,8 +1,8 @@
 """The policy route of redirected packets: a routing rule by mark, a routing table of our own, a sysctl (rtnetlink)."""
 
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from errno import ENOENT
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from stunwall.netlink import Message
 from stunwall.vpn import fib, messages
 from stunwall.vpn.fib import Rule
 from stunwall.vpn.messages import Read
-from stunwall.vpn.requests import Requests
+from stunwall.vpn.requests import Requests, whole
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -76,7 +76,8 @@ class PolicyRoute:
                 self._remove_routes(version)
             else:
                 self._add_rule(version)
-                self._change("route", "replace", version, dst="default", oif=index)
+                with self._changing() as kernel:
+                    kernel.route("replace", dst="default", oif=index, **_ours_of(version))
                 if version == 4:
                     self._allow_replies(socket.if_indextoname(index))
         except OSError as error:
@@ -117,19 +118,20 @@ class PolicyRoute:
 
     def _remove_rules(self, version: int) -> None:
         for rule in _ours(self._rules(version)):
-            named = {"priority": rule.priority, "fwmark": rule.mark, "fwmask": rule.mask}
-            self._change("rule", "del", version, **named)
+            self._change_rule("del", version, rule.priority, rule.mark, rule.mask)
 
     def _add_rule(self, version: int) -> None:
         self._remove_rules(version)
         priority = _before(self._rules(version))
-        self._change("rule", "add", version, priority=priority, fwmark=self._mark, fwmask=self._mask)
+        self._change_rule("add", version, priority, self._mark, self._mask)
+
+    def _change_rule(self, verb: str, version: int, priority: int, mark: int, mask: int) -> None:
+        with self._changing() as kernel:
+            kernel.rule(verb, priority=priority, fwmark=mark, fwmask=mask, **_ours_of(version))
 
     def _routes(self, version: int) -> list[Message]:
         try:
-            return self._netlink.dump(
-                messages.GETROUTE, messages.routes_of(version, REDIRECT_TABLE), lambda message: message
-            )
+            return self._netlink.dump(messages.GETROUTE, messages.routes_of(version, REDIRECT_TABLE), whole)
         except OSError as error:
             if error.errno != ENOENT:  # there is no such table
                 raise
@@ -137,7 +139,8 @@ class PolicyRoute:
 
     def _remove_routes(self, version: int) -> None:
         if self._routes(version):
-            self._change("flush_routes", "", version)
+            with self._changing() as kernel:
+                kernel.flush_routes(**_ours_of(version))
 
     def _load(self) -> "IPRoute":
         """Return what changes rules and routes. It takes 12 MiB, so it is loaded only where packets are redirected."""
@@ -148,14 +151,14 @@ class PolicyRoute:
             self._iproute = IPRoute(strict_check=True)
         return self._iproute
 
-    def _change(self, what: str, verb: str, version: int, **named: object) -> None:
-        """Call IPRoute's method `what` for our table. Raises OSError."""
-        iproute = self._load()
+    @contextmanager
+    def _changing(self) -> "Iterator[IPRoute]":
+        """Give what changes rules and routes; what pyroute2 raises becomes OSError."""
+        kernel = self._load()
         from pyroute2.netlink.exceptions import NetlinkError
 
-        words = (verb,) if verb else ()
         try:
-            getattr(iproute, what)(*words, family=FAMILIES[version], table=REDIRECT_TABLE, **named)
+            yield kernel
         except NetlinkError as error:
             raise OSError(error.code, str(error)) from error
 
@@ -172,6 +175,10 @@ class PolicyRoute:
         self._report(
             f"set {_name(sysctl)} to 1, as rp_filter is strict there; it is set back when stunwalld stops"
         )
+
+
+def _ours_of(version: int) -> dict[str, int]:
+    return {"family": FAMILIES[version], "table": REDIRECT_TABLE}
 
 
 def _ours(rules: list[Rule]) -> list[Rule]:

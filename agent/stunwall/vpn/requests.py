@@ -17,6 +17,11 @@ _RECEIVE = 1 << 20  # bytes
 _TRIES = 5  # to read something that changes meanwhile
 
 
+def whole(message: Message) -> Message:
+    """What a dump takes of each message to have all of it."""
+    return message
+
+
 class Requests:
     """A netlink socket of one protocol, in the network namespace where this was made. Use it in one thread.
 

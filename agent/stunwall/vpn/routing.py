@@ -12,7 +12,7 @@ from stunwall.vpn.explain import Routing
 from stunwall.vpn.fib import Route, Rule
 from stunwall.vpn.messages import Read
 from stunwall.vpn.network import Network
-from stunwall.vpn.requests import Requests
+from stunwall.vpn.requests import Requests, whole
 from stunwall.vpn.walk import Fib
 
 T = TypeVar("T")
@@ -65,18 +65,18 @@ def _read(asking: Requests, destinations: Collection[Address], named: tuple[str,
     versions = ip_versions.available()
     network = Network(versions, named)
     wanted = fib.leading_to(destinations)
-    network.replace_links(_dump(asking, Read(messages.GETLINK), _whole))
+    network.replace_links(_dump(asking, Read(messages.GETLINK), whole))
     rules: list[Rule] = []
     routes: list[Route] = []
     for version in sorted(versions):
         addresses = Read(messages.GETADDR, version)
-        network.replace_addresses(addresses, _dump(asking, addresses, _whole))
-        said = _dump(asking, Read(messages.GETRULE, version), _whole)
+        network.replace_addresses(addresses, _dump(asking, addresses, whole))
+        said = _dump(asking, Read(messages.GETRULE, version), whole)
         network.replace_rules(version, said)
         rules += filter(None, map(fib.rule, said))
         every = Read(messages.GETROUTE, version)
         into = network.fresh_routes(every)
-        for message in _dump(asking, every, _whole):
+        for message in _dump(asking, every, whole):
             network.take_route(message, into)
             if (found := fib.route(message, wanted)) is not None:
                 routes.append(found)
@@ -86,10 +86,6 @@ def _read(asking: Requests, destinations: Collection[Address], named: tuple[str,
     links = {link.index: link for link in snapshot.links}
     ours = Fib(tuple(rule for rule in rules if rule.version in asked), tuple(routes), links)
     return Routing(snapshot, network.evidence, ours)
-
-
-def _whole(message: Message) -> Message:
-    return message
 
 
 def _dump(asking: Requests, wanted: Read, take: Callable[[Message], T | None]) -> list[T]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from stunwall.model import FAMILIES, Address
 from stunwall.netlink import Message, attribute, attributes, values
 from stunwall.vpn.interfaces import Link
-from stunwall.vpn.requests import Requests
+from stunwall.vpn.requests import Requests, whole
 
 Endpoint = tuple[Address, int]
 
@@ -55,7 +55,7 @@ def _of_kernel(link: Link) -> set[Endpoint]:
     found: set[Endpoint] = set()
     with suppress(OSError), closing(Requests(_NETLINK_GENERIC)) as kernel:
         request = _GENERIC.pack(_GET_DEVICE, 1, 0) + attribute(_INDEX, struct.pack("=I", link.index))
-        for message in kernel.dump(_family(kernel, link.kind), request, lambda each: each):
+        for message in kernel.dump(_family(kernel, link.kind), request, whole):
             found.update(_of_peers(_attributes(message).get(_PEERS, b"")))
     return found
 
