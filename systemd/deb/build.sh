@@ -2,33 +2,17 @@
 # Builds the Debian package: build.sh [--version V] FOLDER. What is in it, but for Debian's own, comes from stage.sh.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-fail() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
-
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")
-if [ "${1-}" = --version ]; then
-    [ $# -gt 1 ] || fail "--version needs a version"
-    version=$2
-    shift 2
-fi
-[ $# = 1 ] || fail "usage: build.sh [--version V] FOLDER"
-mkdir -p "$1"
-folder=$(CDPATH='' cd -- "$1" && pwd)
+# shellcheck source=systemd/package.sh
+. "$(dirname -- "$0")/../package.sh"
 for tool in dpkg-deb dpkg-shlibdeps strip gzip gcc; do
     command -v $tool >/dev/null || fail "$tool is missing: sudo apt install dpkg-dev binutils gcc libc6-dev" \
         "python3-dev python3-venv libnetfilter-queue-dev"
 done
 
-# The last commit's, which is also the time of each file that `git archive` puts into a tarball.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || stat -c %Y "$root/pyproject.toml")}
-export SOURCE_DATE_EPOCH
 # The maintainer is whoever builds the package: the same variables and fallback as debchange(1).
 maintainer="${DEBFULLNAME:-$(id -un)} <${DEBEMAIL:-$(id -un)@$(uname -n)}>"
 python=/usr/bin/python3
-work=$(mktemp -d)
-trap 'rm -rf -- "$work"' EXIT
 tree=$work/stunwall
-umask 022
 
 pack() { gzip -9n "$1"; } # as Debian wants it
 
