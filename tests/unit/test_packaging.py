@@ -234,7 +234,15 @@ def test_all_that_belongs_to_it_is_put_in_its_place(root: Root) -> None:
         *(CHECKOUT / "systemd").glob("prometheus/*"),
         *(CHECKOUT / "systemd").glob("grafana/*"),
     }
-    others = {"README.md", "install.sh", "package.sh", "scriptlet.sh", "stage.sh", "stunwall.preset", "uninstall.sh"}
+    others = {
+        "README.md",
+        "install.sh",
+        "package.sh",
+        "scriptlet.sh",
+        "stage.sh",
+        "stunwall.preset",
+        "uninstall.sh",
+    }
     put = {path for path in sources if path.name not in others and path.parent.name != "python"}
     assert {str(path.relative_to(CHECKOUT)) for path in put} == PUT.keys()
 
