@@ -20,6 +20,7 @@ from lab.topology import Lab, namespace
 LAN, CABLE = "lan0", "eth1"
 LAN_NETWORK: dict[int, str] = {AF_INET: "10.77.0.0/24", AF_INET6: "2001:db8:77::/64"}
 ROUTER: dict[int, str] = {AF_INET: "10.77.0.1", AF_INET6: "2001:db8:77::1"}
+ROUTER_MAC = "52:54:00:78:00:01"
 FIRST = 11  # the last part of the first client's addresses
 
 # Clients of the LAN bypass the VPN, as where a router sends only its own packets into it.
@@ -79,6 +80,9 @@ def bypass(lab: Lab, *families: int) -> Iterator[None]:
 
 
 def _connect(lab: Lab, switch: Namespace, machines: list[LanClient]) -> None:
+    # All namespaces share one table of 1,024 IPv6 neighbours (net/ipv6/ndisc.c, nd_tbl). When it is full, a client's
+    # send() fails with EINVAL. Permanent entries do not count.
+    switch.sysctl("ipv6/conf/default/disable_ipv6", 1)
     switch.ip(f"""
         link add lan type bridge
         link set lan up
@@ -87,12 +91,15 @@ def _connect(lab: Lab, switch: Namespace, machines: list[LanClient]) -> None:
     """)
     # A macvlan counts as a way out, as a network card does, unless the configuration calls it inside.
     lab.client.ip(f"""
-        link add link {CABLE} name {LAN} type macvlan
-        link set {CABLE} up
+        link add link {CABLE} name {LAN} address {ROUTER_MAC} type macvlan
+        link set {CABLE} addrgenmode none up
         addr add {ROUTER[AF_INET]}/24 dev {LAN}
         addr add {ROUTER[AF_INET6]}/64 dev {LAN} nodad
         link set {LAN} up
     """)
+    lab.client.ip(
+        "\n".join(f"neigh add {each.address[AF_INET6]} lladdr {each.mac} dev {LAN}" for each in machines)
+    )
     switch.ip(
         "\n".join(
             f"link add p{each.number} type veth peer name eth0 address {each.mac} netns {each.name}\n"
@@ -105,8 +112,9 @@ def _connect(lab: Lab, switch: Namespace, machines: list[LanClient]) -> None:
             link set lo up
             addr add {each.address[AF_INET]}/24 dev eth0
             addr add {each.address[AF_INET6]}/64 dev eth0 nodad
-            link set eth0 up
+            link set eth0 addrgenmode none up
             route add default via {ROUTER[AF_INET]}
+            neigh add {ROUTER[AF_INET6]} lladdr {ROUTER_MAC} dev eth0
             route add ::/0 via {ROUTER[AF_INET6]}
         """)
 
