@@ -2,7 +2,7 @@
  *
  * asker SOURCE SERVER
  *
- * For each line that it reads, a new socket sends two Binding Requests, the second one when the first is answered. It
+ * For each line that it reads, a socket with the next port sends two Binding Requests, the second one when the first is answered. It
  * prints how many nanoseconds each answer took, a second if none came by then, and what the first answer was: `refused`,
  * the address that the server has seen, or `none`.
  */
@@ -62,12 +62,14 @@ int main(int count, char **given)
     struct timeval patience = { .tv_sec = 1 };
     static unsigned char answer[2048], other[2048];
     char line[16];
+    /* A port that is used again would still be known to connection tracking, and its first request not the first. */
+    unsigned short port = 10000;
 
     if (count != 3)
         return 2;
     inet_pton(AF_INET, given[2], &server.sin_addr);
     while (fgets(line, sizeof line, stdin)) {
-        struct sockaddr_in own = { .sin_family = AF_INET };
+        struct sockaddr_in own = { .sin_family = AF_INET, .sin_port = htons(port++) };
         int it = socket(AF_INET, SOCK_DGRAM, 0);
         double first, next;
 

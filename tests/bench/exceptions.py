@@ -9,7 +9,7 @@ from bench.machine import OTHER_SERVER, SERVER, Machine, Tunnel, machine
 from bench.packets import WAYS, added, nanoseconds
 from bench.peers import stunwall
 from bench.results import Growth, Result
-from bench.round_trips import REFUSED, SUCCESS, Sample, asked, check
+from bench.round_trips import REFUSED, SUCCESS, Sample, asked, askers, check
 
 GROUP = "Exceptions"
 AGAINST = "[[allow]] exceptions"
@@ -51,7 +51,9 @@ def answers(what: str, machines: dict[int, Machine], server: str, samples: int, 
     """The first answer of a flow. Without an exception nothing is permitted."""
     able = {size: each for size, each in machines.items() if size or wanted == REFUSED}
     points = []
-    for size, part in asked(able, server, samples).items():
+    with askers(able, server) as asking:
+        taken = asked(asking, samples)
+    for size, part in taken.items():
         check(f"{what}, {size} exceptions", part, wanted)
         points.append((size, parts(part)))
     return Growth(GROUP, "First round trip of a flow", AGAINST, what, "µs", tuple(points))

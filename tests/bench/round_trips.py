@@ -48,9 +48,12 @@ class Sample:
 def measure(quick: bool) -> Iterator[Result]:
     """Yields the round trips after a pause, and those of many requests in a row."""
     parts, samples, row = (2, 5, 2) if quick else (PARTS, SAMPLES, ROW)
-    with running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines:
-        paused = [asked(machines, SERVER, samples) for _ in range(parts)]
-        together = [in_a_row(machines, SERVER, row) for _ in range(parts)]
+    with (
+        running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines,
+        askers(machines, SERVER) as asking,
+    ):
+        paused = [asked(asking, samples) for _ in range(parts)]
+        together = [in_a_row(asking, row) for _ in range(parts)]
         for peer, packets in QUEUED.items():
             if peer in machines and judged(machines[peer]) < parts * (samples + 2 * row) * packets:
                 raise RuntimeError(f"{peer.name}: packets have passed that it did not judge")
@@ -83,21 +86,19 @@ def rows(
     yield row("next of the flow, in a row, median", (median(one.next for one in part) for part in together))
 
 
-def asked(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+def asked(asking: Mapping[T, Meter], samples: int) -> dict[T, list[Sample]]:
     """So many samples of each, taken in turns, with a pause after each of them."""
-    taken: dict[T, list[Sample]] = {who: [] for who in machines}
-    with askers(machines, server) as asking:
-        for _ in range(samples):
-            for who, asker in turns(asking):
-                taken[who].append(sample(asker))
-                time.sleep(PACE)
+    taken: dict[T, list[Sample]] = {who: [] for who in asking}
+    for _ in range(samples):
+        for who, asker in turns(asking):
+            taken[who].append(sample(asker))
+            time.sleep(PACE)
     return taken
 
 
-def in_a_row(machines: Mapping[T, Machine], server: str, samples: int) -> dict[T, list[Sample]]:
+def in_a_row(asking: Mapping[T, Meter], samples: int) -> dict[T, list[Sample]]:
     """So many samples of each without a pause, when as many before them have warmed it up."""
-    with askers(machines, server) as asking:
-        return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in turns(asking)}
+    return {who: [sample(asker) for _ in range(2 * samples)][samples:] for who, asker in turns(asking)}
 
 
 @contextmanager
