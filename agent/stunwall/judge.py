@@ -51,8 +51,9 @@ An exception in judge() is caught by queue/nfqueue.py, which drops the packet.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from stunwall.config import Config
 from stunwall.model import (
@@ -79,8 +80,7 @@ _UNRECORDED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What to do with one packet.
 
     `refusal` is to be sent to the packet's sender, None for nothing. `datagram`: what the event is about, None if it
@@ -130,7 +130,7 @@ def judge_parsed(datagram: Datagram | None, arrival: Arrival, view: View, config
         return _judge_checked(datagram, arrival.checked, arrival, view, config)
     detection: Detection | None
     if arrival.origin is not None:
-        detection = Detection(datagram, Protocol.HANDSHAKE, "SYN")
+        detection = Detection(datagram, (Protocol.HANDSHAKE, "SYN"))
         decision = decide_handshake(datagram.family, arrival.origin, arrival, view, config)
     else:
         detection = classify(datagram, config.guard_ports) or _rest(datagram)
@@ -155,7 +155,7 @@ def _rest(datagram: Datagram) -> Detection | None:
     """
     if datagram.transport is Transport.UDP:
         return None
-    return Detection(datagram, Protocol.STUN, "segment")
+    return Detection(datagram, (Protocol.STUN, "segment"))
 
 
 def _judge_checked(
@@ -173,7 +173,7 @@ def _judge_checked(
         refusal = _refusal(decision, detection, arrival, view)
     else:
         told = message.success_response(detection.stun, checked.label, datagram.source_port)
-        refusal = _refusal(replace(decision, refusal=told), detection, arrival, view)
+        refusal = _refusal(decision._replace(refusal=told), detection, arrival, view)
     return Judgement(
         Verdict.BLOCK, decision.reason, refusal=refusal, datagram=datagram, would=decision.verdict
     )

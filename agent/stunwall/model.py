@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from socket import AF_INET, AF_INET6, AddressFamily
+from typing import NamedTuple
 
 Address = IPv4Address | IPv6Address
 
@@ -173,8 +174,7 @@ class Origin:
     program: Program
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(NamedTuple):
     """Whose packet it is, as the kernel says at once: the user, and the inodes of the cgroup's folder and the socket.
 
     `cgroup` is 0 where the kernel does not say, `inode` for the kernel's own sockets. `device` is the index of the
@@ -199,8 +199,7 @@ class Checked:
     as_usual: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A packet as the queue hands it over: its IP bytes, hook, and its mark of 32 bits.
 
     `incoming` and `outgoing` are interfaces; `incoming` is "" where the packet is of this machine, `outgoing` in
@@ -220,8 +219,7 @@ class Arrival:
     checked: Checked | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TcpNumbers:
+class TcpNumbers(NamedTuple):
     """Sequence and acknowledgment number of a TCP segment, and whether it opens a connection (RFC 9293 §3.1)."""
 
     sequence: int
@@ -229,8 +227,7 @@ class TcpNumbers:
     opens: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(NamedTuple):
     """A UDP or UDP-Lite datagram or TCP segment with its IP addresses; `payload` may be cut by the capture.
 
     `lengths`: how many bytes the payload has, by the IP header and, if that says something else, by the UDP header: a
@@ -255,8 +252,7 @@ class Datagram:
         return self.source.version
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A verdict and its reason; `refusal` is the response of a Refusal, None where the sender is not told."""
 
     verdict: Verdict
@@ -264,8 +260,7 @@ class Decision:
     refusal: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """How a blocked sender is told at once, so that it does not wait for its time-out.
 
     `response` is the STUN error response to `blocked`, to be framed as that was. It is empty where the sender would not

@@ -4,7 +4,6 @@ As `python -m stunwall.daemon`. Packets, verdicts and sockets are the daemon's o
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from lab.messages import XOR_MAPPED_ADDRESS, attribute
 from stunwall.daemon.main import main
@@ -28,7 +27,7 @@ def _response(kind: int, attributes: Callable[[Refusal], bytes]) -> Answer:
         head = int.from_bytes(blocked[:2], "big") | kind
         body = attributes(refused)
         response = head.to_bytes(2, "big") + len(body).to_bytes(2, "big") + blocked[4:20] + body
-        return _today(replace(refused, response=response))
+        return _today(refused._replace(response=response))
 
     return packets
 
@@ -42,7 +41,7 @@ def _own_address(refused: Refusal) -> bytes:
 
 
 def _icmp(refused: Refusal) -> list[bytes]:
-    return _today(replace(refused, response=b""))
+    return _today(refused._replace(response=b""))
 
 
 CHALLENGE = attribute(REALM, b"example.org") + attribute(NONCE, b"59b6a4f1d2c3e807")

@@ -1,6 +1,5 @@
 """judge.py on the requests of a check of a browser: said what would become of them, answered, and never let out."""
 
-from dataclasses import replace
 from ipaddress import ip_address
 from itertools import product
 
@@ -27,7 +26,7 @@ BOTH, PASSED, REDIRECTED = BLOCK.mark_mask, BLOCK.passed_bit, BLOCK.redirected_b
 def checked(version: int = 4, *, as_usual: bool = False, **given: object) -> Arrival:
     """A request to a server of a check, in postrouting, that leaves by eth0 unless said otherwise."""
     wanted = Checked(LABELS[version], as_usual)
-    return replace(arrival(version=version), **({"checked": wanted} | given))  # type: ignore[arg-type]
+    return arrival(version=version)._replace(**({"checked": wanted} | given))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_only_binding_requests_are_answered(kind: int) -> None:
 def test_whatever_it_is_it_never_leaves(payload: bytes, mark: int) -> None:
     for outgoing, view, config in product(("eth0", "wg0", "docker0"), (VPN, NO_VPN), (BLOCK, REDIRECT, OPEN)):
         queued = Arrival(build("udp", payload, 4, 3478), "", outgoing, Hook.POSTROUTING, mark, NOW)
-        judgement = judge(replace(queued, checked=Checked(LABELS[4], as_usual=True)), view, config)
+        judgement = judge(queued._replace(checked=Checked(LABELS[4], as_usual=True)), view, config)
         assert judgement.verdict is Verdict.BLOCK
         if len(payload) >= 8 and payload.startswith(REQUEST[:8]):
             assert judgement.event is None

@@ -29,7 +29,7 @@ NOW = 1_700_000_000.25
 def arrival(payload: bytes = REQUEST, transport: str = "udp", version: int = 4, **given: object) -> Arrival:
     """A packet that leaves by eth0, in postrouting, unless said otherwise."""
     queued = Arrival(build(transport, payload, version, 3478), "", "eth0", Hook.POSTROUTING, 0, NOW)
-    return replace(queued, **given)  # type: ignore[arg-type]
+    return queued._replace(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -180,7 +180,7 @@ def test_a_packet_is_judged_the_same_when_the_queue_has_cut_it() -> None:
     queued = arrival(REQUEST + bytes(4000))
     whole, cut = (
         judge(queued, VPN, Config()),
-        judge(replace(queued, packet=queued.packet[:2048]), VPN, Config()),
+        judge(queued._replace(packet=queued.packet[:2048]), VPN, Config()),
     )
     assert (cut.verdict, cut.reason) == (whole.verdict, whole.reason)
     assert cut.refusal is not None
@@ -214,7 +214,7 @@ def test_a_response_to_what_got_out_unseen_is_dropped_and_recorded_as_an_exposur
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_response_that_no_program_waits_for_is_recorded_without_its_sender(version: int) -> None:
-    judgement = judge(replace(response(version), awaited=False), VPN, Config())
+    judgement = judge(response(version)._replace(awaited=False), VPN, Config())
     assert (judgement.verdict, judgement.reason) == (Verdict.BLOCK, Reason.UNASKED)
     event = judgement.event
     assert event is not None
@@ -230,5 +230,5 @@ def test_what_came_in_and_is_no_success_response_passes(payload: bytes) -> None:
 
 @pytest.mark.parametrize(("incoming", "reason"), [("wg0", Reason.THROUGH_VPN), ("docker0", Reason.INSIDE)])
 def test_a_response_by_what_has_just_become_the_vpn_or_inside_passes(incoming: str, reason: Reason) -> None:
-    judgement = judge(replace(response(), incoming=incoming), VPN, Config())
+    judgement = judge(response()._replace(incoming=incoming), VPN, Config())
     assert judgement == Judgement(Verdict.ACCEPT, reason)

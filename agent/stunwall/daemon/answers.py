@@ -6,6 +6,7 @@ from collections.abc import Hashable
 BURST, RATE = 400.0, 100.0
 SENDERS = 1024  # that are told apart; the others share
 _REST = 1.0  # seconds between looks at who has everything again: addresses may be forged
+_CALM = 1.0  # seconds in which everybody had answers left
 
 
 class Answers:
@@ -14,6 +15,11 @@ class Answers:
     def __init__(self) -> None:
         self._left: dict[Hashable, tuple[float, float]] = {}  # by sender: how many, and when that was
         self._forgot = float("-inf")
+        self._short = float("-inf")  # when somebody last had none left
+
+    def suffice(self, now: float) -> bool:
+        """Return whether everybody had answers left lately: the next one need not wait for who it is."""
+        return now - self._short >= _CALM
 
     def take(self, sender: Hashable, now: float) -> bool:
         """Return whether a packet of this sender is to be answered, and take one answer from what it has left."""
@@ -25,7 +31,10 @@ class Answers:
         left = self._refilled(sender, now)
         answered = left >= 1
         # What is not answered costs nothing: a flood could else use up all that comes back.
-        self._left[sender] = left - answered, now
+        left -= answered
+        self._left[sender] = left, now
+        if left < 1:
+            self._short = now
         return answered
 
     def _refilled(self, sender: Hashable, now: float) -> float:

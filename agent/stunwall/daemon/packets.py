@@ -1,8 +1,9 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
+import os
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from stunwall.config import Config
 from stunwall.daemon import systemd
@@ -22,6 +23,8 @@ from stunwall.stun.detect import mapped_address
 KEPT = 10  # exposures that `status` shows; the record has them all
 # Seconds: a client whose answer was dropped repeats its request for so long (RFC 8489 §6.2.1: Rc 7, Rm 16, RTO 500 ms).
 _REPEATED = 39.5
+# Seconds without a packet, after which the next one is taken for the first of a program, and for no part of a flood.
+_PAUSE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class PacketHandler:
         self.exposed_why = ""
         """What the first of those proved that `exposed_left` is about."""
         self._answers = Answers()
+        self._last = 0.0  # when the last packet was judged, in seconds of the monotonic clock
         self._exposed_until = 0.0  # seconds of the monotonic clock
         self._sync = sync
         self._probe = probe
@@ -87,33 +91,51 @@ class PacketHandler:
         # is in the queue, the kernel sends no part of it again (net/ipv4/tcp_output.c, skb_still_in_host_queue).
         reset = judgement.refusal is not None and judgement.refusal.blocked.tcp is not None
         if judgement.verdict is Verdict.ACCEPT or reset:
-            self._carry_out(judgement, arrival)
+            self._carry_out(judgement, arrival, waits=True)
             give(judgement.verdict)
         else:
             give(judgement.verdict)
-            self._carry_out(judgement, arrival)
+            self._carry_out(judgement, arrival, waits=False)
 
-    def _carry_out(self, judgement: Judgement, arrival: Arrival) -> None:
+    def _carry_out(self, judgement: Judgement, arrival: Arrival, *, waits: bool) -> None:
+        """Refuse and record a packet. `waits`: its verdict is still to come."""
+        now = time.monotonic()
+        early = judgement.would is not None or self._answers.suffice(now)
         # Before the answer: who is refused closes the socket.
-        sender = self._sender(judgement, arrival)
+        looked_up = self._look_up_sender(judgement, arrival)
         try:
             # Before the answer, so that the report is there when the page has its candidate.
             if judgement.would is not None and judgement.datagram is not None:
                 self._checks.tell(judgement.datagram, arrival, judgement)
-            if judgement.refusal is not None:
-                self._answer(judgement, judgement.refusal, sender)
+            if judgement.refusal is not None and early:
+                self._refuse(judgement.refusal)
+            if not waits:
+                self._let_others_run(now)
         finally:
+            sender = self._sender() if looked_up else None
+            if judgement.refusal is not None and judgement.would is None:
+                enough = self._answers.take(_origin(judgement.refusal, sender), now)
+                if not early and enough:
+                    self._refuse(judgement.refusal)
+                elif not early:
+                    self.unanswered += 1
             self._record(judgement, sender, arrival)
 
-    def _answer(self, judgement: Judgement, refusal: Refusal, sender: Sender | None) -> None:
-        if judgement.would is None and not self._answers.take(_origin(refusal, sender), time.monotonic()):
-            self.unanswered += 1
-            return
+    def _refuse(self, refusal: Refusal) -> None:
         try:
             self._refusals.send(refusal)
         except OSError:
             # The sender waits for its own time-out then; the packet is blocked all the same.
             self.unanswered += 1
+
+    def _let_others_run(self, now: float) -> None:
+        """Let the program that has its answer go on, before the packet is recorded: it may wait for this processor.
+
+        Not between packets that come at once, as in a flood: whoever sends them would run each time.
+        """
+        if now - self._last > _PAUSE:
+            os.sched_yield()
+        self._last = now
 
     def _record(self, judgement: Judgement, sender: Sender | None, arrival: Arrival) -> None:
         if judgement.reason is Reason.UNREADABLE:
@@ -140,20 +162,25 @@ class PacketHandler:
         if datagram is None:
             return arrival
         if arrival.hook is Hook.PREROUTING:
-            return replace(arrival, awaited=self._sockets.awaited(datagram, arrival.incoming))
+            return arrival._replace(awaited=self._sockets.awaited(datagram, arrival.incoming))
         if datagram.tcp is None:
             if self._checks.running:
-                return replace(arrival, checked=self._checks.find(datagram, arrival))
+                return arrival._replace(checked=self._checks.find(datagram, arrival))
         elif arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
-            return replace(arrival, origin=self._origins.find(datagram, arrival))
+            return arrival._replace(origin=self._origins.find(datagram, arrival))
         return arrival
 
-    def _sender(self, judgement: Judgement, arrival: Arrival) -> Sender | None:
-        """Return whose packet is to be recorded, None if it is forwarded or that is not known: some 20 µs."""
+    def _look_up_sender(self, judgement: Judgement, arrival: Arrival) -> bool:
+        """Have the kernel look up whose packet it is, if that is to be recorded and can be known: some 10 µs."""
         datagram = judgement.datagram
         if judgement.make_event is None or datagram is None or arrival.incoming:
-            return None
-        found = self._sockets.find(datagram, arrival.outgoing)
+            return False
+        self._sockets.begin(datagram, arrival.outgoing)
+        return True
+
+    def _sender(self) -> Sender | None:
+        """Return whose packet the kernel has looked up, None if it is not known."""
+        found = self._sockets.found()
         if found is None:
             return None
         return Sender(found.uid, found.cgroup, found.inode, found.interface)

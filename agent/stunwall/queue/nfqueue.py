@@ -19,6 +19,7 @@ _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts i
 _COPY_RANGE = 2048
 # Packets that get a verdict before the loop serves its other parts: some 3 ms of work.
 _TURN = 32
+_HOOKS = {hook.value: hook for hook in Hook}
 
 Give = Callable[[Verdict], None]
 # Judges a packet, gives its verdict once, and carries out what follows from it.
@@ -112,7 +113,7 @@ class Queue:
                 packet.get_payload(),
                 incoming=self._name(packet.indev) if packet.indev else "",
                 outgoing=self._name(packet.outdev) if packet.outdev else "",
-                hook=Hook(packet.hook),
+                hook=_HOOKS[packet.hook],
                 mark=packet.get_mark(),
                 time=time.time(),
             )

@@ -1,10 +1,9 @@
 """Answers a blocked sender at once, as if the server had refused (raw sockets)."""
 
 import socket
-from ipaddress import IPv4Address
 from struct import pack
 
-from stunwall.model import FAMILIES, Address, Datagram, Framing, Refusal, Transport
+from stunwall.model import FAMILIES, Datagram, Framing, Refusal, Transport
 
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
 # Level and option by which a raw socket sends the IP header that it is given.
@@ -116,10 +115,10 @@ def _tcp(blocked: Datagram, offset: int, flags: int) -> bytes:
 
 
 def _packet(blocked: Datagram, protocol: int, segment: bytes, checksum_at: int) -> bytes:
-    source, destination = blocked.destination, blocked.source
+    source, destination = blocked.destination.packed, blocked.source.packed
     # RFC 768, RFC 9293 §3.1, RFC 8200 §8.1: the pseudo header, which ICMP over IPv4 does not have (RFC 792). A UDP
     # checksum of 0 would mean 'none'.
-    pseudo = source.packed + destination.packed + pack("!II", len(segment), protocol)
+    pseudo = source + destination + pack("!II", len(segment), protocol)
     if protocol == socket.IPPROTO_ICMP:
         pseudo = b""
     checksum = _checksum(pseudo + segment) or 0xFFFF
@@ -127,15 +126,13 @@ def _packet(blocked: Datagram, protocol: int, segment: bytes, checksum_at: int) 
     return _ip_header(source, destination, protocol, len(segment)) + segment
 
 
-def _ip_header(source: Address, destination: Address, protocol: int, length: int) -> bytes:
-    if isinstance(source, IPv4Address):
+def _ip_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
+    if len(source) == 4:
         # RFC 791 §3.1; the kernel fills in the checksum (raw(7)).
-        return (
-            pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, _TTL, protocol, 0)
-            + source.packed
-            + destination.packed
-        )
-    return pack("!IHBB", 6 << 28, length, protocol, _TTL) + source.packed + destination.packed
+        header = pack("!BBHHHBBH", 0x45, 0, 20 + length, 0, 0, _TTL, protocol, 0)
+    else:
+        header = pack("!IHBB", 6 << 28, length, protocol, _TTL)
+    return header + source + destination
 
 
 def _checksum(data: bytes) -> int:

@@ -7,8 +7,8 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from struct import Struct, error
+from typing import NamedTuple
 
 from stunwall.model import FAMILIES, Address, Datagram, Transport
 from stunwall.netlink import attributes
@@ -31,8 +31,7 @@ _NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice
 _REPLY = Struct("=BBBB48sIIIII")
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(NamedTuple):
     """A socket as the kernel knows it.
 
     `uid` is its user, `inode` that of /proc/PID/fd. The kernel's own sockets, as WireGuard's, have inode 0, and so do
@@ -71,7 +70,16 @@ class SocketLookup:
             datagram: the packet. Its source is the socket's own address.
             interface: by which it leaves: without it, sockets that are bound to an interface are not found.
         """
-        reply = self._query.ask(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
+        self.begin(datagram, interface)
+        return self.found()
+
+    def begin(self, datagram: Datagram, interface: str) -> None:
+        """Find a socket as `find` does, and leave it to `found`, before another is looked for, to return it."""
+        self._query.begin(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
+
+    def found(self) -> Socket | None:
+        """Return the socket of the last `begin`, None if there is none. Never raises."""
+        reply = self._query.answer()
         return None if reply is None else parse(reply)
 
     def owner(self, datagram: Datagram, interface: str) -> int | None:
@@ -86,8 +94,7 @@ class SocketLookup:
         """
         if not _is_local(response.destination):
             return True
-        asked = replace(
-            response,
+        asked = response._replace(
             source=response.destination,
             source_port=response.destination_port,
             destination=response.source,

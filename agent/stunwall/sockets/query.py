@@ -26,9 +26,18 @@ class KernelQuery:
 
     def ask(self, kind: int, body: bytes) -> bytes | None:
         """Return the body of the answer to a message of this type, None if it is an error, or none. Never raises."""
+        self.begin(kind, body)
+        return self.answer()
+
+    def begin(self, kind: int, body: bytes) -> None:
+        """Ask by a message of this type: the kernel finds the answer before this returns. Never raises."""
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         with suppress(OSError):
             self._socket.send(netlink.message(kind, _REQUEST, self._sequence, body))
+
+    def answer(self) -> bytes | None:
+        """Return the body of the answer to the last question, None if it is an error, or none. Never raises."""
+        with suppress(OSError):
             for _ in range(_REPLIES):
                 data, sender = self._socket.recvfrom(8192)
                 if sender[0] != 0:  # another process, not the kernel

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -65,20 +64,35 @@ _QUESTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """What was found: `message` is None where there is none to read (TLS, ChannelData, Discord, Telegram).
 
-    `method`: the STUN method's name, else what the packet is. `stun`: the payload from the message on,
-    what follows it included.
+    `found` says what it is then. `stun`: the payload from the message on, what follows it included.
     """
 
     datagram: Datagram
-    protocol: Protocol
-    method: str
+    found: tuple[Protocol, str] | None
     framing: Framing = Framing.PLAIN
     message: stun.Message | None = None
     stun: bytes = b""
+
+    @property
+    def protocol(self) -> Protocol:
+        """What the packet is."""
+        return self._named[0]
+
+    @property
+    def method(self) -> str:
+        """The STUN method's name, else what the packet is."""
+        return self._named[1]
+
+    @property
+    def _named(self) -> tuple[Protocol, str]:
+        # No verdict depends on it, so none waits for it.
+        if self.message is None:
+            assert self.found is not None  # noqa: S101 - one of the two is there
+            return self.found
+        return _protocol(self.message), self.message.name
 
 
 def detect(packet: bytes, guard_ports: Collection[int] = GUARD_PORTS) -> Detection | None:
@@ -150,9 +164,9 @@ def _answer(datagram: Datagram) -> Detection | None:
     if datagram.transport is Transport.TCP:
         return None
     if telegram := _telegram_response(datagram.payload):
-        return Detection(datagram, Protocol.TELEGRAM, telegram[0])
+        return Detection(datagram, (Protocol.TELEGRAM, telegram[0]))
     if datagram.payload.startswith(_DISCORD_RESPONSE) and _DISCORD_LENGTH in datagram.lengths:
-        return Detection(datagram, Protocol.DISCORD, "IPDiscovery")
+        return Detection(datagram, (Protocol.DISCORD, "IPDiscovery"))
     return None
 
 
@@ -165,16 +179,15 @@ def _telegram_response(payload: bytes) -> tuple[str, int, int] | None:
 
 def _message(datagram: Datagram, offset: int, framing: Framing) -> Detection:
     payload = datagram.payload[offset:]
-    message = stun.parse(payload)
+    return Detection(datagram, None, framing, stun.parse(payload), payload)
+
+
+def _protocol(message: stun.Message) -> Protocol:
     if not message.cookie:
-        protocol = Protocol.CLASSIC_STUN
-    elif message.is_turn:
-        protocol = Protocol.TURN
-    elif message.is_ice:
-        protocol = Protocol.ICE
-    else:
-        protocol = Protocol.STUN
-    return Detection(datagram, protocol, message.name, framing, message, payload)
+        return Protocol.CLASSIC_STUN
+    if message.is_turn:
+        return Protocol.TURN
+    return Protocol.ICE if message.is_ice else Protocol.STUN
 
 
 def _tcp(datagram: Datagram) -> Detection | None:
@@ -187,7 +200,7 @@ def _tcp(datagram: Datagram) -> Detection | None:
     if payload[:2] == _MS_TURN_CONTROL and payload.startswith(stun.MS_MAGIC_COOKIE, _MS_COOKIE_AT):
         return _message(datagram, _MS_TURN_HEADER, Framing.MS_TURN)
     if payload.startswith(_PSEUDO_TLS) and payload.startswith(_PSEUDO_TLS_END, _PSEUDO_TLS_END_AT):
-        return Detection(datagram, Protocol.TURN_TLS, "pseudo-TLS")
+        return Detection(datagram, (Protocol.TURN_TLS, "pseudo-TLS"))
     return None
 
 
@@ -196,13 +209,13 @@ def _udp(datagram: Datagram) -> Detection | None:
     payload = datagram.payload
     if any(stun.is_classic(payload, size) for size in _sizes(datagram, payload)):
         if len(payload) < stun.HEADER:  # the rest is in another fragment
-            return Detection(datagram, Protocol.CLASSIC_STUN, "fragment")
+            return Detection(datagram, (Protocol.CLASSIC_STUN, "fragment"))
         return _message(datagram, 0, Framing.PLAIN)
     if payload[20:22] == bytes(2) and stun.has_cookie(payload[_TELEGRAM_HEADER:]):
         return _message(datagram, _TELEGRAM_HEADER, Framing.TELEGRAM)
     for asked in _QUESTIONS:
         if payload.startswith(asked.mark, asked.offset) and asked.size in _sizes(datagram, payload):
-            return Detection(datagram, asked.protocol, asked.method)
+            return Detection(datagram, (asked.protocol, asked.method))
     return None
 
 
@@ -220,12 +233,12 @@ def _guarded_udp(datagram: Datagram) -> Detection | None:
     payload = datagram.payload
     # RFC 9147 §4, with RFC 9146's content type 25: content type, then the version.
     if payload[1:2] == b"\xfe" and 20 <= payload[0] <= 25:
-        return Detection(datagram, Protocol.TURN_TLS, "DTLS")
+        return Detection(datagram, (Protocol.TURN_TLS, "DTLS"))
     if _is_channel_data(payload):
         # RFC 8656 §12.6: a datagram too short for the length that it names is discarded.
         end = 4 + int.from_bytes(payload[2:4], "big")
         if datagram.partial or end <= max(datagram.lengths, default=len(payload)):
-            return Detection(datagram, Protocol.TURN, "ChannelData")
+            return Detection(datagram, (Protocol.TURN, "ChannelData"))
     return None
 
 
@@ -233,12 +246,12 @@ def _guarded_tcp(datagram: Datagram) -> Detection | None:
     payload = datagram.payload
     # RFC 8446 §5.1: content type, then the version.
     if payload[1:2] in (b"", b"\x03") and 20 <= int.from_bytes(payload[:1], "big") <= 25:
-        return Detection(datagram, Protocol.TURN_TLS, "TLS")
+        return Detection(datagram, (Protocol.TURN_TLS, "TLS"))
     if _is_channel_data(payload):
-        return Detection(datagram, Protocol.TURN, "ChannelData")
+        return Detection(datagram, (Protocol.TURN, "ChannelData"))
     # Cut before the cookie, by the sender or by a server whose window is that small.
     if 1 <= len(payload) < 8 and payload[0] < _FIRST_BYTES_OF_STUN:
-        return Detection(datagram, Protocol.STUN, "segment")
+        return Detection(datagram, (Protocol.STUN, "segment"))
     return None
 
 

@@ -1,8 +1,8 @@
 """STUN messages: RFC 8489, TURN (RFC 8656), ICE (RFC 8445), classic STUN (RFC 3489). No I/O."""
 
-from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 from stunwall.model import Address, StunwallError, Transport
 
@@ -71,8 +71,10 @@ class MessageClass(IntEnum):
     ERROR = 0b11
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+_CLASSES = tuple(MessageClass)
+
+
+class Message(NamedTuple):
     """A STUN message, read leniently: real clients are sloppy about lengths and padding.
 
     `type`, `length`: the header's fields, 16 bits each. `transaction_id`: 12 bytes, or 16 where there is
@@ -95,7 +97,7 @@ class Message:
     @property
     def message_class(self) -> MessageClass:
         """Request, indication, success or error (RFC 8489 §5)."""
-        return MessageClass((self.type & 0x0100) >> 7 | (self.type & 0x0010) >> 4)
+        return _CLASSES[(self.type & 0x0100) >> 7 | (self.type & 0x0010) >> 4]
 
     @property
     def name(self) -> str:
@@ -248,8 +250,7 @@ def error_response(
     elif message.has_credentials:
         return None
     else:
-        # RFC 3489 §11.2.9 wants a multiple of 4 bytes, filled with spaces.
-        body = _error(4, 0, b"Bad Request" if message.cookie else b"Bad Request ")
+        body = _BAD_REQUEST if message.cookie else _CLASSIC_BAD_REQUEST
         if microsofts:
             body = MS_MAGIC_COOKIE + body
     header = (message.type | 0x0110).to_bytes(2, "big") + len(body).to_bytes(2, "big")
@@ -269,3 +270,8 @@ def _error(class_: int, number: int, phrase: bytes) -> bytes:
 
 def _attribute(type_: int, value: bytes) -> bytes:
     return type_.to_bytes(2, "big") + len(value).to_bytes(2, "big") + value + bytes(-len(value) % 4)
+
+
+_BAD_REQUEST = _error(4, 0, b"Bad Request")
+# RFC 3489 §11.2.9: a multiple of 4 bytes, filled with spaces.
+_CLASSIC_BAD_REQUEST = _error(4, 0, b"Bad Request ")

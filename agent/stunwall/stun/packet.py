@@ -1,8 +1,8 @@
 """IPv4 or IPv6 bytes to the UDP datagram or TCP segment inside."""
 
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
+from typing import NamedTuple
 
 from stunwall.model import Address, Datagram, StunwallError, TcpNumbers, Transport
 
@@ -29,8 +29,7 @@ class PacketError(StunwallError):
     """The bytes are no IP packet with a whole UDP or TCP header."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Carrier:
+class _Carrier(NamedTuple):
     """What the IP headers say; `end` is where the packet ends by its length, `partial` whether fragments follow."""
 
     source: Address
@@ -103,7 +102,7 @@ def _ipv6(packet: bytes) -> Datagram:
         if len(packet) < offset + 8:
             raise PacketError("an IPv6 extension header is cut short")
         if following == _IPV6_FRAGMENT:
-            carrier = replace(carrier, partial=_first_fragment(packet[offset : offset + 8]))
+            carrier = carrier._replace(partial=_first_fragment(packet[offset : offset + 8]))
             following, offset = packet[offset], offset + 8
         else:
             following, offset = packet[offset], offset + 8 + packet[offset + 1] * 8

@@ -51,3 +51,12 @@ def test_who_has_everything_again_makes_room() -> None:
         answered(answers, number, 1)
     answered(answers, "late", int(BURST), now=1.0)
     assert len(answers._left) == 1
+
+
+def test_they_suffice_until_a_sender_has_none_left_and_a_second_later() -> None:
+    answers = Answers()
+    assert answered(answers, "flooder", int(BURST) - 1) == BURST - 1
+    assert answers.suffice(0.0)
+    assert answers.take("flooder", 0.0)
+    assert not answers.suffice(0.5)
+    assert answers.suffice(1.0)

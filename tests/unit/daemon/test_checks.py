@@ -1,7 +1,6 @@
 """daemon/checks.py: which servers are made up, for whom, for how long, and what is told of a request."""
 
 import time
-from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
 
@@ -52,7 +51,7 @@ class Machine:
 
     def arrival(self, server: dict[str, Any]) -> tuple[Datagram, Arrival]:
         sent = build("udp", message(0x0001), server["ip_version"], server["port"])
-        datagram = replace(packet.parse(sent), destination=ip_address(server["address"]))
+        datagram = packet.parse(sent)._replace(destination=ip_address(server["address"]))
         return datagram, Arrival(sent, "", "eth0", Hook.POSTROUTING, 0, 1.0)
 
 
@@ -169,7 +168,7 @@ def test_the_users_own_requests_get_a_label_that_stands_for_the_interface(machin
     assert found is not None
     assert found.as_usual is False
     assert found == machine.checks.find(datagram, arrival)
-    other = machine.checks.find(datagram, replace(arrival, outgoing="wg0"))
+    other = machine.checks.find(datagram, arrival._replace(outgoing="wg0"))
     assert other is not None
     assert len({found.label, other.label, *(ip_address(each["address"]) for each in servers)}) == 4
     usual = machine.checks.find(*machine.arrival(servers[1]))
@@ -193,7 +192,7 @@ def test_others_get_no_answer(
     (server, *_) = machine.begin(checker).reply["servers"]
     machine.owner = owner
     datagram, arrival = machine.arrival(server)
-    found = machine.checks.find(datagram, replace(arrival, incoming=incoming))
+    found = machine.checks.find(datagram, arrival._replace(incoming=incoming))
     assert found is not None
     assert (found.label is not None) is answered
 

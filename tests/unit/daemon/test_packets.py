@@ -35,7 +35,7 @@ class Handled:
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
         refusals: Any = SimpleNamespace(send=self._send)
         sockets: Any = SimpleNamespace(
-            awaited=lambda response, interface: self.awaited, find=self._find_socket
+            awaited=lambda response, interface: self.awaited, begin=self._begin, found=self._found
         )
         self.senders: list[Sender | None] = []
         writer: Any = SimpleNamespace(record=self._record, retract=self._note("retract"))
@@ -54,9 +54,11 @@ class Handled:
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))
 
-    def _find_socket(self, datagram: Datagram, interface: str) -> Socket:
+    def _begin(self, datagram: Datagram, interface: str) -> None:
         self.done.append(("find socket", interface))
         assert (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
+
+    def _found(self) -> Socket:
         return Socket(uid=1000, inode=4711, interface=0, cgroup=99, mark=0)
 
     def _record(self, event: Event, sender: Sender | None, mark: int) -> None:

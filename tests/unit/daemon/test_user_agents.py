@@ -56,8 +56,8 @@ def test_an_agent_says_which_process_of_its_user_it_was(agents: Agents) -> None:
     [
         (replace(UNCERTAIN, who="", command="sh -c a"), SENDER),  # nothing is left to ask
         (UNCERTAIN, None),
-        (UNCERTAIN, replace(SENDER, uid=1001)),
-        (UNCERTAIN, replace(SENDER, inode=0)),
+        (UNCERTAIN, SENDER._replace(uid=1001)),
+        (UNCERTAIN, SENDER._replace(inode=0)),
     ],
 )
 def test_nobody_is_asked_about_others_or_what_is_known(

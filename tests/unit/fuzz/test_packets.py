@@ -65,6 +65,9 @@ ARRIVALS = st.builds(
     ),
     mark=st.sampled_from([0, Config().redirected_bit, Config().mark_mask, 0xFFFFFFFF]),
     time=st.just(1.0),
+    awaited=st.booleans(),
+    origin=st.none(),
+    checked=st.none(),
 )
 VIEWS = st.builds(
     View,

@@ -3,7 +3,6 @@
 import itertools
 import socket
 import struct
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,7 +125,7 @@ def test_a_segment_is_acknowledged_and_the_servers_numbers_go_on(
 def test_a_reset_follows_the_refusal_it_ends_the_connection_and_its_checksum_is_scapys(
     version: int, acknowledged: int, answered: int
 ) -> None:
-    request = replace(blocked("tcp", version), tcp=TcpNumbers(1000, acknowledged))
+    request = blocked("tcp", version)._replace(tcp=TcpNumbers(1000, acknowledged))
     raw = refusal.reset(plain(request, bytes(answered)))
     replied = packet.parse(raw)
     assert replied.tcp is not None
@@ -242,7 +241,7 @@ def test_udp_lite_is_refused_over_udp_lite_with_a_checksum_over_everything(versi
 def test_a_connection_that_opens_is_just_reset(version: int, data: bytes) -> None:
     """RFC 9293 §3.10.7.1: sequence number 0, and the SYN is acknowledged, which counts as one byte."""
     numbers = TcpNumbers(0xFFFFFFFF, 0, opens=True)
-    opening = replace(blocked("tcp", version), payload=data, lengths=(len(data),), tcp=numbers)
+    opening = blocked("tcp", version)._replace(payload=data, lengths=(len(data),), tcp=numbers)
     raw = refusal.reset(Refusal(b"", opening, Framing.PLAIN, b"", ""))
     segment = (inet.IP if version == 4 else inet6.IPv6)(raw)[inet.TCP]
     assert (segment.flags, segment.seq, segment.ack) == ("RA", 0, len(data))

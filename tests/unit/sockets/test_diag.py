@@ -6,7 +6,6 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -136,7 +135,7 @@ def test_a_udp_lite_socket_is_found_and_is_no_udp_socket(way: Tun, lookup: Socke
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, UDP_LITE) as own:
         own.bind(("0.0.0.0", 0))
         packet = sent(own, 4)
-        found = lookup.find(replace(packet, lite=True), way.name)
+        found = lookup.find(packet._replace(lite=True), way.name)
         assert found is not None
         assert found.inode == inode(own)
         assert lookup.find(packet, way.name) is None
@@ -265,7 +264,7 @@ def test_a_response_is_awaited_as_long_as_its_socket_is_open(
             own.connect((OTHER[version], PORT))
         expected = response(own, version)
         assert lookup.awaited(expected, way.name)
-        assert lookup.awaited(replace(expected, source_port=PORT + 1), way.name) is not connected
+        assert lookup.awaited(expected._replace(source_port=PORT + 1), way.name) is not connected
     assert not lookup.awaited(expected, way.name)
     assert not lookup.awaited(expected, "gone0")
 
@@ -275,5 +274,5 @@ def test_a_machine_behind_this_one_is_taken_to_wait(way: Tun, lookup: SocketLook
     with socket.socket() as own:
         own.bind(("", 0))
         version = ip_address(address).version
-        forwarded = replace(response(own, version), destination=ip_address(address))
+        forwarded = response(own, version)._replace(destination=ip_address(address))
         assert lookup.awaited(forwarded, way.name)

@@ -54,7 +54,7 @@ def test_the_cause_is_that_of_the_packet(
 
 
 def test_a_socket_that_is_bound_to_an_interface_is_known_as_such(machine: None) -> None:
-    bound = replace(UNBOUND, device=socket.if_nametoindex(DEVICE))
+    bound = UNBOUND._replace(device=socket.if_nametoindex(DEVICE))
     assert explained(bound)[0] == Cause.DEVICE_BOUND
 
 
