@@ -20,8 +20,7 @@ SOURCE = Path(lab.__file__).with_name("flood.c")
 ROUNDS = 3
 SECONDS, UNGUARDED = 4, 1  # of a flood with stunwall, and without it
 SEEN = 90  # % of what leaves, at least
-SOCKETS = (1, 200)
-ANY_RATE, NO_FLOOD = 0, -1
+ANY_RATE = 0
 RATES = (1_000, 10_000, 100_000)  # packets a second
 NOTHING, STUNWALL = "nothing", "stunwall"
 LITTLE, NONE, MOST = Budget(5), Budget(0, always=True), Budget(95, least=True)
@@ -34,6 +33,26 @@ COUNTING = f"""
         }}
     }}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """So many programs of one user, each with so many sockets in turn."""
+
+    programs: int
+    sockets: int
+
+    def __str__(self) -> str:
+        if not self.programs:
+            return "no flood"
+        sockets = "one socket" if self.sockets == 1 else f"{self.sockets} sockets"
+        return (
+            f"from {sockets}" if self.programs == 1 else f"from {self.programs} programs with {sockets} each"
+        )
+
+
+NO_FLOOD, USUAL = Flood(0, 0), Flood(1, 200)
+FLOODS = (Flood(1, 1), USUAL, Flood(2, 200))
 
 
 @dataclass(slots=True)
@@ -69,15 +88,19 @@ def flood_program() -> Iterator[Path]:
         yield program
 
 
-def flood(program: Path, sockets: int, rate: int, seconds: float) -> Sent:
-    words = (NOBODY + 1, "192.0.2.17", OUT, sockets, 1, 1 << 60, rate)
-    child = subprocess.Popen([str(program), *map(str, words)], stdout=subprocess.PIPE, text=True)
+def send(program: Path, flood: Flood, rate: int, seconds: float) -> Sent:
+    words = (NOBODY + 1, "192.0.2.17", OUT, flood.sockets, 1, 1 << 60, rate)
     start = time.monotonic()
+    children = [
+        subprocess.Popen([str(program), *map(str, words)], stdout=subprocess.PIPE, text=True)
+        for _ in range(flood.programs)
+    ]
     time.sleep(seconds)
-    spent = cpu(child.pid)
-    child.terminate()
-    said, _ = child.communicate()
-    return Sent(int(said.split()[-1]), time.monotonic() - start, spent)
+    spent = sum(cpu(child.pid) for child in children)
+    for child in children:
+        child.terminate()
+    packets = sum(int(child.communicate()[0].split()[-1]) for child in children)
+    return Sent(packets, time.monotonic() - start, spent)
 
 
 def arrived() -> int:
@@ -96,10 +119,10 @@ def counting() -> Iterator[None]:
         subprocess.run(["nft", "delete", "table", "netdev", "arrived"], check=True)
 
 
-def unguarded(program: Path, sockets: int, into: Measured) -> None:
+def unguarded(program: Path, flood: Flood, into: Measured) -> None:
     """A round without stunwall: all of it leaves. RuntimeError if that is not seen, as then no leak would be."""
     before = arrived()
-    sent = flood(program, sockets, ANY_RATE, UNGUARDED)
+    sent = send(program, flood, ANY_RATE, UNGUARDED)
     into.packet.append(sent.cpu * 1e6 / sent.packets)
     into.rate.append(sent.packets / sent.seconds)
     into.out.append((arrived() - before) / sent.packets * 100)
@@ -107,17 +130,17 @@ def unguarded(program: Path, sockets: int, into: Measured) -> None:
         raise RuntimeError(f"only {into.out[-1]:.1f} % of what leaves is counted")
 
 
-def guarded(program: Path, sockets: int, rate: int, seconds: float, into: Measured) -> None:
+def guarded(program: Path, flood: Flood, rate: int, seconds: float, into: Measured) -> None:
     """A round with a stunwalld of its own, and another program that asks."""
     with Daemon() as daemon:
         wait_for_vpn()
         with Asking() as asking:
             left, small = arrived(), memory(daemon.pid)["Rss"]
             spent, start = cpu(daemon.pid), time.monotonic()
-            if rate == NO_FLOOD:
+            if flood == NO_FLOOD:
                 time.sleep(seconds)
             else:
-                sent = flood(program, sockets, rate, seconds)
+                sent = send(program, flood, rate, seconds)
                 into.packet.append(sent.cpu * 1e6 / sent.packets)
                 into.rate.append(sent.packets / sent.seconds)
                 into.out.append((arrived() - left) / sent.packets * 100)
@@ -149,28 +172,22 @@ def measure(quick: bool) -> Iterator[Result]:
     """Rows for no flood and each kind of flood, and how another program's p99 grows with the rate."""
     come_first()
     rounds, seconds = (1, 1) if quick else (ROUNDS, SECONDS)
-    free = {sockets: Measured() for sockets in SOCKETS}
-    walled = {sockets: Measured() for sockets in (0, *SOCKETS)}
+    free = {flood: Measured() for flood in FLOODS}
+    walled = {flood: Measured() for flood in (NO_FLOOD, *FLOODS)}
     by_rate = {rate: Measured() for rate in RATES}
     with host(), flood_program() as program, counting():
         for _ in range(rounds):
-            for sockets, into in free.items():
-                unguarded(program, sockets, into)
-            for sockets, into in walled.items():
-                guarded(program, sockets, ANY_RATE if sockets else NO_FLOOD, seconds, into)
+            for flood, into in free.items():
+                unguarded(program, flood, into)
+            for flood, into in walled.items():
+                guarded(program, flood, ANY_RATE, seconds, into)
         for rate, into in () if quick else by_rate.items():
-            guarded(program, SOCKETS[-1], rate, seconds, into)
-    for sockets, into in free.items():
-        yield from rows(name(sockets), NOTHING, into)
-    for sockets, into in walled.items():
-        yield from rows(name(sockets), STUNWALL, into)
-    fastest = walled[SOCKETS[-1]]
-    points = [(0, walled[0]), *by_rate.items(), (round(median(fastest.rate), -3), fastest)]
+            guarded(program, USUAL, rate, seconds, into)
+    for flood, into in free.items():
+        yield from rows(str(flood), NOTHING, into)
+    for flood, into in walled.items():
+        yield from rows(str(flood), STUNWALL, into)
+    fastest = walled[USUAL]
+    points = [(0, walled[NO_FLOOD]), *by_rate.items(), (round(median(fastest.rate), -3), fastest)]
     curve = tuple((int(rate), tuple(into.p99)) for rate, into in points if into.p99)
     yield Growth(GROUP, "p99 of another program's answers", "packets a second", STUNWALL, "ms", curve)
-
-
-def name(sockets: int) -> str:
-    if not sockets:
-        return "no flood"
-    return "from one socket" if sockets == 1 else f"from {sockets} sockets"
