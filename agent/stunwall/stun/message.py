@@ -118,7 +118,7 @@ class Message(NamedTuple):
     def has_credentials(self) -> bool:
         """Whether it carries MESSAGE-INTEGRITY: an answer without it would be ignored."""
         credentials = (MESSAGE_INTEGRITY, MESSAGE_INTEGRITY_SHA256)
-        return any(type_ in credentials for type_, _ in self.attributes)
+        return bool(self.attributes) and any(type_ in credentials for type_, _ in self.attributes)
 
 
 def mapped_address(message: Message) -> Address | None:
@@ -173,7 +173,7 @@ def parse(payload: bytes) -> Message:
         raise StunError(f"a STUN message starts with 8 bytes, {len(payload)} seen")
     length = int.from_bytes(payload[2:4], "big")
     cookie = payload[4:8] == MAGIC_COOKIE
-    attributes, fit = _attributes(payload[HEADER : HEADER + length], length)
+    attributes, fit = _attributes(payload[HEADER : HEADER + length], length) if length else ((), True)
     return Message(
         type=int.from_bytes(payload[:2], "big"),
         length=length,

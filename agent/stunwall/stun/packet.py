@@ -1,5 +1,6 @@
 """IPv4 or IPv6 bytes to the UDP datagram or TCP segment inside."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import NamedTuple
@@ -65,6 +66,11 @@ def addresses(packet: bytes) -> tuple[Address, Address] | None:
     return None
 
 
+@lru_cache(maxsize=1024)  # this machine's own addresses and its servers come again and again
+def _address(packed: bytes) -> Address:
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
 def _ipv4(packet: bytes) -> Datagram:
     # RFC 791 §3.1
     header = (packet[0] & 0x0F) * 4
@@ -74,8 +80,8 @@ def _ipv4(packet: bytes) -> Datagram:
     if fragment & _FRAGMENT_OFFSET:
         raise PacketError("a later IPv4 fragment has no UDP or TCP header")
     carrier = _Carrier(
-        source=IPv4Address(packet[12:16]),
-        destination=IPv4Address(packet[16:20]),
+        source=_address(packet[12:16]),
+        destination=_address(packet[16:20]),
         # Segmentation offload can leave a total length of 0 (net/ipv4/ip_output.c): then all counts.
         end=int.from_bytes(packet[2:4], "big") or len(packet),
         partial=bool(fragment & _MORE_FRAGMENTS),
@@ -89,8 +95,8 @@ def _ipv6(packet: bytes) -> Datagram:
         raise PacketError(f"IPv6 header of 40 bytes in a packet of {len(packet)}")
     length = int.from_bytes(packet[4:6], "big")
     carrier = _Carrier(
-        source=IPv6Address(packet[8:24]),
-        destination=IPv6Address(packet[24:40]),
+        source=_address(packet[8:24]),
+        destination=_address(packet[24:40]),
         end=40 + length if length else len(packet),  # 0: a jumbogram, RFC 2675 §3
     )
     following, offset = packet[6], 40
