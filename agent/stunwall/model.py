@@ -252,6 +252,24 @@ class Datagram(NamedTuple):
         return self.source.version
 
 
+class Plain(NamedTuple):
+    """A Binding Request that is nothing but a header, in a whole UDP datagram behind an IP header without options.
+
+    Addresses (4 or 16 bytes), ports (2 bytes) and transaction ID (12 bytes) are as they came.
+    """
+
+    source: bytes
+    destination: bytes
+    source_port: bytes
+    destination_port: bytes
+    transaction_id: bytes
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return 4 if len(self.source) == 4 else 6
+
+
 class Decision(NamedTuple):
     """A verdict and its reason; `refusal` is the response of a Refusal, None where the sender is not told."""
 

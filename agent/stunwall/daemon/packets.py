@@ -4,20 +4,23 @@ import os
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from stunwall.config import Config
+from stunwall.config import Config, OnBlock
 from stunwall.daemon import systemd
 from stunwall.daemon.answers import Answers
 from stunwall.daemon.checks import Checks
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import Judgement, judge_parsed, parsed
-from stunwall.model import EXPOSED, Arrival, Datagram, Event, Hook, Reason, Refusal, Sender, Verdict
+from stunwall.model import EXPOSED, Arrival, Datagram, Event, Hook, Plain, Reason, Refusal, Sender, Verdict
+from stunwall.policy import passes
 from stunwall.queue.nfqueue import Give
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
 from stunwall.record.writer import RecordWriter
 from stunwall.sockets.diag import SocketLookup
 from stunwall.sockets.origins import Origins
+from stunwall.stun import plain
 from stunwall.stun.detect import mapped_address
 
 KEPT = 10  # exposures that `status` shows; the record has them all
@@ -34,6 +37,13 @@ class Exposure:
     time: float
     address: str
     server: str
+
+
+class _Begun(NamedTuple):
+    """What was done for a packet: it is refused, its socket is looked up."""
+
+    refused: bool = False
+    looked_up: bool = False
 
 
 class PacketHandler:
@@ -84,55 +94,101 @@ class PacketHandler:
             give(Verdict.BLOCK)
             systemd.notify("WATCHDOG=1")
             return
+        request = None if self._checks.running else plain.read(arrival.packet)
+        verdict = None if request is None else self._verdict(request, arrival)
+        if request is None or verdict is None:
+            self._take_apart(arrival, give)
+            return
+        give(verdict)
+        begun = _Begun()
+        try:
+            begun = self._begin(request, verdict, arrival)
+        finally:
+            self._take_apart(arrival, give, begun)
+
+    def _take_apart(self, arrival: Arrival, give: Give, begun: _Begun | None = None) -> None:
+        """Carry out what judge() returns. `begun`: what was done for a packet that has its verdict."""
         datagram = parsed(arrival.packet)
         arrival = self._look_up(datagram, arrival)
         judgement = judge_parsed(datagram, arrival, self._sync.view, self.config)
         # Nothing leaves outside the VPN that could not be recorded. A TCP connection is reset first: while its segment
         # is in the queue, the kernel sends no part of it again (net/ipv4/tcp_output.c, skb_still_in_host_queue).
         reset = judgement.refusal is not None and judgement.refusal.blocked.tcp is not None
-        if judgement.verdict is Verdict.ACCEPT or reset:
-            self._carry_out(judgement, arrival, waits=True)
+        if begun is not None:
+            self._carry_out(judgement, arrival, begun)
+        elif judgement.verdict is Verdict.ACCEPT or reset:
+            self._carry_out(judgement, arrival)
             give(judgement.verdict)
         else:
             give(judgement.verdict)
-            self._carry_out(judgement, arrival, waits=False)
+            self._carry_out(judgement, arrival)
 
-    def _carry_out(self, judgement: Judgement, arrival: Arrival, *, waits: bool) -> None:
-        """Refuse and record a packet. `waits`: its verdict is still to come."""
-        now = time.monotonic()
-        early = judgement.would is not None or self._answers.suffice(now)
-        # Before the answer: who is refused closes the socket.
-        looked_up = self._look_up_sender(judgement, arrival)
+    def _verdict(self, request: Plain, arrival: Arrival) -> Verdict | None:
+        """Return the verdict of judge() on a plain request, None for one that is recorded before it passes."""
+        if arrival.hook is Hook.PREROUTING:
+            return None
+        passing = passes(request.version, arrival, self._sync.view, self.config)
+        if passing is None:
+            return Verdict.BLOCK
+        return None if passing.verdict is Verdict.ACCEPT else passing.verdict
+
+    def _begin(self, request: Plain, verdict: Verdict, arrival: Arrival) -> _Begun:
+        """Do for a plain request what somebody waits for; the rest takes as long again."""
+        if arrival.incoming:
+            return _Begun()
+        self._sockets.begin_plain(request, arrival.outgoing)
+        blocked = verdict is Verdict.BLOCK and self.config.on_block is not OnBlock.DROP
+        refused = blocked and self._answers.suffice(time.monotonic())
+        if refused:
+            self._send(lambda: self._refusals.send_plain(request, plain.refusal(request)))
+        self._let_others_run()
+        return _Begun(refused, looked_up=True)
+
+    def _carry_out(self, judgement: Judgement, arrival: Arrival, begun: _Begun | None = None) -> None:
+        """Refuse a packet, as far as that is not done and its sender has answers left, and record it."""
+        sender = None
         try:
-            # Before the answer, so that the report is there when the page has its candidate.
-            if judgement.would is not None and judgement.datagram is not None:
-                self._checks.tell(judgement.datagram, arrival, judgement)
-            if judgement.refusal is not None and early:
-                self._refuse(judgement.refusal)
-            if not waits:
-                self._let_others_run(now)
-        finally:
+            refused, looked_up = begun or self._tell(judgement, arrival)
             sender = self._sender() if looked_up else None
-            if judgement.refusal is not None and judgement.would is None:
-                enough = self._answers.take(_origin(judgement.refusal, sender), now)
-                if not early and enough:
-                    self._refuse(judgement.refusal)
-                elif not early:
+            refusal = judgement.refusal
+            if refusal is not None and judgement.would is None:
+                enough = self._answers.take(_origin(refusal, sender), time.monotonic())
+                if not refused and enough:
+                    self._send(lambda: self._refusals.send(refusal))
+                elif not refused:
                     self.unanswered += 1
+        finally:
             self._record(judgement, sender, arrival)
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _tell(self, judgement: Judgement, arrival: Arrival) -> _Begun:
+        """Report and refuse a packet, unless somebody had too many answers lately."""
+        datagram, refusal = judgement.datagram, judgement.refusal
+        looked_up = False
+        if judgement.make_event is not None and datagram is not None and not arrival.incoming:
+            # Before the answer: who is refused closes the socket.
+            self._sockets.begin(datagram, arrival.outgoing)
+            looked_up = True
+        if judgement.would is not None and datagram is not None:
+            # Before the answer, so that the report is there when the page has its candidate.
+            self._checks.tell(datagram, arrival, judgement)
+        if refusal is None or (judgement.would is None and not self._answers.suffice(time.monotonic())):
+            return _Begun(refused=False, looked_up=looked_up)
+        self._send(lambda: self._refusals.send(refusal))
+        return _Begun(refused=True, looked_up=looked_up)
+
+    def _send(self, send: Callable[[], None]) -> None:
         try:
-            self._refusals.send(refusal)
+            send()
         except OSError:
             # The sender waits for its own time-out then; the packet is blocked all the same.
             self.unanswered += 1
 
-    def _let_others_run(self, now: float) -> None:
+    def _let_others_run(self) -> None:
         """Let the program that has its answer go on, before the packet is recorded: it may wait for this processor.
 
         Not between packets that come at once, as in a flood: whoever sends them would run each time.
         """
+        now = time.monotonic()
         if now - self._last > _PAUSE:
             os.sched_yield()
         self._last = now
@@ -169,14 +225,6 @@ class PacketHandler:
         elif arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
             return arrival._replace(origin=self._origins.find(datagram, arrival))
         return arrival
-
-    def _look_up_sender(self, judgement: Judgement, arrival: Arrival) -> bool:
-        """Have the kernel look up whose packet it is, if that is to be recorded and can be known: some 10 µs."""
-        datagram = judgement.datagram
-        if judgement.make_event is None or datagram is None or arrival.incoming:
-            return False
-        self._sockets.begin(datagram, arrival.outgoing)
-        return True
 
     def _sender(self) -> Sender | None:
         """Return whose packet the kernel has looked up, None if it is not known."""

@@ -58,6 +58,7 @@ class Queue:
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._queue.bind(number, self._receive, _LENGTH, COPY_PACKET, _COPY_RANGE)
             os.set_blocking(self.fileno(), False)
+            self._turn = _Turn(self.fileno())
         except OSError as error:
             raise QueueError(
                 f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN), a kernel with "
@@ -83,15 +84,15 @@ class Queue:
 
     def serve(self) -> None:
         """Give a verdict on the packets that wait, but not on too many: the descriptor stays readable for the rest."""
-        self._queue.run_socket(_Turn(self.fileno(), _TURN))
+        self._turn.left = _TURN
+        self._queue.run_socket(self._turn)
 
     def serve_all(self, seconds: float) -> bool:
         """Give verdicts until no packet waits, for so many seconds at most; return whether none waits."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            turn = _Turn(self.fileno(), _TURN)
-            self._queue.run_socket(turn)
-            if turn.left:
+            self.serve()
+            if self._turn.left:
                 return True
         return False
 
@@ -143,15 +144,15 @@ class Queue:
 
 
 class _Turn:
-    """A socket that has nothing more after so many packets.
+    """A socket that has nothing more after `left` packets.
 
     NetfilterQueue reads until nothing waits. While a program sends STUN faster than we give verdicts, that is never:
     the daemon would not see that it is to stop, that rules were flushed, or that the VPN has gone.
     """
 
-    def __init__(self, descriptor: int, packets: int) -> None:
+    def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.left = packets
+        self.left = 0
 
     def recv(self, size: int) -> bytes:
         if not self.left:

@@ -3,7 +3,7 @@
 import socket
 from struct import pack
 
-from stunwall.model import FAMILIES, Datagram, Framing, Refusal, Transport
+from stunwall.model import FAMILIES, Datagram, Framing, Plain, Refusal, Transport
 
 _IPV6_HDRINCL = 36  # linux/in6.h; not in Python's socket module
 # Level and option by which a raw socket sends the IP header that it is given.
@@ -46,6 +46,11 @@ class RefusalSender:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, refusal.incoming.encode())
         for packet in packets(refusal):
             raw.sendto(packet, (str(blocked.source), 0))
+
+    def send_plain(self, request: Plain, packet: bytes) -> None:
+        """Send the IP packet that refuses a plain Binding Request of this machine. Raises OSError."""
+        address = socket.inet_ntop(FAMILIES[request.version], request.source)
+        self._local[request.version].sendto(packet, (address, 0))
 
 
 def packets(refusal: Refusal) -> list[bytes]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from struct import Struct, error
 from typing import NamedTuple
 
-from stunwall.model import FAMILIES, Address, Datagram, Transport
+from stunwall.model import FAMILIES, Address, Datagram, Plain, Transport
 from stunwall.netlink import attributes
 from stunwall.sockets.query import KernelQuery
 
@@ -24,7 +24,7 @@ _UDP_LITE = 136  # RFC 3828
 
 _REQUEST = Struct("=BBBBI")  # struct inet_diag_req_v2: family, protocol, extensions, -, states
 # struct inet_diag_sockid: ports in network order, addresses, interface, cookie
-_PORTS, _INTERFACE = Struct("!HH"), Struct("=I")
+_INTERFACE = Struct("=I")
 _SOCKID_INTERFACE = 36  # its offset there
 _NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice
 # struct inet_diag_msg: family, state, timer, retransmissions, the id (48 bytes), expiry, two queues, uid, inode
@@ -77,6 +77,13 @@ class SocketLookup:
         """Find a socket as `find` does, and leave it to `found`, before another is looked for, to return it."""
         self._query.begin(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
 
+    def begin_plain(self, request: Plain, interface: str) -> None:
+        """As `begin`, for a plain Binding Request."""
+        own, other = (request.source_port, request.source), (request.destination_port, request.destination)
+        family = FAMILIES[request.version]
+        body = _exact(family, socket.IPPROTO_UDP, other, own, self._index(interface))
+        self._query.begin(_SOCK_DIAG_BY_FAMILY, body)
+
     def found(self) -> Socket | None:
         """Return the socket of the last `begin`, None if there is none. Never raises."""
         reply = self._query.answer()
@@ -115,17 +122,24 @@ def _is_local(address: Address) -> bool:
 def _request(datagram: Datagram, interface: int) -> bytes:
     udp = datagram.transport is Transport.UDP
     protocol = _UDP_LITE if datagram.lite else socket.IPPROTO_UDP if udp else socket.IPPROTO_TCP
-    own = (datagram.source_port, datagram.source.packed.ljust(16, b"\0"))
-    other = (datagram.destination_port, datagram.destination.packed.ljust(16, b"\0"))
+    own = datagram.source_port.to_bytes(2, "big"), datagram.source.packed
+    other = datagram.destination_port.to_bytes(2, "big"), datagram.destination.packed
     # net/ipv4/udp_diag.c, udp_dump_one: it looks up as for an incoming packet, so the source is the other side.
     # net/ipv4/inet_diag.c, inet_diag_find_one_icsk: for TCP the source is the own side.
-    (first_port, first), (second_port, second) = (other, own) if udp else (own, other)
-    family = FAMILIES[datagram.family]
+    first, second = (other, own) if udp else (own, other)
+    return _exact(FAMILIES[datagram.family], protocol, first, second, interface)
+
+
+def _exact(
+    family: int, protocol: int, first: tuple[bytes, bytes], second: tuple[bytes, bytes], interface: int
+) -> bytes:
+    """Return the request for the socket with these ends, each a port and an address."""
     return (
         _REQUEST.pack(family, protocol, 0, 0, _ANY_STATE)
-        + _PORTS.pack(first_port, second_port)
-        + first
-        + second
+        + first[0]
+        + second[0]
+        + first[1].ljust(16, b"\0")
+        + second[1].ljust(16, b"\0")
         + _INTERFACE.pack(interface)
         + _NO_COOKIE
     )

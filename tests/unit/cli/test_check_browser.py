@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from stunwall.browsers import machine
 from stunwall.check.browser import Machine
 from stunwall.cli import check_browser
 from stunwall.cli.browser_page import Visitor
 from stunwall.cli.check_browser import NothingShownError, Session, show
 from stunwall.control.protocol import ControlError, ControlPermissionError
+from unit.browsers.fake import Fake
 from unit.cli.command import HOSTILE
 
 CHROME = Visitor("Chrome", os.getuid(), 0)
@@ -96,7 +98,12 @@ def stage(session: Session, *, microphone: bool, **more: Any) -> dict[str, Any]:
     return reply
 
 
-def test_the_policy_is_that_of_the_program_which_has_the_socket(tmp_path: Path) -> None:
+def test_the_policy_is_that_of_the_program_which_has_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = Fake(tmp_path)
+    fake.install("chromium system")
+    monkeypatch.setattr(machine, "this_machine", lambda: fake.machine)
     program = tmp_path / "chromium"
     shutil.copy(Path(sys.executable).resolve(), program)
     code = "import os, socket; s = socket.socket(); print(os.fstat(s.fileno()).st_ino, flush=True); input()"

@@ -2,17 +2,30 @@
 
 import time
 from ipaddress import ip_address
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stunwall.config import Config, Mode, WhenVpnDown
+from stunwall.config import Config, Mode, OnBlock, WhenVpnDown
 from stunwall.daemon import packets, systemd
 from stunwall.daemon.answers import BURST
 from stunwall.daemon.packets import PacketHandler
-from stunwall.judge import Judgement
-from stunwall.model import Arrival, Checked, Datagram, Event, Hook, Origin, Program, Refusal, Sender, Verdict
+from stunwall.judge import Judgement, judge
+from stunwall.model import (
+    Arrival,
+    Checked,
+    Datagram,
+    Event,
+    Hook,
+    Origin,
+    Plain,
+    Program,
+    Refusal,
+    Sender,
+    Verdict,
+)
 from stunwall.policy import View
 from stunwall.sockets.diag import Socket
 from unit.build import SOURCES, TCP, ip4, tcp
@@ -21,6 +34,9 @@ from vectors import rfc5769
 from vectors.programs import message
 
 REQUEST = build("udp", message(0x0001), 4, 3478)
+# Not plain: it has an attribute, SOFTWARE.
+OTHER = build("udp", message(0x0001, bytes.fromhex("8022000474657374")), 4, 3478)
+BOTH = pytest.mark.parametrize("request_", [REQUEST, OTHER], ids=["plain", "other"])
 
 
 class Handled:
@@ -29,13 +45,17 @@ class Handled:
     def __init__(self, config: Config) -> None:
         self.done: list[tuple[str, Any]] = []
         self.problems: list[str] = []
+        self.anywhere = False  # whether the socket may be another than the tests' usual one
         self.error: OSError | None = None
         self.awaited = True
         sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
-        refusals: Any = SimpleNamespace(send=self._send)
+        refusals: Any = SimpleNamespace(send=self._send, send_plain=self._send)
         sockets: Any = SimpleNamespace(
-            awaited=lambda response, interface: self.awaited, begin=self._begin, found=self._found
+            awaited=lambda response, interface: self.awaited,
+            begin=self._begin,
+            begin_plain=self._begin_plain,
+            found=self._found,
         )
         self.senders: list[Sender | None] = []
         writer: Any = SimpleNamespace(record=self._record, retract=self._note("retract"))
@@ -43,7 +63,7 @@ class Handled:
         self.checked: Checked | None = None
         self.told: list[Judgement] = []
         checks: Any = SimpleNamespace(
-            running=True,
+            running=False,
             find=lambda datagram, arrival: self.checked,
             tell=lambda datagram, arrival, judgement: self.told.append(judgement),
         )
@@ -56,7 +76,11 @@ class Handled:
 
     def _begin(self, datagram: Datagram, interface: str) -> None:
         self.done.append(("find socket", interface))
-        assert (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
+        assert self.anywhere or (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
+
+    def _begin_plain(self, request: Plain, interface: str) -> None:
+        self.done.append(("find socket", interface))
+        assert self.anywhere or (request.destination, interface) == (ip_address("203.0.113.7").packed, "eth0")
 
     def _found(self) -> Socket:
         return Socket(uid=1000, inode=4711, interface=0, cgroup=99, mark=0)
@@ -65,7 +89,7 @@ class Handled:
         self.done.append(("record", event))
         self.senders.append(sender)
 
-    def _send(self, refusal: Refusal) -> None:
+    def _send(self, refusal: Refusal | Plain, packet: bytes = b"") -> None:
         if self.error is not None:
             raise self.error
         self.done.append(("refuse", refusal))
@@ -98,13 +122,14 @@ def blocking() -> Handled:
     return Handled(Config())
 
 
-def test_a_blocked_request_is_recorded_and_refused(blocking: Handled) -> None:
-    assert blocking.handle(REQUEST) is Verdict.BLOCK
+@BOTH
+def test_a_blocked_request_is_recorded_and_refused(blocking: Handled, request_: bytes) -> None:
+    assert blocking.handle(request_) is Verdict.BLOCK
     # Who is refused closes the socket, so it is looked up before.
     assert blocking.steps == ["give", "find socket", "refuse", "record"]
     event = blocking.done[3][1]
     assert isinstance(event, Event)
-    assert (event.verdict, event.packet) == ("blocked", REQUEST)
+    assert (event.verdict, event.packet) == ("blocked", request_)
 
 
 def test_a_segment_stays_in_the_queue_until_its_connection_is_reset(blocking: Handled) -> None:
@@ -112,15 +137,19 @@ def test_a_segment_stays_in_the_queue_until_its_connection_is_reset(blocking: Ha
     assert blocking.steps == ["find socket", "refuse", "record", "give"]
 
 
-def test_the_sender_is_looked_up_unless_it_is_forwarded(blocking: Handled) -> None:
-    blocking.handle(REQUEST)
-    blocking.take(Arrival(REQUEST, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
+@BOTH
+def test_the_sender_is_looked_up_unless_it_is_forwarded(blocking: Handled, request_: bytes) -> None:
+    blocking.handle(request_)
+    blocking.take(Arrival(request_, "docker0", "eth0", Hook.POSTROUTING, 0, 1.0))
     assert blocking.senders == [Sender(uid=1000, cgroup=99, inode=4711), None]
 
 
-def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(blocking: Handled) -> None:
+@BOTH
+def test_a_refusal_that_cannot_be_sent_is_counted_and_the_packet_stays_blocked(
+    blocking: Handled, request_: bytes
+) -> None:
     blocking.error = OSError("no route")
-    assert blocking.handle(REQUEST) is Verdict.BLOCK
+    assert blocking.handle(request_) is Verdict.BLOCK
     assert blocking.handler.unanswered == 1
     assert blocking.steps == ["give", "find socket", "record"]
 
@@ -145,28 +174,32 @@ def test_a_check_is_answered_whatever_else_is_sent(
     blocking: Handled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    blocking.handler._checks.running = True  # type: ignore[misc]
     blocking.checked = Checked(ip_address("192.0.2.1"), as_usual=False)
     for _ in range(int(BURST) + 50):
         blocking.handle(REQUEST)
     assert blocking.steps.count("refuse") == BURST + 50
 
 
+@BOTH
 def test_whatever_goes_wrong_with_a_refusal_the_packet_is_recorded(
-    blocking: Handled, monkeypatch: pytest.MonkeyPatch
+    blocking: Handled, request_: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(refusal: Refusal) -> None:
+    def fail(*_: object) -> None:
         raise KeyError(6)
 
-    monkeypatch.setattr(blocking.handler._refusals, "send", fail)
+    for way in ("send", "send_plain"):
+        monkeypatch.setattr(blocking.handler._refusals, way, fail)
     with pytest.raises(KeyError):
-        blocking.handle(REQUEST)
+        blocking.handle(request_)
     assert blocking.steps == ["give", "find socket", "record"]
 
 
-def test_what_may_leave_outside_the_vpn_is_recorded_before() -> None:
+@BOTH
+def test_what_may_leave_outside_the_vpn_is_recorded_before(request_: bytes) -> None:
     handled = Handled(Config(when_vpn_down=WhenVpnDown.ALLOW))
     handled.handler._sync.view = View(frozenset(), frozenset())
-    assert handled.handle(REQUEST) is Verdict.ACCEPT
+    assert handled.handle(request_) is Verdict.ACCEPT
     assert handled.steps == ["find socket", "record", "give"]
 
 
@@ -192,7 +225,7 @@ def test_a_packet_that_cannot_be_judged_gets_no_verdict(
 
     monkeypatch.setattr(packets, "judge_parsed", fail)
     with pytest.raises(RuntimeError):
-        blocking.handle(REQUEST)
+        blocking.handle(OTHER)
     assert blocking.done == []
 
 
@@ -202,11 +235,12 @@ def test_a_packet_that_cannot_be_read_is_blocked_and_recorded(blocking: Handled)
     assert blocking.steps == ["give", "record"]
 
 
-def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked() -> None:
+@BOTH
+def test_a_redirect_that_failed_is_taken_back_before_it_is_recorded_as_blocked(request_: bytes) -> None:
     config = Config(mode=Mode.REDIRECT)
     handled = Handled(config)
-    assert handled.handle(REQUEST, Hook.OUTPUT) is Verdict.REDIRECT
-    assert handled.handle(REQUEST, mark=config.redirected_bit) is Verdict.BLOCK
+    assert handled.handle(request_, Hook.OUTPUT) is Verdict.REDIRECT
+    assert handled.handle(request_, mark=config.redirected_bit) is Verdict.BLOCK
     redirected, blocked = handled.steps[:3], handled.steps[3:]
     assert redirected == ["give", "find socket", "record"]
     assert blocked == ["give", "find socket", "refuse", "retract", "record"]
@@ -269,3 +303,35 @@ def test_an_exposure_lasts_for_as_long_as_a_client_repeats_its_request(
         now += 30
     now += 10
     assert blocking.handler.exposed_left == 0
+
+
+@pytest.mark.parametrize("outgoing", ["eth0", "wg0", "docker0"])
+@pytest.mark.parametrize("incoming", ["", "docker0"])
+@pytest.mark.parametrize("hook", Hook)
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("when_vpn_down", WhenVpnDown)
+@pytest.mark.parametrize("on_block", OnBlock)
+@pytest.mark.parametrize("vpn", [frozenset({"wg0"}), frozenset()])
+def test_a_plain_request_gets_what_judge_decides(
+    outgoing: str,
+    incoming: str,
+    hook: Hook,
+    mode: Mode,
+    when_vpn_down: WhenVpnDown,
+    on_block: OnBlock,
+    vpn: frozenset[str],
+) -> None:
+    config = Config(mode=mode, when_vpn_down=when_vpn_down, on_block=on_block)
+    for families, version in product((frozenset({4, 6}), frozenset({4})), (4, 6)):
+        view = View(vpn, families, inside=frozenset({"docker0"}))
+        packet = build("udp", message(0x0001), version, 3478)
+        arrival = Arrival(packet, incoming, outgoing, hook, 0, 1.0)
+        handled = Handled(config)
+        handled.anywhere = True
+        handled.handler._sync.view = view
+        judgement = judge(arrival, view, config)
+        assert handled.take(arrival) is judgement.verdict
+        assert handled.steps.count("refuse") == (judgement.refusal is not None)
+        assert handled.steps.count("record") == (judgement.event is not None)
+        found = judgement.event is not None and not incoming
+        assert handled.steps.count("find socket") == found

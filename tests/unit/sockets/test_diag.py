@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stunwall.model import Datagram, Transport
+from stunwall.model import Datagram, Plain, Transport
 from stunwall.sockets import diag
 from stunwall.sockets.diag import SocketLookup
 from stunwall.vpn.link_names import LinkNames
@@ -91,6 +91,28 @@ def test_a_socket_is_found_among_others_of_its_port(way: Tun, lookup: SocketLook
         found = lookup.find(sent(one, 4), way.name)
         assert found is not None
         assert found.inode == inode(one)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_socket_of_a_plain_request_is_found(way: Tun, lookup: SocketLookup, version: int) -> None:
+    with socket.socket(FAMILIES[version], socket.SOCK_DGRAM) as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, way.name.encode())
+        own.bind(("", 0))
+        packet = sent(own, version)
+        request = Plain(
+            packet.source.packed,
+            packet.destination.packed,
+            packet.source_port.to_bytes(2, "big"),
+            packet.destination_port.to_bytes(2, "big"),
+            bytes(12),
+        )
+        lookup.begin_plain(request, way.name)
+        found = lookup.found()
+        assert found is not None
+        assert found == lookup.find(packet, way.name)
+        assert found.inode == inode(own)
+        lookup.begin_plain(request, "lo")
+        assert lookup.found() is None
 
 
 @pytest.mark.parametrize("version", [4, 6])
