@@ -4,7 +4,8 @@
  *
  * A Binding Request begins the flow. For each line that it reads, it sends BLOCKS times PACKETS packets of 1,200 bytes
  * that look like RTP (RFC 3550 §5.1: version 2). The server sends each of them back, and WINDOW of them are on their
- * way at a time. It prints how many Mbit/s came back in the fastest block: one that little interrupted.
+ * way at a time. It prints how many Mbit/s came back in the fastest block: one that little interrupted; and the
+ * address that the server has seen when the flow began.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -48,6 +49,7 @@ int main(int count, char **given)
     struct sockaddr_in own = { .sin_family = AF_INET }, server = { .sin_family = AF_INET, .sin_port = htons(3478) };
     struct timeval patience = { .tv_sec = 5 };
     int it = socket(AF_INET, SOCK_DGRAM, 0), packets;
+    struct in_addr seen;
     char line[16];
 
     if (count != 4)
@@ -65,6 +67,9 @@ int main(int count, char **given)
         fputs("media: the flow was refused\n", stderr);
         return 1;
     }
+    /* RFC 8489 §14.2. The server's answer has no attribute but XOR-MAPPED-ADDRESS. */
+    memcpy(&seen, back + 28, 4);
+    seen.s_addr ^= htonl(0x2112a442);
     /* A packet that is lost makes its place in the window free again. */
     patience = (struct timeval){ .tv_usec = 50000 };
     setsockopt(it, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -76,7 +81,7 @@ int main(int count, char **given)
 
             fastest = rate > fastest ? rate : fastest;
         }
-        printf("%.2f\n", fastest);
+        printf("%.2f %s\n", fastest, inet_ntoa(seen));
         fflush(stdout);
     }
 }

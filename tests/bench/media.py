@@ -48,6 +48,7 @@ def rows(
 ) -> Iterator[Row]:
     """Two flows in turns: one that goes into the VPN, and one from a socket whose address is routed around it."""
     taken: dict[str, list[float]] = {DIRECT: [], REDIRECTED: []}
+    seen = set()
     with ExitStack() as stack:
         flows = {
             name: stack.enter_context(Meter(client, "media", source, server, str(packets)))
@@ -55,7 +56,11 @@ def rows(
         }
         for _ in range(rounds):
             for name, flow in turns(flows):
-                taken[name].append(float(flow.measure()[0]))
+                speed, address = flow.measure()
+                taken[name].append(float(speed))
+                seen.add(address)
+    if len(seen) != 1 or bypassing in seen:
+        raise RuntimeError(f"both flows should come from the VPN's address, and came from {seen}")
     for name, values in taken.items():
         yield Row(
             GROUP,
