@@ -13,6 +13,8 @@ from stunwall.configfile.errors import ConfigError, ConfigPermissionError
 from stunwall.configfile.values import ALLOW_KEYS, KEYS, LOG_KEYS, Check, UnfitError
 
 DEFAULT_FILE = Path("/etc/stunwall/stunwall.toml")
+# The kernel's time for loading the rules grows with the square of this: 0.3 s, and 90 s with ten times as many.
+MOST_EXCEPTIONS = 1000
 
 
 def load(file: Path = DEFAULT_FILE) -> Config:
@@ -65,6 +67,12 @@ def merge(config: Config, file: Path) -> Config:
     allow = reader.allow(table.pop("allow", []))
     log = reader.log(table.pop("log", {}), config.log)
     merged = replace(config, **reader.values(table, KEYS, ()), log=log, allow=config.allow + allow)
+    if len(merged.allow) > MOST_EXCEPTIONS:
+        raise ConfigError(
+            f"allow: at most {MOST_EXCEPTIONS} exceptions expected, found {len(merged.allow)} up to here. "
+            "Let one stand for several, by a network in `to` or without a port",
+            file,
+        )
     for key in ("inside", "interfaces"):
         if key in table:
             reader.check_inside(key, merged)

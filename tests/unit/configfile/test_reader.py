@@ -380,6 +380,16 @@ def test_drop_ins_are_merged_in_the_order_of_their_names_and_later_wins(tmp_path
     assert [rule.port for rule in loaded.allow] == [1, 2]
 
 
+def test_exceptions_of_all_files_are_at_most_a_thousand(tmp_path: Path) -> None:
+    file = write(tmp_path, f"[[allow]]\nport = 1\n{WHY}" * 999)
+    drop_in = write(tmp_path, f"[[allow]]\nport = 2\n{WHY}", "conf.d/a.toml")
+    assert len(load(file).allow) == 1000
+    write(tmp_path, f"[[allow]]\nport = 2\n{WHY}" * 2, "conf.d/a.toml")
+    assert complaint(file).startswith(
+        f"{drop_in}: allow: at most 1000 exceptions expected, found 1001 up to here."
+    )
+
+
 def test_a_mistake_in_a_drop_in_names_the_drop_in(tmp_path: Path) -> None:
     file = write(tmp_path, "")
     drop_in = write(tmp_path, "\nqueue = -1", "conf.d/a.toml")
