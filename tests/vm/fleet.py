@@ -20,6 +20,7 @@ from vm.package import ROOT
 ROLES = ROOT / "systemd/ansible/roles"
 HOST_KEY = "/run/host-key"
 SECONDS = 900 * PATIENCE  # an installation takes minutes of an emulated processor
+CONNECTION = "/run/ssh-to-machine"
 # One SSH connection for all tasks; without sftp, which dropbear lacks.
 SETTINGS = f"""
 [defaults]
@@ -29,7 +30,8 @@ nocows = true
 [ssh_connection]
 pipelining = true
 transfer_method = piped
-ssh_args = -o ControlMaster=auto -o ControlPersist=600s -o IdentitiesOnly=yes -o UserKnownHostsFile=known_hosts
+ssh_args = -o ControlMaster=auto -o ControlPersist=600s -o ControlPath={CONNECTION} -o IdentitiesOnly=yes
+    -o UserKnownHostsFile=known_hosts
 """
 HOSTS = (
     f"machine ansible_host={CLIENT[AF_INET]} ansible_user=root ansible_ssh_private_key_file=key "
@@ -105,4 +107,6 @@ def administrator(namespace: Namespace, machine: Machine, folder: Path) -> Itera
     try:
         yield Administrator(namespace, folder)
     finally:
+        # dropbear's output has its end only when the connection has ended, too.
+        subprocess.run(["ssh", "-o", f"ControlPath={CONNECTION}", "-O", "exit", "machine"], check=False)
         server.stop()
