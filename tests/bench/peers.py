@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.machine import PHYSICAL, SERVER, VPN, Machine, Tunnel, machine
 from bench.tools import program
@@ -13,7 +14,7 @@ from lab.agent import Agent
 from lab.deadline import until
 from lab.process import Process
 
-QUEUE = "4790"  # of the C listener and of OpenSnitch
+QUEUE = "4790"  # of the listeners and of OpenSnitch
 CONNTRACK = """
     table inet stateful {
         chain postrouting {
@@ -22,6 +23,7 @@ CONNTRACK = """
         }
     }
 """
+PYTHON_LISTENER = str(Path(__file__).with_name("listener.py"))
 # The UDP header has 8 bytes, and the cookie is the second word of the message: RFC 8489 §5.
 STUN = "0>>22&0x3C@12=0x2112A442"
 
@@ -41,10 +43,10 @@ def _conntrack(machine: Machine) -> Iterator[None]:
 
 
 @contextmanager
-def _listener(machine: Machine) -> Iterator[None]:
+def _listener(machine: Machine, *command: str) -> Iterator[None]:
     rule = f"-t mangle -A POSTROUTING -o {PHYSICAL} -p udp -m u32 --u32 {STUN} -j NFQUEUE --queue-num {QUEUE}"
     machine.client.run("iptables", *rule.split()).check_returncode()
-    listener = Process(machine.client, str(program("listener")), QUEUE)
+    listener = Process(machine.client, *command, QUEUE)
     try:
         listener.wait_line("listening", 5)
         yield
@@ -89,7 +91,8 @@ def stunwall(machine: Machine, mode: str, exceptions: Iterable[str] = ()) -> Ite
 
 NOTHING = Peer("nothing", lambda _: nullcontext())
 CONNECTION_TRACKING = Peer("conntrack", _conntrack)
-LISTENER = Peer("C listener", _listener)
+LISTENER = Peer("C listener", lambda machine: _listener(machine, str(program("listener"))))
+PYTHON = Peer("Python listener", lambda machine: _listener(machine, sys.executable, PYTHON_LISTENER))
 OPENSNITCH = Peer("OpenSnitch", _opensnitch)
 BLOCK = Peer("stunwall block", lambda machine: stunwall(machine, "block"))
 REDIRECT = Peer("stunwall redirect", lambda machine: stunwall(machine, "redirect"))
@@ -98,7 +101,7 @@ PEERS = (NOTHING, CONNECTION_TRACKING, LISTENER, OPENSNITCH, BLOCK, REDIRECT)
 
 
 def judged(machine: Machine) -> int:
-    """How many packets the kernel has handed to the C listener or OpenSnitch: the queue's last number."""
+    """How many packets the kernel has handed to a listener or OpenSnitch: the queue's last number."""
     # proc_nfnetlink_queue(5): queue, port ID, waiting, mode, range, two kinds of drops, last packet's number
     rows = map(str.split, machine.client.read("netfilter/nfnetlink_queue").splitlines())
     return sum(int(row[7]) for row in rows if row[0] == QUEUE)

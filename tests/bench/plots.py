@@ -16,6 +16,7 @@ PEERS = (
     "nothing",
     "conntrack",
     "C listener",
+    "Python listener",
     "OpenSnitch",
     "stunwall block",
     "stunwall redirect",

@@ -14,6 +14,7 @@ from bench.peers import (
     LISTENER,
     OPENSNITCH,
     PEERS,
+    PYTHON,
     REDIRECT,
     Peer,
     judged,
@@ -32,7 +33,7 @@ PACE = 0.003  # seconds from one peer to the next, so that the last one has reco
 REFUSED = "refused"
 SUCCESS = BY_WAY_OUT  # the address that the server sees
 ANSWERS = {BLOCK: REFUSED, REDIRECT: VPN_ADDRESS}  # of all others: SUCCESS
-QUEUED = {LISTENER: 2, OPENSNITCH: 1}  # how many packets of a flow they have to judge
+QUEUED = {LISTENER: 2, PYTHON: 2, OPENSNITCH: 1}  # how many packets of a flow they have to judge
 BUDGETS = (Budget(1.2, LISTENER.name), Budget(0.5, OPENSNITCH.name))
 
 
@@ -49,7 +50,7 @@ def measure(quick: bool) -> Iterator[Result]:
     """Yields the round trips after a pause, and those of many requests in a row."""
     parts, samples, row = (2, 5, 2) if quick else (PARTS, SAMPLES, ROW)
     with (
-        running(present((*PEERS, EXCEPTION)), Tunnel.CABLE) as machines,
+        running(present((*PEERS, PYTHON, EXCEPTION)), Tunnel.CABLE) as machines,
         askers(machines, SERVER) as asking,
     ):
         paused = [asked(asking, samples) for _ in range(parts)]

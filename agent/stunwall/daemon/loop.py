@@ -1,6 +1,7 @@
-"""The daemon's loop: one selector, one thread (the record and the endpoints of peers have their own)."""
+"""The daemon's loop: one thread (the record and the endpoints of peers have their own)."""
 
 import gc
+import select
 import selectors
 import socket
 import sys
@@ -67,7 +68,7 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
         self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
         self._next_probe = 0.0  # seconds of the monotonic clock
         self._commands = Commands(
@@ -100,7 +101,6 @@ class Loop:
         gc.freeze()
         self._ready()
         parts, register = self._parts, self._selector.register
-        register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
         register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
@@ -108,14 +108,28 @@ class Loop:
         register(stopping, selectors.EVENT_READ, None)
         parts.follow_ledger()
         parts.follow_check()
-        while True:
-            for key, _ in self._selector.select(self._wait_seconds()):
-                if key.data is None:
-                    return
-                key.data()
-            self._do_what_is_due()
-            parts.follow_ledger()
-            parts.follow_check()
+        # Packets do not wait for what a selector does in Python after each wait.
+        queue, others = parts.queue.fileno(), self._selector.fileno()
+        with select.epoll() as ready:
+            ready.register(queue, select.EPOLLIN)
+            ready.register(others, select.EPOLLIN)
+            while True:
+                for descriptor, _ in ready.poll(self._wait_seconds()):
+                    if descriptor == queue:
+                        parts.queue.serve()
+                    elif self._has_to_stop():
+                        return
+                self._do_what_is_due()
+                parts.follow_ledger()
+                parts.follow_check()
+
+    def _has_to_stop(self) -> bool:
+        """Serve whatever is readable but the queue; return whether `stopping` is."""
+        for key, _ in self._selector.select(0):
+            if key.data is None:
+                return True
+            key.data()
+        return False
 
     def _ready(self) -> None:
         parts = self._parts
@@ -149,7 +163,7 @@ class Loop:
 
     def _wait_seconds(self) -> float | None:
         """Return the seconds until something is due, None if nothing is."""
-        waits = []
+        waits: list[float] = []
         if self._failing:
             waits.append(_RETRY)
         if self._control.rest is not None:
@@ -166,7 +180,7 @@ class Loop:
             waits.append(ends)
         if self._probe_period:
             waits.append(max(0.0, self._next_probe - time.monotonic()))
-        return min(waits, default=None)
+        return max(0.0, min(waits)) if waits else None
 
     def _do_what_is_due(self) -> None:
         pause = self._parts.pause
