@@ -1,6 +1,7 @@
 """The daemon's loop: one thread (the record and the endpoints of peers have their own)."""
 
 import gc
+import os
 import select
 import selectors
 import socket
@@ -101,6 +102,7 @@ class Loop:
         gc.freeze()
         self._ready()
         parts, register = self._parts, self._selector.register
+        register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
         register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
@@ -108,28 +110,22 @@ class Loop:
         register(stopping, selectors.EVENT_READ, None)
         parts.follow_ledger()
         parts.follow_check()
-        # Packets do not wait for what a selector does in Python after each wait.
-        queue, others = parts.queue.fileno(), self._selector.fileno()
-        with select.epoll() as ready:
-            ready.register(queue, select.EPOLLIN)
-            ready.register(others, select.EPOLLIN)
+        # It waits as the selector does, but without what that does in Python after each wait: packets come first.
+        queue = parts.queue.fileno()
+        with select.epoll.fromfd(os.dup(self._selector.fileno())) as ready:
             while True:
                 for descriptor, _ in ready.poll(self._wait_seconds()):
                     if descriptor == queue:
                         parts.queue.serve()
-                    elif self._has_to_stop():
+                    elif (key := self._selector.get_map().get(descriptor)) is None:
+                        continue  # a connection that was closed since
+                    elif key.data is None:
                         return
+                    else:
+                        key.data()
                 self._do_what_is_due()
                 parts.follow_ledger()
                 parts.follow_check()
-
-    def _has_to_stop(self) -> bool:
-        """Serve whatever is readable but the queue; return whether `stopping` is."""
-        for key, _ in self._selector.select(0):
-            if key.data is None:
-                return True
-            key.data()
-        return False
 
     def _ready(self) -> None:
         parts = self._parts
