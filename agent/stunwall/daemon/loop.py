@@ -1,8 +1,6 @@
-"""The daemon's loop: one thread (the record and the endpoints of peers have their own)."""
+"""The daemon's loop: one selector, one thread (the record and the endpoints of peers have their own)."""
 
 import gc
-import os
-import select
 import selectors
 import socket
 import sys
@@ -69,7 +67,7 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._selector = selectors.EpollSelector()
+        self._selector = selectors.DefaultSelector()
         self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
         self._next_probe = 0.0  # seconds of the monotonic clock
         self._commands = Commands(
@@ -110,22 +108,14 @@ class Loop:
         register(stopping, selectors.EVENT_READ, None)
         parts.follow_ledger()
         parts.follow_check()
-        # It waits as the selector does, but without what that does in Python after each wait: packets come first.
-        queue = parts.queue.fileno()
-        with select.epoll.fromfd(os.dup(self._selector.fileno())) as ready:
-            while True:
-                for descriptor, _ in ready.poll(self._wait_seconds()):
-                    if descriptor == queue:
-                        parts.queue.serve()
-                    elif (key := self._selector.get_map().get(descriptor)) is None:
-                        continue  # a connection that was closed since
-                    elif key.data is None:
-                        return
-                    else:
-                        key.data()
-                self._do_what_is_due()
-                parts.follow_ledger()
-                parts.follow_check()
+        while True:
+            for key, _ in self._selector.select(self._wait_seconds()):
+                if key.data is None:
+                    return
+                key.data()
+            self._do_what_is_due()
+            parts.follow_ledger()
+            parts.follow_check()
 
     def _ready(self) -> None:
         parts = self._parts
@@ -159,7 +149,7 @@ class Loop:
 
     def _wait_seconds(self) -> float | None:
         """Return the seconds until something is due, None if nothing is."""
-        waits: list[float] = []
+        waits = []
         if self._failing:
             waits.append(_RETRY)
         if self._control.rest is not None:
@@ -176,7 +166,7 @@ class Loop:
             waits.append(ends)
         if self._probe_period:
             waits.append(max(0.0, self._next_probe - time.monotonic()))
-        return max(0.0, min(waits)) if waits else None
+        return min(waits, default=None)
 
     def _do_what_is_due(self) -> None:
         pause = self._parts.pause
