@@ -64,7 +64,7 @@ def _bars(rows: Sequence[Row]) -> Any:
     figure, axes = _figure(len(panels), heights)
     for axis, panel, unit in zip(axes, panels, units, strict=True):
         _panel_of_bars(axis, panel, peers)
-        axis.set_xlabel(f"{unit}: median, and from the 10th to the 90th percentile")
+        axis.set_xlabel(f"{unit}: median and spread" if unit else "median and spread")
     handles, labels = _legend(axes)
     if len(peers) > 1:
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(peers), 4), frameon=False)
@@ -141,7 +141,9 @@ def _scale(axis: Any, which: str, results: Sequence[Sequence[float]]) -> None:
 def _plain(axis: Any, which: str) -> None:
     from matplotlib.ticker import FuncFormatter
 
-    getattr(axis, f"{which}axis").set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    getattr(axis, f"{which}axis").set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1000 else f"{value:g}")
+    )
     axis.grid(axis=which, alpha=0.3)
     axis.set_axisbelow(True)
     for side in ("top", "right"):
