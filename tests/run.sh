@@ -179,7 +179,7 @@ case $part in
         failed=0
         checks
         # These files of the lab mostly wait. They come last in the lane that ends first.
-        waiting="test_allow or test_bound_tcp or test_inside or test_notify or test_pause or test_reconnect or test_tripwire"
+        waiting="test_allow or test_bound_tcp or test_inside"
         # shellcheck disable=SC2016 # for the inner shell
         begin 6.1 sh -c '
             waiting=$1; shift
