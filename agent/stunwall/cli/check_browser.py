@@ -63,8 +63,8 @@ def checked(config: Config, print_url: bool) -> dict[str, Any]:
     session = Session(config.run_dir, machine)
     session.test()
     with PageServer(_html(), session.actions, own_users()) as page:
-        _open(page.address, print_url)
         try:
+            _open(page.address, print_url)
             if not page.opened.wait(_HINT):
                 typer.echo(_UNTOLD, err=True)
             page.finished.wait(_SECONDS)
