@@ -37,12 +37,12 @@ not leave by the VPN is a redirect that failed, as the kernel does not route a s
 blocked. The higher one, `passed`, is set in postrouting on STUN that may bypass the VPN; the second lock drops what
 does not have it. Both together on a packet are stunwalld's own (refusal, probe), and the table handles them.
 
-*What can race.* `view` and the table's set of VPN interfaces come from the same snapshot, but not at the same
-instant. A packet may be queued although the VPN came up meanwhile, hence the look at `view.vpn` in postrouting. An
-interface that stops being the VPN stays in the set until the next transaction, a few milliseconds. A redirected packet
-meets postrouting again while the daemon gives its verdict. If it is queued there, it waits until the daemon has
-recorded the redirect; if it is blocked, that record is retracted. While the network cannot be read, `view` is empty
-and not `known`, and everything is blocked.
+*What can race.* `view` and the table's set of VPN interfaces come from the same snapshot, but not at the same instant.
+A packet may be queued although the VPN came up meanwhile, hence the look at `view.vpn` in postrouting. An interface
+that stops being the VPN stays in the set until the next transaction, a few milliseconds. A redirected packet meets
+postrouting again while the daemon gives its verdict. If it is queued there, the daemon records the redirect first, as
+it records packets in their order; if it is blocked, that record is retracted. While the network cannot be read, `view`
+is empty and not `known`, and everything is blocked.
 
 *Why nothing unknown is accepted.* The table's matches for UDP are coarse, so the queue also holds look-alikes. What
 parses and is positively not STUN passes. What does not parse is blocked, since the receiver may read it in another way

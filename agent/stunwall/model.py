@@ -270,6 +270,16 @@ class Plain(NamedTuple):
         return 4 if len(self.source) == 4 else 6
 
 
+class Answered(NamedTuple):
+    """What has been done for a packet besides its verdict.
+
+    `refused`: its sender was told. `question`: the number of the question whose socket it is, 0 if that was not asked.
+    """
+
+    refused: bool = False
+    question: int = 0
+
+
 class Decision(NamedTuple):
     """A verdict and its reason; `refusal` is the response of a Refusal, None where the sender is not told."""
 

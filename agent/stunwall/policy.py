@@ -30,27 +30,27 @@ def decide(detection: Detection | None, arrival: Arrival, view: View, config: Co
             return Decision(Verdict.BLOCK, Reason.DEVICE_BOUND)
         # The table sees neither attributes nor every length, so look-alikes get here, too.
         return Decision(Verdict.ACCEPT, Reason.NOT_STUN)
-    passing = passes(detection.datagram.family, arrival, view, config)
+    passing = passes(detection.datagram.family, arrival.hook, arrival.outgoing, view, config)
     if passing is not None:
         return passing
     return Decision(Verdict.BLOCK, _why(detection, arrival, view, config), _refusal(detection, config))
 
 
-def passes(version: int, arrival: Arrival, view: View, config: Config) -> Decision | None:
-    """Return why STUN of an IP version is not blocked, None if it is.
+def passes(version: int, hook: Hook, outgoing: str, view: View, config: Config) -> Decision | None:
+    """Return why STUN of an IP version is not blocked where it leaves by an interface, None if it is.
 
     The order matters. At the output hook the interface can still change, so nothing is let out or blocked for good.
     In postrouting the interface comes first; whether any VPN is up only matters for what does not leave by it.
     """
-    if arrival.outgoing in view.inside:
+    if outgoing in view.inside:
         # A container or VM appeared between the table's look at its set and ours. At the output hook this lets nothing
         # out: if another interface is chosen after it, postrouting sees that.
         return Decision(Verdict.ACCEPT, Reason.INSIDE)
-    if arrival.hook is Hook.OUTPUT:
+    if hook is Hook.OUTPUT:
         if config.mode is Mode.REDIRECT and version in view.families:
             return Decision(Verdict.REDIRECT, Reason.REDIRECTED)
         return Decision(Verdict.ACCEPT, Reason.WALL_DECIDES)
-    if arrival.outgoing in view.vpn:
+    if outgoing in view.vpn:
         # The VPN came up between the table's look at its set and ours.
         return Decision(Verdict.ACCEPT, Reason.THROUGH_VPN)
     if view.known and not view.vpn and config.when_vpn_down is WhenVpnDown.ALLOW:

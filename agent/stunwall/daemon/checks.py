@@ -71,11 +71,8 @@ class Checks:
         self._own = own
         self._owner = owner
         self._checks: list[_Check] = []
-
-    @property
-    def running(self) -> bool:
-        """Whether a check goes on."""
-        return any(time.monotonic() < each.until for each in self._checks)
+        self.until = 0.0
+        """Until when a packet may be a check's, in seconds of the monotonic clock."""
 
     def begin(self, uid: int) -> Hold:
         """Begin a check of a user's browser, which ends when the connection does. Raises CheckError or NftError."""
@@ -93,6 +90,7 @@ class Checks:
         # Longer than in the kernel, so that nothing of it is taken for an ordinary packet.
         check = _Check(uid, now + SECONDS + 1, servers)
         self._checks.append(check)
+        self.until = check.until
         reply: Status = {
             "seconds": SECONDS,
             "servers": [
@@ -149,6 +147,7 @@ class Checks:
             table.end_check(self._nft, check.servers)
         # What waits in the queue is still the check's, and must not be taken for an ordinary packet.
         check.until = min(check.until, time.monotonic() + _QUEUED)
+        self.until = max(each.until for each in self._checks)
 
     def _of(self, server: Server) -> _Check | None:
         now = time.monotonic()

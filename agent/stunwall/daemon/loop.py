@@ -1,6 +1,8 @@
 """The daemon's loop: one selector, one thread (the record and the endpoints of peers have their own)."""
 
 import gc
+import os
+import select
 import selectors
 import socket
 import sys
@@ -28,6 +30,11 @@ from stunwall.wall.nft import Nft
 
 # Seconds until links that could not be read, or a wall that could not be put up, are tried again.
 _RETRY = 1.0
+# Seconds without a packet, after which those before it are recorded.
+_PAUSE = 0.001
+# Seconds for which packets may keep the loop from its other parts.
+_ANSWERING = 0.01
+_FILES = 16  # descriptors that are looked at in one go
 # Seconds for which another thread may keep the interpreter from this one (sys.setswitchinterval). A packet's way waits
 # for it several times, and others work while it does: the record's thread, or one that parses thousands of peers.
 _SWITCH = 0.00005
@@ -67,7 +74,10 @@ class Loop:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
+        # The same, without the lists that a selector makes for a packet that somebody waits for.
+        self._epoll = select.epoll.fromfd(os.dup(self._selector.fileno()))
+        self._packets_alone = [(parts.queue.fileno(), select.EPOLLIN)]
         self._probe_period = (systemd.watchdog() or 0.0) / _PROBES
         self._next_probe = 0.0  # seconds of the monotonic clock
         self._commands = Commands(
@@ -91,6 +101,7 @@ class Loop:
         """Close the control socket."""
         self._parts.agents.subscribers = None
         self._control.close()
+        self._epoll.close()
 
     def serve(self, stopping: socket.socket) -> None:
         """Say that the daemon is ready, and serve until `stopping` becomes readable."""
@@ -109,13 +120,31 @@ class Loop:
         parts.follow_ledger()
         parts.follow_check()
         while True:
-            for key, _ in self._selector.select(self._wait_seconds()):
+            for file in self._ready_files():
+                # None if another one, served before it, has closed it.
+                if (key := self._selector.get_map().get(file)) is None:
+                    continue
                 if key.data is None:
                     return
                 key.data()
             self._do_what_is_due()
             parts.follow_ledger()
             parts.follow_check()
+
+    def _ready_files(self) -> list[int]:
+        """Wait for what is due, and return the descriptors that are readable or writable.
+
+        Packets get their verdicts meanwhile. What is recorded of them waits until none has come for a while, so that
+        neither the next packet nor the program that has its answer waits for that.
+        """
+        packets = self._parts.queue
+        ready = self._epoll.poll(self._wait_seconds(), _FILES)
+        end = time.monotonic() + _ANSWERING
+        while ready == self._packets_alone and time.monotonic() < end:
+            packets.serve()
+            ready = self._epoll.poll(_PAUSE, _FILES)
+        packets.finish()
+        return [file for file, _ in ready]
 
     def _ready(self) -> None:
         parts = self._parts

@@ -1,10 +1,8 @@
 """One queued packet: judged, and what judge() returned carried out."""
 
-import os
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from stunwall.config import Config, OnBlock
 from stunwall.daemon import systemd
@@ -12,8 +10,20 @@ from stunwall.daemon.answers import Answers
 from stunwall.daemon.checks import Checks
 from stunwall.daemon.sync import NetworkSync
 from stunwall.judge import Judgement, judge_parsed, parsed
-from stunwall.model import EXPOSED, Arrival, Datagram, Event, Hook, Plain, Reason, Refusal, Sender, Verdict
-from stunwall.policy import passes
+from stunwall.model import (
+    EXPOSED,
+    Answered,
+    Arrival,
+    Datagram,
+    Event,
+    Hook,
+    Plain,
+    Reason,
+    Refusal,
+    Sender,
+    Verdict,
+)
+from stunwall.policy import View, passes
 from stunwall.queue.nfqueue import Give
 from stunwall.queue.probe import Probe
 from stunwall.queue.refusal import RefusalSender
@@ -26,8 +36,8 @@ from stunwall.stun.detect import mapped_address
 KEPT = 10  # exposures that `status` shows; the record has them all
 # Seconds: a client whose answer was dropped repeats its request for so long (RFC 8489 §6.2.1: Rc 7, Rm 16, RTO 500 ms).
 _REPEATED = 39.5
-# Seconds without a packet, after which the next one is taken for the first of a program, and for no part of a flood.
-_PAUSE = 0.001
+_PREROUTING = Hook.PREROUTING.value
+_LOOPBACK = 1  # the index of "lo", by which the probe goes (net/net_namespace.h: LOOPBACK_IFINDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +47,6 @@ class Exposure:
     time: float
     address: str
     server: str
-
-
-class _Begun(NamedTuple):
-    """What was done for a packet: it is refused, its socket is looked up."""
-
-    refused: bool = False
-    looked_up: bool = False
 
 
 class PacketHandler:
@@ -77,7 +80,10 @@ class PacketHandler:
         self.exposed_why = ""
         """What the first of those proved that `exposed_left` is about."""
         self._answers = Answers()
-        self._last = 0.0  # when the last packet was judged, in seconds of the monotonic clock
+        self._view: View | None = None
+        self._config = config
+        # Verdicts on plain requests by that view and configuration; by their length, hook, and interface's index.
+        self._decided: dict[tuple[int, int, int], Verdict] = {}
         self._exposed_until = 0.0  # seconds of the monotonic clock
         self._sync = sync
         self._probe = probe
@@ -88,68 +94,70 @@ class PacketHandler:
         self._writer = writer
         self._problem = problem
 
+    def decide(self, packet: bytes, hook: int, incoming: int, outgoing: int) -> tuple[Verdict, Plain] | None:
+        """Return the verdict of judge() on a plain request of this machine, None for a packet that is to be handled.
+
+        That is one on which more depends than on its interface, as on a check, or which is recorded before it passes.
+        """
+        request = plain.read(packet)
+        if request is None or incoming or outgoing == _LOOPBACK or hook == _PREROUTING:
+            return None
+        if time.monotonic() < self._checks.until:
+            return None
+        view, config = self._sync.view, self.config
+        if view is not self._view or config is not self._config:
+            self._view, self._config, self._decided = view, config, {}
+        case = len(packet), hook, outgoing
+        verdict = self._decided.get(case)
+        if verdict is None:
+            name = self._sync.names.name(outgoing)
+            passing = passes(request.version, Hook(hook), name, view, config)
+            verdict = self._decided[case] = Verdict.BLOCK if passing is None else passing.verdict
+        return None if verdict is Verdict.ACCEPT else (verdict, request)
+
+    def answer(self, verdict: Verdict, request: Plain, outgoing: int) -> Answered:
+        """Look up the socket of a request on which `decide` has decided, and refuse it if it is blocked."""
+        question = self._sockets.begin_plain(request, outgoing)
+        if verdict is not Verdict.BLOCK or self.config.on_block is OnBlock.DROP:
+            return Answered(question=question)
+        refused = self._answers.suffice(time.monotonic())
+        if refused:
+            try:
+                self._refusals.send_plain(request, plain.refusal(request))
+            except OSError:
+                self.unanswered += 1  # as in _send
+        return Answered(refused, question)
+
+    def finish(self, arrival: Arrival, answered: Answered) -> None:
+        """Record a request that was answered, by the same view and configuration."""
+        datagram = parsed(arrival.packet)
+        self._carry_out(judge_parsed(datagram, arrival, self._sync.view, self.config), arrival, answered)
+
     def handle(self, arrival: Arrival, give: Give) -> None:
         """Give a packet its verdict and carry out what follows. The verdict waits for that only where it must."""
         if self._probe.matches(arrival.packet):
             give(Verdict.BLOCK)
             systemd.notify("WATCHDOG=1")
             return
-        request = None if self._checks.running else plain.read(arrival.packet)
-        verdict = None if request is None else self._verdict(request, arrival)
-        if request is None or verdict is None:
-            self._take_apart(arrival, give)
-            return
-        give(verdict)
-        begun = _Begun()
-        try:
-            begun = self._begin(request, verdict, arrival)
-        finally:
-            self._take_apart(arrival, give, begun)
-
-    def _take_apart(self, arrival: Arrival, give: Give, begun: _Begun | None = None) -> None:
-        """Carry out what judge() returns. `begun`: what was done for a packet that has its verdict."""
         datagram = parsed(arrival.packet)
         arrival = self._look_up(datagram, arrival)
         judgement = judge_parsed(datagram, arrival, self._sync.view, self.config)
         # Nothing leaves outside the VPN that could not be recorded. A TCP connection is reset first: while its segment
         # is in the queue, the kernel sends no part of it again (net/ipv4/tcp_output.c, skb_still_in_host_queue).
         reset = judgement.refusal is not None and judgement.refusal.blocked.tcp is not None
-        if begun is not None:
-            self._carry_out(judgement, arrival, begun)
-        elif judgement.verdict is Verdict.ACCEPT or reset:
+        if judgement.verdict is Verdict.ACCEPT or reset:
             self._carry_out(judgement, arrival)
             give(judgement.verdict)
         else:
             give(judgement.verdict)
             self._carry_out(judgement, arrival)
 
-    def _verdict(self, request: Plain, arrival: Arrival) -> Verdict | None:
-        """Return the verdict of judge() on a plain request, None for one that is recorded before it passes."""
-        if arrival.hook is Hook.PREROUTING:
-            return None
-        passing = passes(request.version, arrival, self._sync.view, self.config)
-        if passing is None:
-            return Verdict.BLOCK
-        return None if passing.verdict is Verdict.ACCEPT else passing.verdict
-
-    def _begin(self, request: Plain, verdict: Verdict, arrival: Arrival) -> _Begun:
-        """Do for a plain request what somebody waits for; the rest takes as long again."""
-        if arrival.incoming:
-            return _Begun()
-        self._sockets.begin_plain(request, arrival.outgoing)
-        blocked = verdict is Verdict.BLOCK and self.config.on_block is not OnBlock.DROP
-        refused = blocked and self._answers.suffice(time.monotonic())
-        if refused:
-            self._send(lambda: self._refusals.send_plain(request, plain.refusal(request)))
-        self._let_others_run()
-        return _Begun(refused, looked_up=True)
-
-    def _carry_out(self, judgement: Judgement, arrival: Arrival, begun: _Begun | None = None) -> None:
+    def _carry_out(self, judgement: Judgement, arrival: Arrival, answered: Answered | None = None) -> None:
         """Refuse a packet, as far as that is not done and its sender has answers left, and record it."""
         sender = None
         try:
-            refused, looked_up = begun or self._tell(judgement, arrival)
-            sender = self._sender() if looked_up else None
+            refused, question = answered or self._tell(judgement, arrival)
+            sender = self._sender(question) if question else None
             refusal = judgement.refusal
             if refusal is not None and judgement.would is None:
                 enough = self._answers.take(_origin(refusal, sender), time.monotonic())
@@ -160,21 +168,20 @@ class PacketHandler:
         finally:
             self._record(judgement, sender, arrival)
 
-    def _tell(self, judgement: Judgement, arrival: Arrival) -> _Begun:
+    def _tell(self, judgement: Judgement, arrival: Arrival) -> Answered:
         """Report and refuse a packet, unless somebody had too many answers lately."""
         datagram, refusal = judgement.datagram, judgement.refusal
-        looked_up = False
+        question = 0
         if judgement.make_event is not None and datagram is not None and not arrival.incoming:
             # Before the answer: who is refused closes the socket.
-            self._sockets.begin(datagram, arrival.outgoing)
-            looked_up = True
+            question = self._sockets.begin(datagram, arrival.outgoing)
         if judgement.would is not None and datagram is not None:
             # Before the answer, so that the report is there when the page has its candidate.
             self._checks.tell(datagram, arrival, judgement)
         if refusal is None or (judgement.would is None and not self._answers.suffice(time.monotonic())):
-            return _Begun(refused=False, looked_up=looked_up)
+            return Answered(question=question)
         self._send(lambda: self._refusals.send(refusal))
-        return _Begun(refused=True, looked_up=looked_up)
+        return Answered(True, question)
 
     def _send(self, send: Callable[[], None]) -> None:
         try:
@@ -182,16 +189,6 @@ class PacketHandler:
         except OSError:
             # The sender waits for its own time-out then; the packet is blocked all the same.
             self.unanswered += 1
-
-    def _let_others_run(self) -> None:
-        """Let the program that has its answer go on, before the packet is recorded: it may wait for this processor.
-
-        Not between packets that come at once, as in a flood: whoever sends them would run each time.
-        """
-        now = time.monotonic()
-        if now - self._last > _PAUSE:
-            os.sched_yield()
-        self._last = now
 
     def _record(self, judgement: Judgement, sender: Sender | None, arrival: Arrival) -> None:
         if judgement.reason is Reason.UNREADABLE:
@@ -220,15 +217,15 @@ class PacketHandler:
         if arrival.hook is Hook.PREROUTING:
             return arrival._replace(awaited=self._sockets.awaited(datagram, arrival.incoming))
         if datagram.tcp is None:
-            if self._checks.running:
+            if time.monotonic() < self._checks.until:
                 return arrival._replace(checked=self._checks.find(datagram, arrival))
         elif arrival.hook is Hook.OUTPUT and datagram.tcp.opens:
             return arrival._replace(origin=self._origins.find(datagram, arrival))
         return arrival
 
-    def _sender(self) -> Sender | None:
+    def _sender(self, question: int) -> Sender | None:
         """Return whose packet the kernel has looked up, None if it is not known."""
-        found = self._sockets.found()
+        found = self._sockets.found(question)
         if found is None:
             return None
         return Sender(found.uid, found.cgroup, found.inode, found.interface)

@@ -82,7 +82,7 @@ class Parts:
         self.origins = Origins(self.sockets, config.webrtc_programs)
         stack.callback(self.origins.close)
         self.packets = self._packet_handler(stack)
-        self.queue.serve_with(self.packets.handle, self.packets.fault, self.sync.names.name)
+        self.queue.serve_with(self.packets, self.sync.names.name)
         self.check_due = self._new_check_due(stack)
 
     def put_up_wall(self) -> None:

@@ -4,12 +4,11 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from errno import EAGAIN
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 from netfilterqueue import COPY_PACKET, NetfilterQueue
 
-from stunwall.model import Arrival, Hook, StunwallError, Verdict
+from stunwall.model import Answered, Arrival, Hook, Plain, StunwallError, Verdict
 from stunwall.queue import proc
 
 _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts it
@@ -19,12 +18,40 @@ _LENGTH = 1024  # packets that may wait; the kernel drops the rest, and counts i
 _COPY_RANGE = 2048
 # Packets that get a verdict before the loop serves its other parts: some 3 ms of work.
 _TURN = 32
+# Packets that have their verdict and wait for the rest: a page's that asks some servers at once, and 3 ms of work.
+_LATER = 16
+_NOTHING = Answered()
 _HOOKS = {hook.value: hook for hook in Hook}
 
 Give = Callable[[Verdict], None]
-# Judges a packet, gives its verdict once, and carries out what follows from it.
-Handler = Callable[[Arrival, Give], None]
-Fault = Callable[[BaseException, Verdict | None], None]
+# Bytes, hook, indexes of the interfaces by which it came in and goes out (0 for none), mark, and when it was taken.
+_Taken = tuple[bytes, int, int, int, int, float]
+
+
+class Handler(Protocol):
+    """Decides on packets, and carries out what follows. What its methods raise is a fault."""
+
+    def decide(self, packet: bytes, hook: int, incoming: int, outgoing: int) -> tuple[Verdict, Plain] | None:
+        """Return the verdict of a plain request that can have it at once, None for any other packet.
+
+        `incoming` and `outgoing` are the indexes of interfaces, 0 for none.
+        """
+
+    def answer(self, verdict: Verdict, request: Plain, outgoing: int) -> Answered:
+        """Do for a plain request that has its verdict what somebody waits for."""
+
+    def finish(self, arrival: Arrival, answered: Answered) -> None:
+        """Do the rest for that packet."""
+
+    def handle(self, arrival: Arrival, give: Give) -> None:
+        """Give any other packet its verdict, and do all that follows."""
+
+    def fault(self, error: Exception, verdict: Verdict | None) -> None:
+        """Take what was raised, and the verdict that the packet had by then, None if it had none."""
+
+
+class _TurnIsOver(Exception):  # noqa: N818 - no error
+    """Ends `NetfilterQueue.run`."""
 
 
 class QueueError(StunwallError):
@@ -43,9 +70,8 @@ class Queue:
         self.faults = 0
         self._redirected = redirected
         self._passed = passed
-        self._handle: Handler = lambda arrival, give: give(Verdict.BLOCK)
-        self._fault: Fault = lambda error, verdict: None
-        self._name: Callable[[int], str] = lambda index: f"#{index}"
+        self._left = 0  # packets until the turn is over
+        self._later: list[tuple[_Taken, Verdict, Answered]] = []
         if portid := listener(number):
             raise QueueError(
                 f"queue {number} is taken by the program with netlink port {portid} (mostly its pid): "
@@ -58,7 +84,6 @@ class Queue:
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._queue.bind(number, self._receive, _LENGTH, COPY_PACKET, _COPY_RANGE)
             os.set_blocking(self.fileno(), False)
-            self._turn = _Turn(self.fileno())
         except OSError as error:
             raise QueueError(
                 f"cannot listen on queue {number}: {error}. It needs root (CAP_NET_ADMIN), a kernel with "
@@ -70,38 +95,77 @@ class Queue:
         """Return the descriptor that is readable while packets wait."""
         return int(self._queue.get_fd())
 
-    def serve_with(self, handle: Handler, fault: Fault, name: Callable[[int], str]) -> None:
-        """Hand each packet to `handle` from now on.
-
-        Args:
-            handle: gives the verdict. What it raises, or a packet that it gives none, is a fault.
-            fault: is told what was raised, and the verdict that the packet had by then, None if it had none.
-            name: returns an interface's name by its index.
-        """
-        self._handle = handle
-        self._fault = fault
+    def serve_with(self, handler: Handler, name: Callable[[int], str]) -> None:
+        """Hand each packet to `handler`. `name`: returns an interface's name by its index. Before the first `serve`."""
+        self._handler = handler
         self._name = name
 
-    def serve(self) -> None:
-        """Give a verdict on the packets that wait, but not on too many: the descriptor stays readable for the rest."""
-        self._turn.left = _TURN
-        self._queue.run_socket(self._turn)
+    def serve(self) -> bool:
+        """Give verdicts on the packets that wait, but not on too many, and return whether none waits.
+
+        If more wait, the descriptor stays readable: while a program sends STUN faster than verdicts are given, the
+        daemon would else not see that it is to stop, that rules were flushed, or that the VPN has gone.
+        """
+        self._left = _TURN
+        try:
+            self._queue.run(block=False)
+        except _TurnIsOver:
+            return False
+        return True
+
+    def finish(self) -> None:
+        """Do the rest for packets that have their verdict. Call it once none has come for a while, and before anything
+        that the decision depended on changes."""
+        while self._later:
+            taken, given, answered = self._later.pop(0)
+            try:
+                self._handler.finish(self._arrival(*taken), answered)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the others have their turn
+                self._fail(None, error, given)
 
     def serve_all(self, seconds: float) -> bool:
-        """Give verdicts until no packet waits, for so many seconds at most; return whether none waits."""
+        """Give verdicts until no packet waits, for so many seconds at most, and `finish`; return whether none waits."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.serve()
-            if self._turn.left:
-                return True
-        return False
+        done = False
+        while not done and time.monotonic() < end:
+            done = self.serve()
+        self.finish()
+        return done
 
     def close(self) -> None:
         """Give the queue back: the kernel drops what waits in it."""
         self._queue.unbind()
 
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
+        # Somebody waits for what is done here, mostly after a while in which nothing was: every call takes 10 µs then.
         self.received += 1
+        content, hook, incoming, outgoing = packet.get_payload(), packet.hook, packet.indev, packet.outdev
+        taken = content, hook, incoming, outgoing, packet.get_mark(), time.time()
+        given: Verdict | None = None
+        try:
+            decided = self._handler.decide(content, hook, incoming, outgoing)
+            if decided is not None:
+                verdict, request = decided
+                self._give(packet, verdict)
+                given = verdict
+                answered = _NOTHING
+                try:
+                    answered = self._handler.answer(verdict, request, outgoing)
+                finally:
+                    self._later.append((taken, verdict, answered))
+        except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
+            self._fail(packet, error, given)
+        else:
+            if decided is None:
+                self.finish()  # the record keeps their order
+                self._handle(packet, taken)
+            elif len(self._later) >= _LATER:
+                self.finish()
+        self._left -= 1
+        if not self._left:
+            raise _TurnIsOver
+
+    def _handle(self, packet: Any, taken: _Taken) -> None:  # noqa: ANN401 - as above
         given: Verdict | None = None
 
         def give(verdict: Verdict) -> None:
@@ -110,22 +174,29 @@ class Queue:
             given = verdict
 
         try:
-            arrival = Arrival(
-                packet.get_payload(),
-                incoming=self._name(packet.indev) if packet.indev else "",
-                outgoing=self._name(packet.outdev) if packet.outdev else "",
-                hook=_HOOKS[packet.hook],
-                mark=packet.get_mark(),
-                time=time.time(),
-            )
-            self._handle(arrival, give)
+            self._handler.handle(self._arrival(*taken), give)
             if given is None:
                 raise QueueError("the packet got no verdict")
-        except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
-            self.faults += 1
-            if given is None:
-                self._give(packet, Verdict.BLOCK)
-            self._fault(error, given)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(packet, error, given)
+
+    def _fail(self, packet: Any, error: Exception, given: Verdict | None) -> None:  # noqa: ANN401 - as above
+        self.faults += 1
+        if given is None:
+            self._give(packet, Verdict.BLOCK)
+        self._handler.fault(error, given)
+
+    def _arrival(
+        self, content: bytes, hook: int, incoming: int, outgoing: int, mark: int, taken: float
+    ) -> Arrival:
+        return Arrival(
+            content,
+            incoming=self._name(incoming) if incoming else "",
+            outgoing=self._name(outgoing) if outgoing else "",
+            hook=_HOOKS[hook],
+            mark=mark,
+            time=taken,
+        )
 
     def _give(self, packet: Any, verdict: Verdict) -> None:  # noqa: ANN401 - as above
         match verdict:
@@ -141,25 +212,6 @@ class Queue:
                 packet.drop()
             case _:
                 assert_never(verdict)
-
-
-class _Turn:
-    """A socket that has nothing more after `left` packets.
-
-    NetfilterQueue reads until nothing waits. While a program sends STUN faster than we give verdicts, that is never:
-    the daemon would not see that it is to stop, that rules were flushed, or that the VPN has gone.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.left = 0
-
-    def recv(self, size: int) -> bytes:
-        if not self.left:
-            raise BlockingIOError(EAGAIN, "the turn is over")
-        received = os.read(self._descriptor, size)
-        self.left -= 1
-        return received
 
 
 def listener(number: int) -> int | None:

@@ -49,8 +49,8 @@ class RefusalSender:
 
     def send_plain(self, request: Plain, packet: bytes) -> None:
         """Send the IP packet that refuses a plain Binding Request of this machine. Raises OSError."""
-        address = socket.inet_ntop(FAMILIES[request.version], request.source)
-        self._local[request.version].sendto(packet, (address, 0))
+        version = request.version
+        self._local[version].sendto(packet, (socket.inet_ntop(FAMILIES[version], request.source), 0))
 
 
 def packets(refusal: Refusal) -> list[bytes]:

@@ -23,7 +23,12 @@ _INET_DIAG_MARK, _INET_DIAG_CGROUP_ID = 15, 21
 _UDP_LITE = 136  # RFC 3828
 
 _REQUEST = Struct("=BBBBI")  # struct inet_diag_req_v2: family, protocol, extensions, -, states
-# struct inet_diag_sockid: ports in network order, addresses, interface, cookie
+_UDP4, _UDP6 = (
+    _REQUEST.pack(family, socket.IPPROTO_UDP, 0, 0, _ANY_STATE)
+    for family in (socket.AF_INET, socket.AF_INET6)
+)
+# struct inet_diag_sockid: ports and addresses in network order, interface, cookie
+_ENDS = Struct("=2s2s16s16sI8s")
 _INTERFACE = Struct("=I")
 _SOCKID_INTERFACE = 36  # its offset there
 _NO_COOKIE = b"\xff" * 8  # INET_DIAG_NOCOOKIE, twice
@@ -70,23 +75,23 @@ class SocketLookup:
             datagram: the packet. Its source is the socket's own address.
             interface: by which it leaves: without it, sockets that are bound to an interface are not found.
         """
-        self.begin(datagram, interface)
-        return self.found()
+        return self.found(self.begin(datagram, interface))
 
-    def begin(self, datagram: Datagram, interface: str) -> None:
-        """Find a socket as `find` does, and leave it to `found`, before another is looked for, to return it."""
-        self._query.begin(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
+    def begin(self, datagram: Datagram, interface: str) -> int:
+        """Find a socket as `find` does, and leave it to `found` to return it; return the question's number."""
+        return self._query.begin(_SOCK_DIAG_BY_FAMILY, _request(datagram, self._index(interface)))
 
-    def begin_plain(self, request: Plain, interface: str) -> None:
-        """As `begin`, for a plain Binding Request."""
-        own, other = (request.source_port, request.source), (request.destination_port, request.destination)
-        family = FAMILIES[request.version]
-        body = _exact(family, socket.IPPROTO_UDP, other, own, self._index(interface))
-        self._query.begin(_SOCK_DIAG_BY_FAMILY, body)
+    def begin_plain(self, request: Plain, interface: int) -> int:
+        """As `begin`, for a plain Binding Request and the index of an interface."""
+        source, destination, source_port, destination_port, _ = request
+        begins = _UDP4 if len(source) == 4 else _UDP6
+        # The other side first, as in _request.
+        ends = _ENDS.pack(destination_port, source_port, destination, source, interface, _NO_COOKIE)
+        return self._query.begin(_SOCK_DIAG_BY_FAMILY, begins + ends)
 
-    def found(self) -> Socket | None:
-        """Return the socket of the last `begin`, None if there is none. Never raises."""
-        reply = self._query.answer()
+    def found(self, question: int) -> Socket | None:
+        """Return the socket that `begin` has found, None if there is none. Ask in the same order. Never raises."""
+        reply = self._query.answer(question)
         return None if reply is None else parse(reply)
 
     def owner(self, datagram: Datagram, interface: str) -> int | None:
@@ -134,15 +139,8 @@ def _exact(
     family: int, protocol: int, first: tuple[bytes, bytes], second: tuple[bytes, bytes], interface: int
 ) -> bytes:
     """Return the request for the socket with these ends, each a port and an address."""
-    return (
-        _REQUEST.pack(family, protocol, 0, 0, _ANY_STATE)
-        + first[0]
-        + second[0]
-        + first[1].ljust(16, b"\0")
-        + second[1].ljust(16, b"\0")
-        + _INTERFACE.pack(interface)
-        + _NO_COOKIE
-    )
+    ends = _ENDS.pack(first[0], second[0], first[1], second[1], interface, _NO_COOKIE)
+    return _REQUEST.pack(family, protocol, 0, 0, _ANY_STATE) + ends
 
 
 def parse(reply: bytes) -> Socket | None:

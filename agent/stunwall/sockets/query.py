@@ -6,8 +6,8 @@ from contextlib import suppress
 from stunwall import netlink
 
 _REQUEST = 0x1  # linux/netlink.h: NLM_F_REQUEST
-# Messages that are read for one question. The answer is the first, unless an earlier one was not waited for.
-_REPLIES = 8
+# Messages that are read for one question. The answer is the first, unless earlier ones were left out.
+_REPLIES = 64
 
 
 class KernelQuery:
@@ -26,23 +26,32 @@ class KernelQuery:
 
     def ask(self, kind: int, body: bytes) -> bytes | None:
         """Return the body of the answer to a message of this type, None if it is an error, or none. Never raises."""
-        self.begin(kind, body)
-        return self.answer()
+        return self.answer(self.begin(kind, body))
 
-    def begin(self, kind: int, body: bytes) -> None:
-        """Ask by a message of this type: the kernel finds the answer before this returns. Never raises."""
-        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        with suppress(OSError):
-            self._socket.send(netlink.message(kind, _REQUEST, self._sequence, body))
+    def begin(self, kind: int, body: bytes) -> int:
+        """Ask by a message of this type. The kernel has found the answer when this returns. Never raises.
 
-    def answer(self) -> bytes | None:
-        """Return the body of the answer to the last question, None if it is an error, or none. Never raises."""
+        Returns the question's number, for `answer`; 0 if it could not be sent.
+        """
+        self._sequence = self._sequence % 0xFFFFFFFF + 1
+        try:
+            header = netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, _REQUEST, self._sequence, 0)
+            self._socket.send(header + body)
+        except OSError:
+            return 0
+        return self._sequence
+
+    def answer(self, question: int) -> bytes | None:
+        """Return the body of the answer to the question with this number, None if it is an error, or none.
+
+        Questions are answered in their order; an answer that was left out is thrown away. Never raises.
+        """
         with suppress(OSError):
-            for _ in range(_REPLIES):
+            for _ in range(_REPLIES if question else 0):
                 data, sender = self._socket.recvfrom(8192)
                 if sender[0] != 0:  # another process, not the kernel
                     continue
                 for answer in netlink.messages(data):
-                    if answer.sequence == self._sequence:
+                    if answer.sequence == question:
                         return None if answer.kind == netlink.ERROR else data[answer.start : answer.end]
         return None

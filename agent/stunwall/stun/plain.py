@@ -10,10 +10,15 @@ from stunwall.model import Plain
 from stunwall.stun.message import HEADER, MAGIC_COOKIE, error_response
 
 _START = bytes.fromhex("00010000") + MAGIC_COOKIE  # a Binding Request, without attributes
-_UDP_LENGTH = bytes.fromhex("001c")  # of the UDP header and the message
-# RFC 791 §3.1: version and header length, and the total length; no fragment, whether it may be one or not; UDP.
-_IPV4, _IPV4_LENGTH, _IPV4_WHOLE, _UDP = 0x45, bytes.fromhex("0030"), (bytes(2), bytes.fromhex("4000")), 17
-_IPV6, _IPV6_LENGTH = 6, bytes.fromhex("001c11")  # RFC 8200 §3: payload length, next header
+_SIZE = 28  # bytes of the UDP header and the message
+# RFC 791 §3.1: version and header length; no fragment, whether it may be one or not.
+_IPV4, _IPV4_WHOLE = 0x45, (0, 0x4000)
+_IPV6 = 6
+_UDP = 17
+# Up to the protocol, addresses, ports, the length of UDP (RFC 768), the message up to its ID, the ID.
+_DATAGRAM = "{0}s{0}s2s2sHxx8s12s"
+_IPV4_PACKET = Struct("!BxHxxHxBxx" + _DATAGRAM.format(4))
+_IPV6_PACKET = Struct("!BxxxHBx" + _DATAGRAM.format(16))  # RFC 8200 §3
 
 _RESPONSE = error_response(_START + bytes(12)) or b""
 _BEFORE_ID, _AFTER_ID = _RESPONSE[:8], _RESPONSE[HEADER:]
@@ -27,19 +32,20 @@ _IPV6_HEADER = Struct("!IHBB").pack(_IPV6 << 28, _LENGTH, _UDP, _TTL)
 
 def read(packet: bytes) -> Plain | None:
     """Return the plain Binding Request that an IP packet is, None for any other packet."""
-    if len(packet) == 48 and packet[0] == _IPV4:
-        if packet[2:4] != _IPV4_LENGTH or packet[6:8] not in _IPV4_WHOLE or packet[9] != _UDP:
+    if len(packet) == 48:
+        start, length, fragment, protocol, *ends, size, message, number = _IPV4_PACKET.unpack(packet)
+        if start != _IPV4 or length != 48 or fragment not in _IPV4_WHOLE or protocol != _UDP:
             return None
-        source, destination, udp = packet[12:16], packet[16:20], packet[20:]
-    elif len(packet) == 68 and packet[0] >> 4 == _IPV6:
-        if packet[4:7] != _IPV6_LENGTH:
+    elif len(packet) == 68:
+        start, length, protocol, *ends, size, message, number = _IPV6_PACKET.unpack(packet)
+        if start >> 4 != _IPV6 or length != _SIZE or protocol != _UDP:
             return None
-        source, destination, udp = packet[8:24], packet[24:40], packet[40:]
     else:
         return None
-    if udp[4:6] != _UDP_LENGTH or udp[8:16] != _START:
+    if size != _SIZE or message != _START:
         return None
-    return Plain(source, destination, udp[:2], udp[2:4], udp[16:])
+    source, destination, source_port, destination_port = ends
+    return Plain(source, destination, source_port, destination_port, number)
 
 
 def refusal(request: Plain) -> bytes:

@@ -14,6 +14,7 @@ from stunwall.daemon.answers import BURST
 from stunwall.daemon.packets import PacketHandler
 from stunwall.judge import Judgement, judge
 from stunwall.model import (
+    Answered,
     Arrival,
     Checked,
     Datagram,
@@ -39,6 +40,10 @@ OTHER = build("udp", message(0x0001, bytes.fromhex("8022000474657374")), 4, 3478
 BOTH = pytest.mark.parametrize("request_", [REQUEST, OTHER], ids=["plain", "other"])
 
 
+QUESTION = 4711
+INDEXES = {"lo": 1, "eth0": 2, "wg0": 3, "docker0": 4}
+
+
 class Handled:
     """A handler, and what it asked the other parts to do."""
 
@@ -48,7 +53,8 @@ class Handled:
         self.anywhere = False  # whether the socket may be another than the tests' usual one
         self.error: OSError | None = None
         self.awaited = True
-        sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})))
+        names = SimpleNamespace(name={index: name for name, index in INDEXES.items()}.__getitem__)
+        sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})), names=names)
         probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
         refusals: Any = SimpleNamespace(send=self._send, send_plain=self._send)
         sockets: Any = SimpleNamespace(
@@ -63,7 +69,7 @@ class Handled:
         self.checked: Checked | None = None
         self.told: list[Judgement] = []
         checks: Any = SimpleNamespace(
-            running=False,
+            until=0.0,
             find=lambda datagram, arrival: self.checked,
             tell=lambda datagram, arrival, judgement: self.told.append(judgement),
         )
@@ -74,15 +80,21 @@ class Handled:
     def _note(self, what: str) -> Any:
         return lambda event: self.done.append((what, event))
 
-    def _begin(self, datagram: Datagram, interface: str) -> None:
+    def _begin(self, datagram: Datagram, interface: str) -> int:
         self.done.append(("find socket", interface))
         assert self.anywhere or (str(datagram.destination), interface) == ("203.0.113.7", "eth0")
+        return QUESTION
 
-    def _begin_plain(self, request: Plain, interface: str) -> None:
+    def _begin_plain(self, request: Plain, interface: int) -> int:
         self.done.append(("find socket", interface))
-        assert self.anywhere or (request.destination, interface) == (ip_address("203.0.113.7").packed, "eth0")
+        assert self.anywhere or (request.destination, interface) == (
+            ip_address("203.0.113.7").packed,
+            INDEXES["eth0"],
+        )
+        return QUESTION
 
-    def _found(self) -> Socket:
+    def _found(self, question: int) -> Socket:
+        assert question == QUESTION
         return Socket(uid=1000, inode=4711, interface=0, cgroup=99, mark=0)
 
     def _record(self, event: Event, sender: Sender | None, mark: int) -> None:
@@ -102,13 +114,25 @@ class Handled:
         return self.take(Arrival(packet, "", "eth0", hook, mark, 1.0))
 
     def take(self, arrival: Arrival) -> Verdict:
+        """As the queue hands it over: see queue/nfqueue.py."""
         given: list[Verdict] = []
 
         def give(verdict: Verdict) -> None:
             given.append(verdict)
             self.done.append(("give", verdict))
 
-        self.handler.handle(arrival, give)
+        incoming, outgoing = (INDEXES.get(each, 0) for each in (arrival.incoming, arrival.outgoing))
+        decided = self.handler.decide(arrival.packet, arrival.hook, incoming, outgoing)
+        if decided is None:
+            self.handler.handle(arrival, give)
+        else:
+            verdict, request = decided
+            give(verdict)
+            answered = Answered()
+            try:
+                answered = self.handler.answer(verdict, request, outgoing)
+            finally:
+                self.handler.finish(arrival, answered)
         (verdict,) = given
         return verdict
 
@@ -174,7 +198,7 @@ def test_a_check_is_answered_whatever_else_is_sent(
     blocking: Handled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    blocking.handler._checks.running = True  # type: ignore[misc]
+    blocking.handler._checks.until = 1001.0
     blocking.checked = Checked(ip_address("192.0.2.1"), as_usual=False)
     for _ in range(int(BURST) + 50):
         blocking.handle(REQUEST)

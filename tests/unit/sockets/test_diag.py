@@ -106,13 +106,11 @@ def test_the_socket_of_a_plain_request_is_found(way: Tun, lookup: SocketLookup, 
             packet.destination_port.to_bytes(2, "big"),
             bytes(12),
         )
-        lookup.begin_plain(request, way.name)
-        found = lookup.found()
+        found = lookup.found(lookup.begin_plain(request, index(way)))
         assert found is not None
         assert found == lookup.find(packet, way.name)
         assert found.inode == inode(own)
-        lookup.begin_plain(request, "lo")
-        assert lookup.found() is None
+        assert lookup.found(lookup.begin_plain(request, socket.if_nametoindex("lo"))) is None
 
 
 @pytest.mark.parametrize("version", [4, 6])
