@@ -4,7 +4,8 @@ import json
 import os
 import random
 import signal
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from socket import AF_INET, SOCK_DGRAM
 from typing import Any
 
@@ -38,6 +39,10 @@ SERVER = COTURN[AF_INET]
 def recorded(agent: Agent) -> int:
     """How many packets are in the record."""
     return sum(event["count"] for event in events(agent))
+
+
+def has_recorded(agent: Agent, packets: int) -> bool:
+    return recorded(agent) == packets
 
 
 def queued(lab: Lab) -> int:
@@ -115,6 +120,20 @@ def test_packets_that_the_queue_cannot_hold_are_counted(lab: Lab) -> None:
         assert daemon["queue_overruns"] > 0
         dropped = daemon["queue_overruns"] + over_limits(daemon)
         until(lambda: recorded(agent) + dropped == sent, 5, "each packet in the record or a counter")
+
+
+def test_a_packet_that_comes_together_with_a_change_of_the_network_is_recorded(lab: Lab) -> None:
+    """Also if nothing else happens afterwards: what is recorded of a packet waits a moment for the next one."""
+    rules = [f"uidrange 65534-65534 lookup main pref {900 + number}" for number in range(5)]
+    with Agent(lab) as agent, ExitStack() as made:
+        for sent, rule in enumerate(rules, start=1):
+            os.kill(agent.pid, signal.SIGSTOP)
+            with connect(lab.client, SERVER, DEVICE_BOUND) as sock:
+                send(sock, binding_request())
+                lab.client.ip(f"rule add {rule}")
+                made.callback(lab.client.ip, f"rule del {rule}")
+                os.kill(agent.pid, signal.SIGCONT)
+                until(partial(has_recorded, agent, sent), 5, "the packet in the record")
 
 
 LARGE = 8000  # bytes of a datagram's payload

@@ -111,7 +111,7 @@ class Loop:
         gc.freeze()
         self._ready()
         parts, register = self._parts, self._selector.register
-        register(parts.queue, selectors.EVENT_READ, parts.queue.serve)
+        register(parts.queue, selectors.EVENT_READ, self._serve_packets)
         register(parts.repair, selectors.EVENT_READ, parts.repair.inspect)
         register(parts.sync.network, selectors.EVENT_READ, parts.sync.receive)
         register(parts.sync.programs, selectors.EVENT_READ, self._follow_programs)
@@ -145,6 +145,11 @@ class Loop:
             ready = self._epoll.poll(_PAUSE, _FILES)
         packets.finish()
         return [file for file, _ in ready]
+
+    def _serve_packets(self) -> None:
+        # The next descriptor may change what they were decided by.
+        self._parts.queue.serve()
+        self._parts.queue.finish()
 
     def _ready(self) -> None:
         parts = self._parts
