@@ -32,7 +32,7 @@ from stunwall.wall.nft import Nft
 _RETRY = 1.0
 # Seconds without a packet, after which those before it are recorded.
 _PAUSE = 0.001
-# Seconds for which packets may keep the loop from its other parts.
+# Seconds for which packets may hold up what is due. Another descriptor that is ready holds them up at once.
 _ANSWERING = 0.01
 _FILES = 16  # descriptors that are looked at in one go
 # Seconds for which another thread may keep the interpreter from this one (sys.setswitchinterval). A packet's way waits
@@ -98,7 +98,7 @@ class Loop:
         parts.agents.subscribers = self._control.subscribers
 
     def close(self) -> None:
-        """Close the control socket."""
+        """Close the control socket, and take no more packets."""
         self._parts.agents.subscribers = None
         self._control.close()
         self._epoll.close()

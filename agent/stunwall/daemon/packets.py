@@ -206,8 +206,12 @@ class PacketHandler:
         return max(0.0, self._exposed_until - time.monotonic())
 
     def fault(self, error: BaseException, verdict: Verdict | None) -> None:
-        """Report a packet that `handle` failed on; without a verdict, the queue has dropped it."""
-        what = f"judged and was {Verdict.BLOCK}" if verdict is None else f"recorded; it was {verdict}"
+        """Report a packet with which something went wrong; without a verdict, the queue has dropped it."""
+        what = (
+            f"judged and was {Verdict.BLOCK}"
+            if verdict is None
+            else f"answered or recorded; it was {verdict}"
+        )
         self._problem(f"a packet could not be {what} ({type(error).__name__}: {error})")
 
     def _look_up(self, datagram: Datagram | None, arrival: Arrival) -> Arrival:

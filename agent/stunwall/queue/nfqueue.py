@@ -24,12 +24,12 @@ _NOTHING = Answered()
 _HOOKS = {hook.value: hook for hook in Hook}
 
 Give = Callable[[Verdict], None]
-# Bytes, hook, indexes of the interfaces by which it came in and goes out (0 for none), mark, and when it was taken.
+# Bytes, hook, indexes of the interfaces by which it came in and goes out (0 for none), mark, and when that was.
 _Taken = tuple[bytes, int, int, int, int, float]
 
 
 class Handler(Protocol):
-    """Decides on packets, and carries out what follows. What its methods raise is a fault."""
+    """Decides on packets, and carries out what follows. What its methods raise is a fault: one for a packet."""
 
     def decide(self, packet: bytes, hook: int, incoming: int, outgoing: int) -> tuple[Verdict, Plain] | None:
         """Return the verdict of a plain request that can have it at once, None for any other packet.
@@ -38,16 +38,35 @@ class Handler(Protocol):
         """
 
     def answer(self, verdict: Verdict, request: Plain, outgoing: int) -> Answered:
-        """Do for a plain request that has its verdict what somebody waits for."""
+        """Do for a plain request, which has its verdict, what somebody waits for."""
 
     def finish(self, arrival: Arrival, answered: Answered) -> None:
-        """Do the rest for that packet."""
+        """Do the rest for it: called later, in the packets' order, while nothing of the network has changed."""
 
     def handle(self, arrival: Arrival, give: Give) -> None:
         """Give any other packet its verdict, and do all that follows."""
 
     def fault(self, error: Exception, verdict: Verdict | None) -> None:
         """Take what was raised, and the verdict that the packet had by then, None if it had none."""
+
+
+class _Nobody:
+    """Blocks everything: a daemon before may have left rules that hand packets over while the queue is taken."""
+
+    def decide(self, *_: object) -> None:
+        return None
+
+    def answer(self, *_: object) -> Answered:
+        return _NOTHING
+
+    def finish(self, *_: object) -> None:
+        pass
+
+    def handle(self, arrival: Arrival, give: Give) -> None:
+        give(Verdict.BLOCK)
+
+    def fault(self, *_: object) -> None:
+        pass
 
 
 class _TurnIsOver(Exception):  # noqa: N818 - no error
@@ -70,8 +89,11 @@ class Queue:
         self.faults = 0
         self._redirected = redirected
         self._passed = passed
+        self._handler: Handler = _Nobody()
+        self._name: Callable[[int], str] = str
         self._left = 0  # packets until the turn is over
-        self._later: list[tuple[_Taken, Verdict, Answered]] = []
+        # Packets with their verdict that are to be finished, and what was raised when they were answered.
+        self._later: list[tuple[_Taken, Verdict, Answered, Exception | None]] = []
         if portid := listener(number):
             raise QueueError(
                 f"queue {number} is taken by the program with netlink port {portid} (mostly its pid): "
@@ -83,6 +105,7 @@ class Queue:
                 # The socket's buffer is smaller than asked for: what does not fit the kernel drops and counts.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 self._queue.bind(number, self._receive, _LENGTH, COPY_PACKET, _COPY_RANGE)
+            # So that `close`, in a flood, does not wait for an acknowledgement that found no place in the socket.
             os.set_blocking(self.fileno(), False)
         except OSError as error:
             raise QueueError(
@@ -96,7 +119,7 @@ class Queue:
         return int(self._queue.get_fd())
 
     def serve_with(self, handler: Handler, name: Callable[[int], str]) -> None:
-        """Hand each packet to `handler`. `name`: returns an interface's name by its index. Before the first `serve`."""
+        """Hand each packet to `handler` from now on, none before. `name`: returns an interface's name by its index."""
         self._handler = handler
         self._name = name
 
@@ -117,10 +140,12 @@ class Queue:
         """Do the rest for packets that have their verdict. Call it once none has come for a while, and before anything
         that the decision depended on changes."""
         while self._later:
-            taken, given, answered = self._later.pop(0)
+            taken, given, answered, error = self._later.pop(0)
             try:
                 self._handler.finish(self._arrival(*taken), answered)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the others have their turn
+            except Exception as raised:  # noqa: BLE001 - whatever it was, the others have their turn
+                error = raised
+            if error is not None:
                 self._fail(None, error, given)
 
     def serve_all(self, seconds: float) -> bool:
@@ -139,22 +164,23 @@ class Queue:
     def _receive(self, packet: Any) -> None:  # noqa: ANN401 - netfilterqueue is not typed
         # Somebody waits for what is done here, mostly after a while without packets: each call takes some 6 µs then.
         self.received += 1
-        content, hook, incoming, outgoing = packet.get_payload(), packet.hook, packet.indev, packet.outdev
-        taken = content, hook, incoming, outgoing, packet.get_mark(), time.time()
         given: Verdict | None = None
         try:
+            content, hook, incoming, outgoing = packet.get_payload(), packet.hook, packet.indev, packet.outdev
+            taken = content, hook, incoming, outgoing, packet.get_mark(), time.time()
             decided = self._handler.decide(content, hook, incoming, outgoing)
             if decided is not None:
                 verdict, request = decided
                 self._give(packet, verdict)
                 given = verdict
-                answered = _NOTHING
+                answered, error = _NOTHING, None
                 try:
                     answered = self._handler.answer(verdict, request, outgoing)
-                finally:
-                    self._later.append((taken, verdict, answered))
-        except Exception as error:  # noqa: BLE001 - whatever it was, the packet must get its verdict
-            self._fail(packet, error, given)
+                except Exception as raised:  # noqa: BLE001 - as below
+                    error = raised
+                self._later.append((taken, verdict, answered, error))
+        except Exception as raised:  # noqa: BLE001 - whatever it was, the packet must get its verdict
+            self._fail(packet, raised, given)
         else:
             if decided is None:
                 self.finish()  # the record keeps their order
@@ -187,7 +213,7 @@ class Queue:
         self._handler.fault(error, given)
 
     def _arrival(
-        self, content: bytes, hook: int, incoming: int, outgoing: int, mark: int, taken: float
+        self, content: bytes, hook: int, incoming: int, outgoing: int, mark: int, when: float
     ) -> Arrival:
         return Arrival(
             content,
@@ -195,7 +221,7 @@ class Queue:
             outgoing=self._name(outgoing) if outgoing else "",
             hook=_HOOKS[hook],
             mark=mark,
-            time=taken,
+            time=when,
         )
 
     def _give(self, packet: Any, verdict: Verdict) -> None:  # noqa: ANN401 - as above

@@ -132,15 +132,8 @@ def _request(datagram: Datagram, interface: int) -> bytes:
     # net/ipv4/udp_diag.c, udp_dump_one: it looks up as for an incoming packet, so the source is the other side.
     # net/ipv4/inet_diag.c, inet_diag_find_one_icsk: for TCP the source is the own side.
     first, second = (other, own) if udp else (own, other)
-    return _exact(FAMILIES[datagram.family], protocol, first, second, interface)
-
-
-def _exact(
-    family: int, protocol: int, first: tuple[bytes, bytes], second: tuple[bytes, bytes], interface: int
-) -> bytes:
-    """Return the request for the socket with these ends, each a port and an address."""
     ends = _ENDS.pack(first[0], second[0], first[1], second[1], interface, _NO_COOKIE)
-    return _REQUEST.pack(family, protocol, 0, 0, _ANY_STATE) + ends
+    return _REQUEST.pack(FAMILIES[datagram.family], protocol, 0, 0, _ANY_STATE) + ends
 
 
 def parse(reply: bytes) -> Socket | None:

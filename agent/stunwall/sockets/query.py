@@ -1,4 +1,4 @@
-"""Asks the kernel one question at a time by netlink(7), as its look-ups of one socket, route or process."""
+"""Asks the kernel by netlink(7) for one socket, route or process."""
 
 import socket
 from contextlib import suppress

@@ -50,12 +50,13 @@ class Handled:
     def __init__(self, config: Config) -> None:
         self.done: list[tuple[str, Any]] = []
         self.problems: list[str] = []
+        self.probe = b""
         self.anywhere = False  # whether the socket may be another than the tests' usual one
         self.error: OSError | None = None
         self.awaited = True
         names = SimpleNamespace(name={index: name for name, index in INDEXES.items()}.__getitem__)
         sync: Any = SimpleNamespace(view=View(frozenset({"wg0"}), frozenset({4, 6})), names=names)
-        probe: Any = SimpleNamespace(matches=lambda packet: packet == b"probe")
+        probe: Any = SimpleNamespace(matches=lambda packet: packet == self.probe)
         refusals: Any = SimpleNamespace(send=self._send, send_plain=self._send)
         sockets: Any = SimpleNamespace(
             awaited=lambda response, interface: self.awaited,
@@ -275,13 +276,27 @@ def test_a_probe_that_comes_back_feeds_the_watchdog_and_goes_no_further(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(systemd, "notify", said.append)
-    assert blocking.handle(b"probe") is Verdict.BLOCK
+    blocking.probe = REQUEST
+    assert blocking.take(Arrival(REQUEST, "", "lo", Hook.POSTROUTING, 0, 1.0)) is Verdict.BLOCK
     assert (said, blocking.steps) == (["WATCHDOG=1"], ["give"])
 
 
 def test_another_configuration_holds_from_the_next_packet_on(blocking: Handled) -> None:
+    blocking.anywhere = True
+    assert blocking.handle(REQUEST, Hook.OUTPUT) is Verdict.ACCEPT
     blocking.handler.config = Config(mode=Mode.REDIRECT)
     assert blocking.handle(REQUEST, Hook.OUTPUT) is Verdict.REDIRECT
+    assert blocking.handle(REQUEST) is Verdict.BLOCK
+    blocking.handler.config = Config(when_vpn_down=WhenVpnDown.ALLOW)
+    blocking.handler._sync.view = View(frozenset(), frozenset())
+    assert blocking.handle(REQUEST) is Verdict.ACCEPT
+
+
+def test_another_view_holds_from_the_next_packet_on(blocking: Handled) -> None:
+    blocking.anywhere = True
+    assert blocking.handle(REQUEST) is Verdict.BLOCK
+    blocking.handler._sync.view = View(frozenset({"eth0"}), frozenset({4, 6}))
+    assert blocking.handle(REQUEST) is Verdict.ACCEPT
 
 
 def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
@@ -289,7 +304,7 @@ def test_a_fault_is_reported_with_its_error(blocking: Handled) -> None:
     blocking.handler.fault(ValueError("broken"), Verdict.REDIRECT)
     assert blocking.problems == [
         "a packet could not be judged and was blocked (ValueError: broken)",
-        "a packet could not be recorded; it was redirected (ValueError: broken)",
+        "a packet could not be answered or recorded; it was redirected (ValueError: broken)",
     ]
 
 

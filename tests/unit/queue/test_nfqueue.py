@@ -57,7 +57,7 @@ class Handling:
     ) -> None:
         self.handle = handle
         self.verdict = verdict
-        self.broken = ""
+        self.broken: list[str] = []
         self.steps: list[str] = []
         self.left: list[int] = []  # packets in the queue when each one was answered
         self.finished: list[tuple[Arrival, Answered]] = []
@@ -82,7 +82,7 @@ class Handling:
 
     def _do(self, step: str) -> None:
         self.steps.append(step)
-        if step == self.broken:
+        if step in self.broken:
             raise RuntimeError(f"no {step}")
 
 
@@ -257,22 +257,34 @@ def test_no_more_packets_than_some_wait_to_be_finished(queue: Queue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "given", "finished"),
-    [("decide", None, 0), ("answer", Verdict.REDIRECT, 2), ("finish", Verdict.REDIRECT, 0)],
+    ("broken", "told", "given", "finished"),
+    [
+        (["decide"], "no decide", None, 0),
+        (["answer"], "no answer", Verdict.REDIRECT, 20),
+        (["finish"], "no finish", Verdict.REDIRECT, 0),
+        (["answer", "finish"], "no finish", Verdict.REDIRECT, 0),
+    ],
 )
-def test_a_plain_request_with_which_something_is_wrong_is_a_fault(
-    queue: Queue, step: str, given: Verdict | None, finished: int
+def test_a_plain_request_with_which_something_is_wrong_is_one_fault(
+    queue: Queue, broken: list[str], told: str, given: Verdict | None, finished: int
 ) -> None:
     handler = Handling(verdict=Verdict.REDIRECT)
-    handler.broken = step
+    handler.broken = broken
     queue.serve_with(handler, name)
-    for _ in range(2):
+    for _ in range(20):
         send()
     queue.serve()
+    assert len(handler.faults) == (20 if given is None else 16)
     queue.finish()
-    assert handler.faults == [(f"no {step}", given)] * 2
-    assert (queue.faults, waiting()) == (2, 0)
+    assert handler.faults == [(told, given)] * 20
+    assert (queue.faults, waiting()) == (20, 0)
     assert [answered for _, answered in handler.finished] == [Answered()] * finished
+
+
+def test_a_packet_that_comes_before_there_is_a_handler_is_dropped(queue: Queue) -> None:
+    send()
+    assert queue.serve() is True
+    assert (queue.received, queue.faults, waiting()) == (1, 0, 0)
 
 
 def test_a_flood_does_not_keep_the_daemon_from_everything_else(queue: Queue) -> None:
