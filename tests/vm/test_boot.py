@@ -1,13 +1,8 @@
 """Sealed from power-on: a unit that sends STUN before anything else is up gets nothing out."""
 
-import pytest
-
 from lab.addresses import CLIENT, PHYSICAL
 from vm.boots import UNITS, Boot, Boots
 from vm.outside import MachineLab
-
-# In a run of everything, one of the two systems boots and the other shuts down (test_shutdown.py): each takes minutes.
-pytestmark = pytest.mark.any_kernel
 
 
 def report(kernel: str, name: str, boot: Boot) -> None:

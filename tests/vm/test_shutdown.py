@@ -1,7 +1,5 @@
 """Protected until power-off: a program that sends STUN until the end of the shutdown leaks nothing."""
 
-import pytest
-
 from lab.deadline import until
 from lab.messages import COOKIE
 from lab.wire import Wire
@@ -9,9 +7,6 @@ from vm.early import SLOW, UNIT, assert_had_a_way_out, wait_round
 from vm.machine import Machine
 from vm.outside import MachineLab
 from vm.service import systemctl
-
-# In a run of everything, one of the two systems boots (test_boot.py) and the other shuts down: each takes minutes.
-pytestmark = pytest.mark.older
 
 LATE = "Stopped target network.target"
 """What systemd says when all that wants a network has ended; the daemon is being stopped then, too."""
