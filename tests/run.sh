@@ -179,7 +179,7 @@ case $part in
         failed=0
         checks
         # These files of the lab mostly wait. They come last in the lane that ends first.
-        waiting="test_allow or test_bound_tcp or test_inside"
+        waiting="test_allow or test_inside"
         # These take minutes of emulation, so each is tried on one of the two systems here, and on both by
         # `run.sh vm`.
         on_6_12="test_boot or test_doctor or test_vrf or ipsec_by_policies"
