@@ -273,7 +273,7 @@ class Plain(NamedTuple):
 class Answered(NamedTuple):
     """What has been done for a packet besides its verdict.
 
-    `refused`: its sender was told. `question`: the number of the question whose socket it is, 0 if that was not asked.
+    `refused`: its sender was told. `question`: the number of the look-up of its socket, 0 if there was none.
     """
 
     refused: bool = False

@@ -8,7 +8,7 @@ ERROR, DONE = 2, 3  # NLMSG_ERROR, NLMSG_DONE
 DUMP_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: something changed meanwhile
 REPLACED = 0x100  # NLM_F_REPLACE, in a notification
 
-HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _TYPE = 0x3FFF  # NLA_TYPE_MASK
 
@@ -28,11 +28,11 @@ class Message(NamedTuple):
 def messages(data: bytes) -> Iterator[Message]:
     """Yield the messages of a datagram, up to one that is cut short."""
     start = 0
-    while start + HEADER.size <= len(data):
-        length, kind, flags, sequence, port = HEADER.unpack_from(data, start)
-        if length < HEADER.size or start + length > len(data):
+    while start + _HEADER.size <= len(data):
+        length, kind, flags, sequence, port = _HEADER.unpack_from(data, start)
+        if length < _HEADER.size or start + length > len(data):
             return
-        yield Message(kind, flags, sequence, port, data, start + HEADER.size, start + length)
+        yield Message(kind, flags, sequence, port, data, start + _HEADER.size, start + length)
         start += length + 3 & ~3
 
 
@@ -73,7 +73,7 @@ def values(data: bytes) -> Iterator[bytes]:
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a message to the kernel."""
-    return HEADER.pack(HEADER.size + len(body), kind, flags, sequence, 0) + body
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -122,10 +122,7 @@ class PacketHandler:
             return Answered(question=question)
         refused = self._answers.suffice(time.monotonic())
         if refused:
-            try:
-                self._refusals.send_plain(request, plain.refusal(request))
-            except OSError:
-                self.unanswered += 1  # as in _send
+            self._send(lambda: self._refusals.send_plain(request, plain.refusal(request)))
         return Answered(refused, question)
 
     def finish(self, arrival: Arrival, answered: Answered) -> None:

@@ -35,8 +35,7 @@ class KernelQuery:
         """
         self._sequence = self._sequence % 0xFFFFFFFF + 1
         try:
-            header = netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, _REQUEST, self._sequence, 0)
-            self._socket.send(header + body)
+            self._socket.send(netlink.message(kind, _REQUEST, self._sequence, body))
         except OSError:
             return 0
         return self._sequence
